@@ -1,0 +1,74 @@
+"""Activations that the runtime runs by themselves instead of fusing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from profiler.kernels.base import Kernel, Shape
+
+FUNCTIONS = {"hardswish": functional.hardswish, "hardsigmoid": functional.hardsigmoid}
+
+
+class Activation(nn.Module):
+    """An element-wise function by name, e.g. "hardswish"; any shape."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        if function not in FUNCTIONS:
+            raise ValueError(
+                f"a stand-alone activation is one of {sorted(FUNCTIONS)}, got {function!r}; "
+                "ReLU is fused into the convolution"
+            )
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = FUNCTIONS[self.function](x)
+        return y
+
+
+@dataclass(frozen=True)
+class ActivationKernel(Kernel):
+    """`function` applied to `(1, C, H, W)`; `(1, C)` counts as `(1, C, 1, 1)`."""
+
+    type_name: ClassVar[str] = "activation"
+    module_type: ClassVar[type[nn.Module]] = Activation
+
+    function: str
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return (self.output_shape,)
+
+    @property
+    def output_shape(self) -> Shape:
+        return (1, self.channels, self.height, self.width)
+
+    @property
+    def macs(self) -> int:
+        return 0
+
+    @property
+    def params(self) -> int:
+        return 0
+
+    @property
+    def carries_layout_cost(self) -> bool:
+        return False
+
+    def module(self) -> nn.Module:
+        return Activation(self.function).eval()
+
+    @classmethod
+    def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
+        assert isinstance(module, Activation)
+        (_, channels, *size) = inputs[0]
+        height, width = size or (1, 1)
+        return cls(module.function, channels, height, width)

@@ -1,0 +1,62 @@
+"""Fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch import Tensor, nn
+
+from profiler.kernels.base import Kernel, Shape
+
+
+class Linear(nn.Module):
+    """`(B, in_features)` to `(B, out_features)`, with bias."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x)
+        return y
+
+
+@dataclass(frozen=True)
+class LinearKernel(Kernel):
+    """`(1, in_features)` to `(1, out_features)`."""
+
+    type_name: ClassVar[str] = "linear"
+    module_type: ClassVar[type[nn.Module]] = Linear
+
+    in_features: int
+    out_features: int
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return ((1, self.in_features),)
+
+    @property
+    def output_shape(self) -> Shape:
+        return (1, self.out_features)
+
+    @property
+    def macs(self) -> int:
+        return self.in_features * self.out_features
+
+    @property
+    def params(self) -> int:
+        return self.out_features * (self.in_features + 1)
+
+    @property
+    def carries_layout_cost(self) -> bool:
+        return False
+
+    def module(self) -> nn.Module:
+        return Linear(self.in_features, self.out_features).eval()
+
+    @classmethod
+    def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
+        assert isinstance(module, Linear)
+        return cls(module.linear.in_features, module.linear.out_features)

@@ -1,0 +1,55 @@
+"""Global average pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from torch import Tensor, nn
+
+from profiler.kernels.base import Kernel, Shape
+
+
+class GlobalPool(nn.Module):
+    """Mean over height and width: `(B, C, H, W)` to `(B, C)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The runtime knows the mean only with its dimensions kept.
+        return x.mean((2, 3), keepdim=True).flatten(1)
+
+
+@dataclass(frozen=True)
+class GlobalPoolKernel(Kernel):
+    """Global average pooling: `(1, C, H, W)` to `(1, C)`."""
+
+    type_name: ClassVar[str] = "global_pool"
+    module_type: ClassVar[type[nn.Module]] = GlobalPool
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return ((1, self.channels, self.height, self.width),)
+
+    @property
+    def output_shape(self) -> Shape:
+        return (1, self.channels)
+
+    @property
+    def macs(self) -> int:
+        return 0
+
+    @property
+    def params(self) -> int:
+        return 0
+
+    def module(self) -> nn.Module:
+        return GlobalPool().eval()
+
+    @classmethod
+    def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
+        (_, channels, height, width) = inputs[0]
+        return cls(channels, height, width)

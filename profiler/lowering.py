@@ -1,0 +1,318 @@
+"""Layers and networks to ExecuTorch programs: export, partition to XNNPACK, serialise.
+
+Lowering costs far more than timing, so it runs in parallel processes and its results are kept in
+a cache by content: a program is lowered once for a recipe, whoever asks.
+
+About a third of a second of every call goes into tables of operator decompositions that are
+rebuilt and installed anew although a program uses a handful of operators. `_lean_decompositions`
+installs those of the program at hand only; the programs are the same to the byte
+(`tests/profiler/test_lowering.py` compares them).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from profiler.errors import LoweringError
+from profiler.kernels import ConvNorm, Kernel
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+logger = logging.getLogger(__name__)
+
+RECIPE = "xnnpack-fp32-1"
+"""Names how programs are made; a change of the recipe makes every cached program stale."""
+
+PRECISION = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is lowered and timed alone: `copies` of a kernel one after the other.
+
+    One copy is the kernel itself. Chains of a kernel that keeps its shape carry the cost of the
+    layout change at their ends once, so that two lengths tell it from the kernel's own time.
+    """
+
+    kernel: Kernel
+    copies: int = 1
+
+    def __post_init__(self) -> None:
+        if self.copies < 1 or (self.copies > 1 and not self.kernel.keeps_shape):
+            raise ValueError(
+                "a chain has at least 1 copy of a kernel that keeps its shape, "
+                f"got {self.copies} of {self.kernel.key}"
+            )
+
+    @property
+    def name(self) -> str:
+        """Readable and unique, e.g. `linear(in_features=64, out_features=64) x3`."""
+        return self.kernel.key if self.copies == 1 else f"{self.kernel.key} x{self.copies}"
+
+    @property
+    def cache_key(self) -> str:
+        """Content of the program to come: its kernel, length, recipe and compiler versions."""
+        return hashlib.sha256("\n".join((self.name, *recipe_versions())).encode()).hexdigest()
+
+    def module(self) -> nn.Module:
+        """The module to lower, weights seeded."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            if self.copies == 1:
+                return self.kernel.module()
+            return _Chain(self.kernel, self.copies).eval()
+
+
+class _Chain(nn.Module):
+    def __init__(self, kernel: Kernel, copies: int) -> None:
+        super().__init__()
+        # Named attributes, not a Sequential: an XNNPACK pass fails on names that begin with a digit
+        for i in range(copies):
+            self.add_module(f"copy{i}", kernel.module())
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self.children():
+            x = module(x)
+        return x
+
+
+@functools.cache
+def recipe_versions() -> tuple[str, ...]:
+    """What decides a program's bytes beside the module: recipe, torch, executorch."""
+    return (RECIPE, f"torch {version('torch')}", f"executorch {version('executorch')}")
+
+
+def fold_norms(module: nn.Module) -> nn.Module:
+    """A copy of `module` in eval mode with every batch norm folded into its convolution."""
+    folded = copy.deepcopy(module).eval()
+    for layer in folded.modules():
+        if isinstance(layer, ConvNorm):
+            layer.fold_norm()
+    return folded
+
+
+def lower(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
+    """Lower `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
+
+    Raises `LoweringError` where export or the XNNPACK backend refuses.
+    """
+    return _lower_exported(_export(module, inputs))
+
+
+def lower_cached(module: nn.Module, inputs: Sequence[Tensor], cache: ProgramCache) -> bytes:
+    """`lower`, unless the cache holds the program of the same graph and weights."""
+    exported = _export(module, inputs)
+    key = _content_key(exported)
+    data = cache.get(key)
+    if data is None:
+        data = _lower_exported(exported)
+        cache.put(key, data)
+    return data
+
+
+class ProgramCache:
+    """Programs on disk by the hash of their content; safe for any number of processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> bytes | None:
+        """The program kept under `key`, or None."""
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.pte"
+
+
+@dataclass(frozen=True, slots=True)
+class LoweringFailure:
+    """A subject that could not be lowered, and why."""
+
+    subject: Subject
+    message: str
+
+
+def lower_subjects(
+    subjects: Sequence[Subject],
+    cache: ProgramCache,
+    *,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[LoweringFailure]:
+    """See that the cache holds the program of every subject; returns those that cannot be lowered.
+
+    Parameters
+    ----------
+    workers: processes at a time; None takes one for each core.
+    on_progress: called with (done, total) after each subject.
+    """
+    missing = [s for s in dict.fromkeys(subjects) if cache.get(s.cache_key) is None]
+    done, total = len(subjects) - len(missing), len(subjects)
+    if on_progress:
+        on_progress(done, total)
+    failures = []
+    for failure in _run_jobs(missing, cache, workers or os.cpu_count() or 1):
+        done += 1
+        if failure is not None:
+            failures.append(failure)
+        if on_progress:
+            on_progress(done, total)
+    return failures
+
+
+_POOL_PAYS_FROM = 12
+"""A worker process imports for seconds; fewer programs than this are lowered right here."""
+
+
+def _run_jobs(
+    subjects: Sequence[Subject], cache: ProgramCache, workers: int
+) -> Iterator[LoweringFailure | None]:
+    if workers == 1 or len(subjects) < _POOL_PAYS_FROM:
+        yield from (_lower_into_cache(subject, cache.folder) for subject in subjects)
+        return
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=4)
+    yield from parallel(delayed(_lower_into_cache)(subject, cache.folder) for subject in subjects)
+
+
+def _lower_into_cache(subject: Subject, folder: Path) -> LoweringFailure | None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        data = lower(subject.module(), subject.kernel.example_inputs())
+    except LoweringError as error:
+        return LoweringFailure(subject, str(error))
+    finally:
+        torch.set_num_threads(threads)
+    ProgramCache(folder).put(subject.cache_key, data)
+    return None
+
+
+def _export(module: nn.Module, inputs: Sequence[Tensor]) -> ExportedProgram:
+    with _quiet():
+        try:
+            return torch.export.export(fold_norms(module), tuple(inputs), strict=False)
+        except Exception as error:  # torch.export documents no common base of what it raises
+            raise LoweringError(_one_line("torch.export", module, error)) from error
+
+
+def _lower_exported(exported: ExportedProgram) -> bytes:
+    with _quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        try:
+            with _lean_decompositions(exported):
+                edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+            return bytes(edge.to_executorch().buffer)
+        except Exception as error:  # as above: backends raise what they like
+            raise LoweringError(_one_line("ExecuTorch", exported, error)) from error
+
+
+def _one_line(who: str, what: object, error: Exception) -> str:
+    first = next(iter(str(error).strip().splitlines()), "")
+    return (
+        f"{who} could not lower {type(what).__name__}: {type(error).__name__}: {first[:300]}; "
+        "leave the kernel out or file an issue with its key"
+    )
+
+
+def _content_key(exported: ExportedProgram) -> str:
+    digest = hashlib.sha256("\n".join(recipe_versions()).encode())
+    digest.update(exported.graph_module.code.encode())
+    for node in exported.graph.nodes:  # the code does not tell the shapes of the inputs
+        digest.update(f"{node.name} {node.meta.get('val')}".encode())
+    for name, tensor in (*exported.state_dict.items(), *exported.constants.items()):
+        digest.update(name.encode())
+        if isinstance(tensor, Tensor):
+            digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Export warns of its own internals in dozens of lines; errors still come as exceptions."""
+    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree", "root")]
+    levels = [log.level for log in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for log in loggers:
+            log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)
+
+
+@contextmanager
+def _lean_decompositions(exported: ExportedProgram) -> Iterator[None]:
+    """Install only the decompositions of operators that `exported` calls while it is lowered.
+
+    Private names of the pinned torch are replaced for the time being; where they are not found
+    (another torch), lowering takes its ordinary, slower way.
+    """
+    import torch._export.utils as export_utils
+    import torch.export.exported_program
+
+    exported_program: Any = torch.export.exported_program
+    names = ("_collect_all_valid_cia_ops_for_namespace", "_materialize_cpp_cia_ops")
+    install = getattr(exported_program, "_override_composite_implicit_decomp", None)
+    if install is None or not all(hasattr(export_utils, name) for name in names):
+        logger.debug("torch has no decomposition tables where expected: lowering unassisted")
+        yield
+        return
+
+    operators = {node.target for node in exported.graph.nodes if node.op == "call_function"}
+
+    def install_used(table: dict[Any, Any]) -> Any:
+        return install({op: how for op, how in table.items() if op in operators})
+
+    originals = {name: getattr(export_utils, name) for name in names}
+    exported_program._override_composite_implicit_decomp = install_used
+    for name, original in originals.items():
+        setattr(export_utils, name, _remembered(original))
+    try:
+        yield
+    finally:
+        exported_program._override_composite_implicit_decomp = install
+        for name, original in originals.items():
+            setattr(export_utils, name, original)
+
+
+@functools.cache
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    # One memory for the process: the operators registered do not change between two programs.
+    return functools.cache(function)

@@ -1,0 +1,286 @@
+"""Kernels and networks to rows of a latency table: lower, time, judge, write, batch by batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from android_runner.device import Device, Failure, Program, RunSpec
+from profiler.errors import LoweringError, MeasurementError
+from profiler.kernels import PointwiseConv, Shape, record_kernels
+from profiler.lowering import (
+    PRECISION,
+    ProgramCache,
+    Subject,
+    lower_cached,
+    lower_subjects,
+)
+from profiler.table import LatencyTable, Provenance, Row
+from profiler.timing import Gate, Timing, time_programs
+
+logger = logging.getLogger(__name__)
+
+SENTINEL = Subject(PointwiseConv(64, 64, 28, 28, "relu"))
+"""The kernel that is re-timed all through every run; the same for all tables."""
+
+Phase = Literal["lower", "measure"]
+OnProgress = Callable[[Phase, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSettings:
+    """How kernels are timed.
+
+    Parameters
+    ----------
+    spec: threads, cores, rounds and times of a visit (`android_runner.RunSpec`).
+    batch: programs in one runner process and one transaction.
+    workers: lowering processes at a time; None takes one for each core.
+    """
+
+    spec: RunSpec = field(default_factory=RunSpec)
+    gate: Gate = field(default_factory=Gate)
+    batch: int = 48
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"a batch has at least 1 program, got {self.batch}; try 48")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSummary:
+    """What a call of `profile` did: rows that were there, rows written, programs that failed."""
+
+    present: int
+    measured: int
+    flagged: int
+    failures: tuple[Failure, ...]
+
+
+def provenance_of(device: Device, spec: RunSpec) -> Provenance:
+    """What rows taken on `device` under `spec` share."""
+    info = device.info()
+    return Provenance(
+        device_id=info.id,
+        device_kind=info.kind,
+        model=info.model,
+        soc=info.soc,
+        os=info.os,
+        abi=info.abi,
+        fingerprint=info.fingerprint,
+        runtime_version=info.runtime_version,
+        runner_sha256=info.runner_sha256,
+        build_options=info.build_options,
+        precision=PRECISION,
+        threads=spec.threads,
+        cpus=",".join(map(str, device.cpus(spec))),
+    )
+
+
+class Profiler:
+    """Times kernels and networks on one device under one set of conditions, into one table.
+
+    The programs of a batch are timed twice in processes of their own (`profiler.timing`); a batch
+    is written in one transaction, so that a kill loses the batch in flight and nothing else.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        table: LatencyTable,
+        cache: ProgramCache,
+        settings: ProfileSettings | None = None,
+    ) -> None:
+        self.device = device
+        self.table = table
+        self.cache = cache
+        self.settings = settings or ProfileSettings()
+        lower_subjects([SENTINEL], cache, workers=1)
+        sentinel = cache.get(SENTINEL.cache_key)
+        if sentinel is None:
+            raise LoweringError(
+                f"the sentinel must be lowered, {SENTINEL.name} could not be; reinstall executorch"
+            )
+        self._spec = dataclasses.replace(self.settings.spec, sentinel=Program("sentinel", sentinel))
+        self._warm = False
+        self.provenance = provenance_of(device, self._spec)
+
+    def kernels(
+        self, subjects: Sequence[Subject], on_progress: OnProgress | None = None
+    ) -> ProfileSummary:
+        """Measure the subjects that the table does not hold yet under this provenance."""
+        present = self.table.keys(self.provenance)
+        wanted = [s for s in dict.fromkeys(subjects) if (s.kernel.key, s.copies) not in present]
+        refused = lower_subjects(
+            wanted,
+            self.cache,
+            workers=self.settings.workers,
+            on_progress=_bind(on_progress, "lower"),
+        )
+        failures = [Failure(f.subject.name, "load", f.message) for f in refused]
+        broken = {failure.subject for failure in refused}
+        jobs = [_Job(s.name, s.kernel.key, s.copies) for s in wanted if s not in broken]
+        keys = {s.name: s.cache_key for s in wanted}
+        return self._measure(
+            jobs,
+            lambda job: self.cache.get(keys[job.name]),
+            len(dict.fromkeys(subjects)) - len(wanted),
+            failures,
+            on_progress,
+        )
+
+    def networks(
+        self,
+        networks: dict[str, nn.Module],
+        input_shape: Shape,
+        on_progress: OnProgress | None = None,
+    ) -> ProfileSummary:
+        """Measure whole networks, by name, that the table does not hold yet."""
+        present = self.table.keys(self.provenance)
+        wanted = {n: net for n, net in networks.items() if (n, 1) not in present}
+        report = _bind(on_progress, "lower")
+        jobs, programs = [], {}
+        for done, (name, network) in enumerate(wanted.items()):
+            if report:
+                report(done, len(wanted))
+            programs[name] = self.lower(network, input_shape)
+            kernels = tuple(k.key for k in record_kernels(network, input_shape))
+            jobs.append(_Job(name, name, 1, kernels))
+        if report:
+            report(len(wanted), len(wanted))
+        return self._measure(
+            jobs, lambda job: programs[job.name], len(networks) - len(wanted), [], on_progress
+        )
+
+    def lower(self, network: nn.Module, input_shape: Shape) -> bytes:
+        """The program of a network for inputs of `input_shape`, from the cache where it is."""
+        return lower_cached(network, (torch.zeros(input_shape),), self.cache)
+
+    def time(self, program: Program) -> Timing:
+        """Time one program under this profiler's conditions, without writing a row.
+
+        Raises `MeasurementError` when the program fails.
+        """
+        self._warm_up([program])
+        (answer,) = time_programs(
+            self.device,
+            [program],
+            self._spec,
+            self.settings.gate,
+            sentinel_course_us=self._sentinel_course_us(),
+        )
+        if isinstance(answer, Failure):
+            raise MeasurementError(
+                f"a network must run to be timed, {answer.program} did not ({answer.kind}: "
+                f"{answer.message}); see `netadapt devices`"
+            )
+        return answer
+
+    def _measure(
+        self,
+        jobs: Sequence[_Job],
+        program_of: Callable[[_Job], bytes | None],
+        present: int,
+        failures: list[Failure],
+        on_progress: OnProgress | None,
+    ) -> ProfileSummary:
+        report = _bind(on_progress, "measure")
+        measured = flagged = 0
+        for start in range(0, len(jobs), self.settings.batch):
+            batch = {job.name: job for job in jobs[start : start + self.settings.batch]}
+            programs = [
+                Program(name, data)
+                for name, job in batch.items()
+                if (data := program_of(job)) is not None
+            ]
+            self._warm_up(programs)
+
+            def batch_progress(done: int, total: int, before: int = start) -> None:
+                if report:
+                    share = done / max(total, 1)
+                    report(round(before + share * len(batch)), len(jobs))  # noqa: B023
+
+            rows = []
+            for answer in time_programs(
+                self.device,
+                programs,
+                self._spec,
+                self.settings.gate,
+                sentinel_course_us=self._sentinel_course_us(),
+                on_progress=batch_progress,
+            ):
+                if isinstance(answer, Failure):
+                    logger.warning("%s was not measured: %s", answer.program, answer.message)
+                    failures.append(answer)
+                else:
+                    rows.append(_row(batch[answer.program], answer, self.provenance))
+            self.table.add(rows)
+            measured += len(rows)
+            flagged += sum(row.quality != "ok" for row in rows)
+        return ProfileSummary(present, measured, flagged, tuple(failures))
+
+    def _warm_up(self, programs: Sequence[Program]) -> None:
+        """Run once and throw away: the first run after idling deviates most."""
+        if self._warm or not programs:
+            return
+        short = dataclasses.replace(self._spec, rounds=2)
+        for _ in self.device.run(programs[:16], short):
+            pass
+        self._warm = True
+
+    def _sentinel_course_us(self) -> float | None:
+        sentinels = [
+            row.sentinel_us
+            for row in self.table.rows(self.provenance)
+            if row.sentinel_us is not None
+        ]
+        return statistics.median(sentinels) if sentinels else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a row will be of, before it is measured."""
+
+    name: str
+    key: str
+    copies: int
+    kernels: tuple[str, ...] | None = None
+
+
+def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
+    conditions = timing.last.conditions
+    return Row(
+        key=job.key,
+        copies=job.copies,
+        kernels=job.kernels,
+        latency_us=timing.latency_us,
+        repeat_dev=timing.repeat_dev,
+        spread=timing.spread,
+        quality=timing.quality,
+        attempts=timing.attempts,
+        rounds_us=timing.rounds_us,
+        calls_per_sample=timing.last.calls_per_sample,
+        program_sha256=timing.last.program_sha256,
+        sentinel_us=timing.sentinel_us,
+        freq_khz_before=conditions.freq_khz_before,
+        freq_khz_after=conditions.freq_khz_after,
+        temperature_c_before=conditions.temperature_c_before,
+        temperature_c_after=conditions.temperature_c_after,
+        load_avg_before=conditions.load_avg_before,
+        load_avg_after=conditions.load_avg_after,
+        measured_at=conditions.started_at,
+        provenance=provenance,
+    )
+
+
+def _bind(on_progress: OnProgress | None, phase: Phase) -> Callable[[int, int], None] | None:
+    return None if on_progress is None else functools.partial(on_progress, phase)

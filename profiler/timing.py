@@ -1,0 +1,158 @@
+"""Timing with a quality gate: every program is run twice, and what disagrees is run again.
+
+Run-to-run drift outweighs the variance within a run, so one run's own spread says little. A
+program's latency is accepted when two runs in separate runner processes agree and a sentinel
+program, timed through both, ran as fast as it always did. What never agrees is flagged, not
+averaged away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
+from profiler.table import Quality, Rounds, latency_of_rounds
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What two runs of a program must show to be believed.
+
+    Parameters
+    ----------
+    max_repeat_dev: largest |A'/A - 1| between the two runs.
+    max_sentinel_dev: largest deviation of the sentinel from its course, as a share.
+    max_attempts: runs a program may take in all, at least 2.
+    """
+
+    max_repeat_dev: float = 0.04
+    max_sentinel_dev: float = 0.06
+    max_attempts: int = 4
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 2 or self.max_repeat_dev <= 0 or self.max_sentinel_dev <= 0:
+            raise ValueError(
+                f"a gate needs at least 2 attempts and limits above 0, got {self}; use the defaults"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The believed latency of one program: the two runs that agreed best, and how well.
+
+    Fields as in `profiler.table.Row`.
+    """
+
+    program: str
+    latency_us: float
+    repeat_dev: float
+    spread: float
+    quality: Quality
+    attempts: int
+    rounds_us: Rounds
+    sentinel_us: float | None
+    last: Measurement
+
+
+def time_programs(
+    device: Device,
+    programs: Sequence[Program],
+    spec: RunSpec,
+    gate: Gate,
+    *,
+    sentinel_course_us: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Timing | Failure]:
+    """Time one batch of programs; one answer for each, when its runs agree or attempts are up.
+
+    Parameters
+    ----------
+    spec: its rounds are spread over two runs of half the rounds each.
+    sentinel_course_us: the sentinel's usual latency; None takes it from the first run.
+    on_progress: called with (visits done, visits expected); the expectation grows with repeats.
+    """
+    spec = dataclasses.replace(spec, rounds=max(spec.rounds // 2, 1))
+    runs: dict[str, list[Measurement]] = {program.name: [] for program in programs}
+    open_programs = list(programs)
+    done = 0
+    for attempt in range(gate.max_attempts):
+        if not open_programs:
+            return
+        expected = done + len(open_programs) * spec.rounds * (2 if attempt == 0 else 1)
+        base = done
+
+        def progress(p: Progress, base: int = base, expected: int = expected) -> None:
+            if on_progress:
+                on_progress(base + p.done, max(expected, base + p.total))
+
+        shuffled = dataclasses.replace(spec, seed=spec.seed + attempt)
+        failed = set()
+        for answer in device.run(open_programs, shuffled, progress):
+            if isinstance(answer, Failure):
+                failed.add(answer.program)
+                yield answer
+            else:
+                runs[answer.program].append(answer)
+        done += len(open_programs) * spec.rounds
+        open_programs = [p for p in open_programs if p.name not in failed]
+        if sentinel_course_us is None:
+            sentinel_course_us = _sentinel_us([runs[p.name][-1] for p in open_programs])
+        if attempt == 0:
+            continue
+        still_open = []
+        for program in open_programs:
+            timing = _judge(runs[program.name], gate, sentinel_course_us)
+            if timing.quality == "ok" or attempt + 1 == gate.max_attempts:
+                yield timing
+            else:
+                still_open.append(program)
+        open_programs = still_open
+    if on_progress:
+        on_progress(done, done)
+
+
+def _sentinel_us(measurements: Sequence[Measurement]) -> float | None:
+    samples = [us for m in measurements for us in m.conditions.sentinel_us]
+    return statistics.median(samples) if samples else None
+
+
+def _judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> Timing:
+    """The pair of runs that agree best, the steadier by the sentinel where several agree."""
+
+    def off_course(run: Measurement) -> float:
+        sentinel = _sentinel_us([run])
+        return 0.0 if sentinel is None or course_us is None else abs(sentinel / course_us - 1)
+
+    def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, float]:
+        drifted = max(map(off_course, pair)) > gate.max_sentinel_dev
+        return drifted, abs(pair[1].latency_us / pair[0].latency_us - 1)
+
+    pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
+    first, second = min(pairs, key=rank)
+    drifted, disagreement = rank((first, second))
+    quality: Quality = "ok"
+    if drifted:
+        quality = "drifted"
+    elif disagreement > gate.max_repeat_dev:
+        quality = "unstable"
+    pooled = (*first.rounds_us, *second.rounds_us)
+    latency_us = latency_of_rounds(pooled)
+    medians = [statistics.median(samples) for samples in pooled]
+    low, _, high = statistics.quantiles(medians, n=4, method="inclusive")
+    return Timing(
+        program=first.program,
+        latency_us=latency_us,
+        repeat_dev=second.latency_us / first.latency_us - 1,
+        spread=(high - low) / latency_us,
+        quality=quality,
+        attempts=len(runs),
+        rounds_us=pooled,
+        sentinel_us=_sentinel_us([first, second]),
+        last=second,
+    )
