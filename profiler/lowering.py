@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from android_runner.paths import cache_folder
 from profiler.errors import LoweringError
 from profiler.kernels import ConvNorm, Kernel
 
@@ -127,10 +128,13 @@ def lower_cached(module: nn.Module, inputs: Sequence[Tensor], cache: ProgramCach
 
 
 class ProgramCache:
-    """Programs on disk by the hash of their content; safe for any number of processes."""
+    """Programs on disk by the hash of their content; safe for any number of processes.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Kept in `folder`, by default in the user's cache (`$NETADAPT_CACHE`).
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder() / "programs"
 
     def get(self, key: str) -> bytes | None:
         """The program kept under `key`, or None."""

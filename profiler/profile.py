@@ -97,15 +97,15 @@ class Profiler:
         self,
         device: Device,
         table: LatencyTable,
-        cache: ProgramCache,
+        cache: ProgramCache | None = None,
         settings: ProfileSettings | None = None,
     ) -> None:
         self.device = device
         self.table = table
-        self.cache = cache
+        self.cache = cache or ProgramCache()
         self.settings = settings or ProfileSettings()
-        lower_subjects([SENTINEL], cache, workers=1)
-        sentinel = cache.get(SENTINEL.cache_key)
+        lower_subjects([SENTINEL], self.cache, workers=1)
+        sentinel = self.cache.get(SENTINEL.cache_key)
         if sentinel is None:
             raise LoweringError(
                 f"the sentinel must be lowered, {SENTINEL.name} could not be; reinstall executorch"
@@ -204,11 +204,6 @@ class Profiler:
             ]
             self._warm_up(programs)
 
-            def batch_progress(done: int, total: int, before: int = start) -> None:
-                if report:
-                    share = done / max(total, 1)
-                    report(round(before + share * len(batch)), len(jobs))  # noqa: B023
-
             rows = []
             for answer in time_programs(
                 self.device,
@@ -216,7 +211,7 @@ class Profiler:
                 self._spec,
                 self.settings.gate,
                 sentinel_course_us=self._sentinel_course_us(),
-                on_progress=batch_progress,
+                on_progress=report and _within(report, start, len(programs), len(jobs)),
             ):
                 if isinstance(answer, Failure):
                     logger.warning("%s was not measured: %s", answer.program, answer.message)
@@ -257,19 +252,19 @@ class _Job:
 
 
 def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
-    conditions = timing.last.conditions
+    pooled, conditions = timing.pooled, timing.pooled.conditions
     return Row(
         key=job.key,
         copies=job.copies,
         kernels=job.kernels,
-        latency_us=timing.latency_us,
+        latency_us=pooled.latency_us,
         repeat_dev=timing.repeat_dev,
-        spread=timing.spread,
+        spread=pooled.spread,
         quality=timing.quality,
         attempts=timing.attempts,
-        rounds_us=timing.rounds_us,
-        calls_per_sample=timing.last.calls_per_sample,
-        program_sha256=timing.last.program_sha256,
+        rounds_us=pooled.rounds_us,
+        calls_per_sample=pooled.calls_per_sample,
+        program_sha256=pooled.program_sha256,
         sentinel_us=timing.sentinel_us,
         freq_khz_before=conditions.freq_khz_before,
         freq_khz_after=conditions.freq_khz_after,
@@ -284,3 +279,14 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
 
 def _bind(on_progress: OnProgress | None, phase: Phase) -> Callable[[int, int], None] | None:
     return None if on_progress is None else functools.partial(on_progress, phase)
+
+
+def _within(
+    report: Callable[[int, int], None], before: int, size: int, total: int
+) -> Callable[[int, int], None]:
+    """Progress of a batch of `size` jobs, in visits, as progress of all jobs."""
+
+    def progress(done: int, visits: int) -> None:
+        report(before + round(size * done / max(visits, 1)), total)
+
+    return progress

@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import sqlite3
-import statistics
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,9 +70,9 @@ class Row:
     copies: length of the chain; 1 for a kernel by itself and for networks.
     kernels: the keys of a network's kernels in execution order; None for a kernel.
     rounds_us: raw samples of the agreeing runs, a tuple a round, microseconds a call.
-    latency_us: median over the rounds of each round's median.
+    latency_us: `android_runner.Measurement.latency_us` of those samples.
     repeat_dev: the second of the two runs against the first, as a share (0.01: 1 % slower).
-    spread: interquartile range of the rounds' medians, as a share of the latency.
+    spread: interquartile range of the rounds, as a share of the latency.
     attempts: runs it took, at least 2.
     sentinel_us: the sentinel kernel's latency in the same runs; None where there was none.
     """
@@ -114,11 +113,6 @@ class Row:
     def type(self) -> str:
         """The kernel's type, or "network"."""
         return self.key.partition("(")[0] if self.kernels is None else "network"
-
-
-def latency_of_rounds(rounds_us: Sequence[Sequence[float]]) -> float:
-    """Median over the rounds of each round's median: one disturbed round moves it little."""
-    return statistics.median(statistics.median(samples) for samples in rounds_us)
 
 
 _PROVENANCE = tuple(f.name for f in dataclasses.fields(Provenance))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
-from profiler.table import Quality, Rounds, latency_of_rounds
+from profiler.table import Quality
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Gate:
     """
 
     max_repeat_dev: float = 0.04
-    max_sentinel_dev: float = 0.06
+    max_sentinel_dev: float = 0.10
     max_attempts: int = 4
 
     def __post_init__(self) -> None:
@@ -46,18 +46,29 @@ class Gate:
 class Timing:
     """The believed latency of one program: the two runs that agreed best, and how well.
 
-    Fields as in `profiler.table.Row`.
+    Parameters
+    ----------
+    pooled: the rounds of both runs as one measurement, conditions from the first's start to the
+        second's end.
+    repeat_dev, quality, attempts: as in `profiler.table.Row`.
     """
 
-    program: str
-    latency_us: float
+    pooled: Measurement
     repeat_dev: float
-    spread: float
     quality: Quality
     attempts: int
-    rounds_us: Rounds
-    sentinel_us: float | None
-    last: Measurement
+
+    @property
+    def program(self) -> str:
+        return self.pooled.program
+
+    @property
+    def latency_us(self) -> float:
+        return self.pooled.latency_us
+
+    @property
+    def sentinel_us(self) -> float | None:
+        return _sentinel_us([self.pooled])
 
 
 def time_programs(
@@ -118,8 +129,8 @@ def time_programs(
 
 
 def _sentinel_us(measurements: Sequence[Measurement]) -> float | None:
-    samples = [us for m in measurements for us in m.conditions.sentinel_us]
-    return statistics.median(samples) if samples else None
+    rounds = [us for m in measurements for us in m.conditions.sentinel_us]
+    return statistics.median(rounds) if rounds else None
 
 
 def _judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> Timing:
@@ -141,18 +152,22 @@ def _judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> 
         quality = "drifted"
     elif disagreement > gate.max_repeat_dev:
         quality = "unstable"
-    pooled = (*first.rounds_us, *second.rounds_us)
-    latency_us = latency_of_rounds(pooled)
-    medians = [statistics.median(samples) for samples in pooled]
-    low, _, high = statistics.quantiles(medians, n=4, method="inclusive")
     return Timing(
-        program=first.program,
-        latency_us=latency_us,
-        repeat_dev=second.latency_us / first.latency_us - 1,
-        spread=(high - low) / latency_us,
-        quality=quality,
-        attempts=len(runs),
-        rounds_us=pooled,
-        sentinel_us=_sentinel_us([first, second]),
-        last=second,
+        _pool(first, second), second.latency_us / first.latency_us - 1, quality, len(runs)
+    )
+
+
+def _pool(first: Measurement, second: Measurement) -> Measurement:
+    before, after = first.conditions, second.conditions
+    return dataclasses.replace(
+        second,
+        rounds_us=(*first.rounds_us, *second.rounds_us),
+        conditions=dataclasses.replace(
+            after,
+            freq_khz_before=before.freq_khz_before,
+            temperature_c_before=before.temperature_c_before,
+            load_avg_before=before.load_avg_before,
+            sentinel_us=(*before.sentinel_us, *after.sentinel_us),
+            started_at=before.started_at,
+        ),
     )

@@ -1,0 +1,53 @@
+"""What the benchmarks share: their arguments, their folder, their last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from android_runner.paths import cache_folder
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments every benchmark has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--quick", action="store_true", help="a small run that shows that it works")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    return made
+
+
+def work_folder(name: str) -> Path:
+    """Where the benchmark `name` keeps what it need not make again."""
+    folder = cache_folder() / "benchmarks" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def commit() -> str:
+    """The commit of this checkout, marked when files differ from it."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=FOLDER,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def say(text: str) -> None:
+    """Progress, for people: to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_result(result: dict[str, object]) -> None:
+    """The figures, for programs: one JSON line on standard output."""
+    print(json.dumps({"commit": commit(), **result}), flush=True)

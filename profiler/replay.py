@@ -1,0 +1,46 @@
+"""A latency table as a device: what was measured once is measured again without the device."""
+
+from __future__ import annotations
+
+from android_runner.device import Conditions, DeviceInfo, Measurement
+from android_runner.replay import ReplayDevice
+from profiler.table import LatencyTable, Provenance, Row
+
+
+def replay_device(table: LatencyTable, provenance: Provenance) -> ReplayDevice:
+    """A device that answers each program with the samples the table holds for it."""
+    recorded = {row.program_sha256: _measurement(row) for row in table.rows(provenance)}
+    info = DeviceInfo(
+        id=provenance.device_id,
+        kind="replay",
+        model=provenance.model,
+        soc=provenance.soc,
+        os=provenance.os,
+        abi=provenance.abi,
+        cores=len(provenance.cpus.split(",")),
+        runtime_version=provenance.runtime_version,
+        runner_sha256=provenance.runner_sha256,
+        build_options=provenance.build_options,
+    )
+    return ReplayDevice(recorded, info)
+
+
+def _measurement(row: Row) -> Measurement:
+    return Measurement(
+        program=row.key,
+        program_sha256=row.program_sha256,
+        rounds_us=row.rounds_us,
+        calls_per_sample=row.calls_per_sample,
+        conditions=Conditions(
+            cpus=tuple(int(cpu) for cpu in row.provenance.cpus.split(",")),
+            threads=row.provenance.threads,
+            freq_khz_before=row.freq_khz_before,
+            freq_khz_after=row.freq_khz_after,
+            temperature_c_before=row.temperature_c_before,
+            temperature_c_after=row.temperature_c_after,
+            load_avg_before=row.load_avg_before,
+            load_avg_after=row.load_avg_after,
+            sentinel_us=() if row.sentinel_us is None else (row.sentinel_us,),
+            started_at=row.measured_at,
+        ),
+    )

@@ -1,0 +1,262 @@
+"""What every device must do (`DeviceContract`), and what only a real one can be asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from android_runner import (
+    Device,
+    DeviceError,
+    Failure,
+    HostDevice,
+    InvalidRunError,
+    Measurement,
+    Program,
+    Progress,
+    ReplayDevice,
+    RunSpec,
+    batch,
+)
+
+QUICK = RunSpec(rounds=3, warmup_ms=0.2, visit_ms=0.2, timeout_s=60.0)
+
+
+def _run(
+    device: Device, programs: list[Program], spec: RunSpec = QUICK
+) -> dict[str, Measurement | Failure]:
+    answers = list(device.run(programs, spec))
+    by_name = {answer.program: answer for answer in answers}
+    assert len(by_name) == len(answers), "one answer for each program"
+    return by_name
+
+
+class DeviceContract:
+    """Subclass with a ``device`` fixture that can time the session's ``programs``."""
+
+    def test_info_is_stable_and_complete(self, device: Device) -> None:
+        info = device.info()
+        assert info == device.info()
+        assert info.fingerprint == device.info().fingerprint
+        assert info.cores >= 1
+        assert all((info.id, info.model, info.os, info.abi, info.runtime_version))
+        assert len(info.runner_sha256) == 64
+
+    def test_every_program_is_answered_once(self, device: Device, programs: list[Program]) -> None:
+        answers = _run(device, programs)
+        assert set(answers) == {program.name for program in programs}
+        for program in programs:
+            answer = answers[program.name]
+            assert isinstance(answer, Measurement)
+            assert answer.program_sha256 == program.sha256
+            assert answer.latency_us > 0
+            assert answer.conditions.cpus
+            assert answer.conditions.threads == 1
+
+    def test_a_bad_program_fails_by_name_and_the_rest_go_on(
+        self, device: Device, programs: list[Program], lowered: Mapping[str, bytes]
+    ) -> None:
+        bad = [
+            Program("noise", b"\xa5" * 4096),
+            Program("short", b"x"),
+            Program("cut", lowered["conv"][:700]),
+            Program("no such method", lowered["conv"], method="backward"),
+        ]
+        answers = _run(device, [bad[0], *programs, *bad[1:]])
+        for program in bad:
+            answer = answers[program.name]
+            assert isinstance(answer, Failure)
+            assert answer.kind == "load"
+            assert answer.message
+            assert "\n" not in answer.message
+        assert all(isinstance(answers[program.name], Measurement) for program in programs)
+
+    def test_duplicate_names_are_refused_at_once(
+        self, device: Device, programs: list[Program]
+    ) -> None:
+        with pytest.raises(InvalidRunError, match="unique"):
+            device.run([programs[0], programs[0]], QUICK)
+
+    def test_the_same_bytes_may_have_two_names(
+        self, device: Device, programs: list[Program]
+    ) -> None:
+        again = Program("again", programs[0].data)
+        answers = _run(device, [programs[0], again])
+        assert set(answers) == {programs[0].name, "again"}
+
+    def test_nothing_to_do(self, device: Device) -> None:
+        assert list(device.run([], QUICK)) == []
+
+    def test_progress_goes_forward(self, device: Device, programs: list[Program]) -> None:
+        seen: list[Progress] = []
+        list(device.run(programs, QUICK, seen.append))
+        assert seen
+        assert [p.done for p in seen] == sorted(p.done for p in seen)
+        assert all(0 <= p.done <= p.total for p in seen)
+        assert {p.program for p in seen} <= {program.name for program in programs}
+
+
+class TestHostDevice(DeviceContract):
+    @pytest.fixture
+    def device(self, host: HostDevice) -> Device:
+        return host
+
+    def test_keeps_raw_samples_of_every_round(
+        self, host: HostDevice, programs: list[Program]
+    ) -> None:
+        for answer in host.run(programs, QUICK):
+            assert isinstance(answer, Measurement)
+            assert len(answer.rounds_us) == QUICK.rounds
+            assert answer.outputs is None
+            assert answer.conditions.started_at.endswith("+00:00")
+
+    def test_runs_portable_operators(self, host: HostDevice, lowered: Mapping[str, bytes]) -> None:
+        assert b"_to_dim_order_copy" in lowered["se"], "the example no longer shows the case"
+        assert isinstance(_run(host, [Program("se", lowered["se"])])["se"], Measurement)
+
+    def test_inputs_are_seeded_random_and_outputs_right(
+        self, host: HostDevice, lowered: Mapping[str, bytes]
+    ) -> None:
+        def outputs(seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+            spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, seed=seed, outputs=True)
+            answer = _run(host, [Program("two", lowered["two"])], spec)["two"]
+            assert isinstance(answer, Measurement)
+            assert answer.outputs is not None
+            assert [t.shape for t in answer.outputs] == [(1, 3, 4, 5)] * 2
+            assert {t.dtype for t in answer.outputs} == {"Float"}
+            return answer.outputs[0].values, answer.outputs[1].values
+
+        plus_one, doubled = outputs(seed=3)
+        assert plus_one == pytest.approx([value / 2 + 1 for value in doubled], abs=1e-6)
+        assert len(set(doubled)) == 60
+        assert all(-2 <= value < 2 for value in doubled)
+        assert outputs(seed=3) == (plus_one, doubled)
+        assert outputs(seed=4) != (plus_one, doubled)
+
+    def test_a_crash_costs_that_program_only(
+        self, host: HostDevice, programs: list[Program], crasher: bytes
+    ) -> None:
+        answers = _run(host, [programs[0], Program("crasher", crasher), *programs[1:]])
+        crash = answers.pop("crasher")
+        assert isinstance(crash, Failure)
+        assert crash.kind == "crash"
+        assert "SIGABRT" in crash.message
+        assert len(answers) == len(programs)
+        assert all(isinstance(answer, Measurement) for answer in answers.values())
+
+    def test_a_hang_costs_that_program_only(
+        self, host: HostDevice, programs: list[Program], hanger: bytes
+    ) -> None:
+        spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, timeout_s=5.0)
+        answers = _run(host, [programs[0], Program("hanger", hanger), *programs[1:]], spec)
+        hang = answers.pop("hanger")
+        assert isinstance(hang, Failure)
+        assert hang.kind == "timeout"
+        assert len(answers) == len(programs)
+        assert all(isinstance(answer, Measurement) for answer in answers.values())
+
+    def test_a_runner_killed_from_outside_costs_the_program_in_flight(
+        self, host: HostDevice, programs: list[Program]
+    ) -> None:
+        spec = RunSpec(rounds=3, warmup_ms=0, visit_ms=400)
+        victims: list[str] = []
+
+        def kill_once(progress: Progress) -> None:
+            if not victims and progress.done > 2 * len(programs):
+                victims.append(progress.program)
+                os.kill(_runner_pid(), signal.SIGKILL)
+
+        answers = {a.program: a for a in host.run(programs, spec, kill_once)}
+        crash = answers.pop(victims[0])
+        assert isinstance(crash, Failure)
+        assert crash.kind == "crash"
+        assert "SIGKILL" in crash.message
+        assert len(answers) == len(programs) - 1
+        assert all(isinstance(answer, Measurement) for answer in answers.values())
+
+    def test_batches_are_cut_into_chunks(
+        self, host: HostDevice, programs: list[Program], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batch, "CHUNK_PROGRAMS", 2)
+        answers = _run(host, programs)
+        assert len(answers) == len(programs)
+        assert all(isinstance(answer, Measurement) for answer in answers.values())
+
+    def test_the_sentinel_is_timed_every_round(
+        self, host: HostDevice, programs: list[Program], lowered: Mapping[str, bytes]
+    ) -> None:
+        spec = RunSpec(rounds=4, warmup_ms=0, visit_ms=0.1, sentinel=Program("s", lowered["conv"]))
+        answer = next(iter(_run(host, programs[:1], spec).values()))
+        assert isinstance(answer, Measurement)
+        assert len(answer.conditions.sentinel_us) == 4
+        assert answer.conditions.sentinel_drift is not None
+
+    def test_a_bad_sentinel_is_the_callers_error(
+        self, host: HostDevice, programs: list[Program], crasher: bytes
+    ) -> None:
+        with pytest.raises(DeviceError, match="sentinel"):
+            list(host.run(programs, RunSpec(sentinel=Program("s", b"nothing"))))
+        with pytest.raises(DeviceError, match="no program to blame"):
+            list(host.run(programs, RunSpec(sentinel=Program("s", crasher))))
+
+    def test_cores_that_are_not_there(self, host: HostDevice, programs: list[Program]) -> None:
+        with pytest.raises(DeviceError, match="cores"):
+            list(host.run(programs, RunSpec(cpus=(1000,))))
+        with pytest.raises(DeviceError, match="threads"):
+            host.run(programs, RunSpec(threads=4096))
+
+    def test_leaving_early_leaves_no_process_behind(
+        self, host: HostDevice, programs: list[Program]
+    ) -> None:
+        pids: list[int] = []
+
+        def stop(progress: Progress) -> None:
+            pids.append(_runner_pid())
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            list(host.run(programs, QUICK, stop))
+        assert not Path(f"/proc/{pids[0]}").exists()
+
+
+@pytest.fixture(scope="module")
+def recorded(host: HostDevice, programs: list[Program]) -> dict[str, Measurement]:
+    answers = [a for a in host.run(programs, QUICK) if isinstance(a, Measurement)]
+    assert len(answers) == len(programs)
+    return {answer.program_sha256: answer for answer in answers}
+
+
+class TestReplayDevice(DeviceContract):
+    @pytest.fixture
+    def device(self, host: HostDevice, recorded: dict[str, Measurement]) -> Device:
+        return ReplayDevice(recorded, host.info())
+
+    def test_says_that_it_is_a_replay(self, device: Device, host: HostDevice) -> None:
+        assert device.info().kind == "replay"
+        assert device.info().model == host.info().model
+
+    def test_plays_back_what_was_recorded(
+        self, device: Device, programs: list[Program], recorded: dict[str, Measurement]
+    ) -> None:
+        assert list(_run(device, programs).values()) == list(recorded.values())
+
+    def test_names_what_was_never_recorded(self, device: Device) -> None:
+        answer = _run(device, [Program("unheard of", b"data")])["unheard of"]
+        assert isinstance(answer, Failure)
+        assert "'unheard of'" in answer.message
+
+
+def _runner_pid() -> int:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = stat.read_text().split(" ", 1)
+        except OSError:  # ended while we looked
+            continue
+        name, _, fields = rest.rpartition(")")
+        if name == "(netadapt_runner" and int(fields.split()[1]) == os.getpid():
+            return int(pid)
+    raise AssertionError("no runner under way")

@@ -1,0 +1,139 @@
+"""Lowering: the assisted way gives the same bytes, programs compute what the modules compute."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from profiler import lowering
+from profiler.errors import LoweringError
+from profiler.kernels import (
+    Bypass,
+    BypassKernel,
+    DepthwiseConv,
+    Kernel,
+    PointwiseConv,
+    PointwiseConvNorm,
+    SqueezeExciteKernel,
+)
+from profiler.lowering import (
+    ProgramCache,
+    Subject,
+    fold_norms,
+    lower,
+    lower_cached,
+    lower_subjects,
+)
+
+SUBJECTS = [
+    Subject(PointwiseConv(16, 24, 7, 7, "relu")),
+    Subject(DepthwiseConv(16, 5, 1, 7, 7, "relu"), 3),
+    Subject(SqueezeExciteKernel(16, 8, 7, 7)),
+    Subject(BypassKernel(24, 16, 24, 7, 7)),
+]
+
+
+def run(program: bytes, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    from executorch.runtime import Runtime
+
+    loaded = Runtime.get().load_program(program)
+    return loaded.load_method("forward").execute(list(inputs))[0]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
+def test_assisted_lowering_gives_the_same_bytes_and_values(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = subject.kernel.example_inputs()
+    assisted = lower(subject.module(), inputs)
+    monkeypatch.setattr(lowering, "_lean_decompositions", lambda exported: nullcontext())
+    assert lower(subject.module(), inputs) == assisted
+    with torch.no_grad():
+        expected = subject.module()(*inputs)
+    torch.testing.assert_close(run(assisted, inputs), expected, rtol=1e-4, atol=1e-4)
+
+
+class _Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = PointwiseConvNorm(8, 4)
+        self.bypass = Bypass(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.bypass(x, self.project(x))
+        return y
+
+
+def network_with_statistics(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    network = _Block().eval()
+    assert network.project.norm is not None
+    network.project.norm.running_mean.normal_()
+    network.project.norm.running_var.uniform_(0.2, 3)
+    return network
+
+
+def test_folding_keeps_the_outputs_and_the_original() -> None:
+    network = network_with_statistics()
+    x = torch.randn(2, 8, 5, 5)
+    folded = fold_norms(network)
+    torch.testing.assert_close(folded(x), network(x), rtol=1e-5, atol=1e-5)
+    assert folded.project.norm is None
+    assert network.project.norm is not None
+
+
+def test_cache_is_by_content(tmp_path: Path) -> None:
+    cache = ProgramCache(tmp_path)
+    x = (torch.zeros(1, 8, 5, 5),)
+    first = lower_cached(network_with_statistics(), x, cache)
+    assert lower_cached(network_with_statistics(), x, cache) == first
+    files = lambda: sorted(tmp_path.rglob("*.pte"))  # noqa: E731
+    assert len(files()) == 1
+    assert lower_cached(network_with_statistics(seed=1), x, cache) != first
+    lower_cached(network_with_statistics(), (torch.zeros(1, 8, 6, 5),), cache)
+    assert len(files()) == 3
+
+
+def test_processes_fill_the_cache_and_name_what_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ProgramCache(tmp_path)
+    subjects: list[Subject] = [
+        Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in range(1, lowering._POOL_PAYS_FROM + 1)
+    ]
+    seen: list[tuple[int, int]] = []
+    done = lower_subjects(subjects, cache, workers=2, on_progress=lambda *p: seen.append(p))
+    assert done == []
+    assert seen[0] == (0, len(subjects))
+    assert seen[-1] == (len(subjects), len(subjects))
+    in_process = lower(subjects[3].module(), subjects[3].kernel.example_inputs())
+    assert cache.get(subjects[3].cache_key) == in_process
+
+    def refuse(self: Kernel) -> nn.Module:
+        return _Unexportable()
+
+    monkeypatch.setattr(SqueezeExciteKernel, "module", refuse)
+    (failure,) = lower_subjects([SUBJECTS[2], subjects[0]], cache, workers=2)
+    assert failure.subject == SUBJECTS[2]
+    assert "\n" not in failure.message
+
+
+class _Unexportable(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * sys.getrefcount(x) if float(x.sum()) > 0 else x
+
+
+def test_what_cannot_be_lowered_is_one_line() -> None:
+    with pytest.raises(LoweringError) as caught:
+        lower(_Unexportable(), (torch.zeros(1, 3),))
+    assert "\n" not in str(caught.value)
+
+
+def test_chains_need_a_kernel_that_keeps_its_shape() -> None:
+    with pytest.raises(ValueError, match="keeps its shape"):
+        Subject(PointwiseConv(8, 16, 4, 4), 2)

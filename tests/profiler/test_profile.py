@@ -1,0 +1,127 @@
+"""Profiling for real on this machine: programs are lowered, timed, written, resumed, replayed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from android_runner.device import Program, RunSpec
+from android_runner.host import HostDevice
+from profiler.errors import MeasurementError
+from profiler.kernels import DepthwiseConv, PointwiseConv, SqueezeExciteKernel
+from profiler.lowering import ProgramCache, Subject
+from profiler.profile import Profiler, ProfileSettings
+from profiler.replay import replay_device
+from profiler.table import LatencyTable
+from tests.profiler.test_lowering import network_with_statistics
+
+SUBJECTS = [
+    Subject(PointwiseConv(16, 24, 7, 7, "relu")),
+    Subject(DepthwiseConv(16, 3, 1, 7, 7, "relu")),
+    Subject(DepthwiseConv(16, 3, 1, 7, 7, "relu"), 3),
+    Subject(SqueezeExciteKernel(16, 8, 7, 7)),
+]
+KEYS = {(s.kernel.key, s.copies) for s in SUBJECTS}
+QUICK = ProfileSettings(spec=RunSpec(rounds=4, warmup_ms=1, visit_ms=0.5), batch=2)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ProgramCache:
+    return ProgramCache(tmp_path_factory.mktemp("programs"))
+
+
+def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache) -> None:
+    table = LatencyTable(tmp_path / "table.sqlite")
+    profiler = Profiler(HostDevice(), table, cache, QUICK)
+    seen: list[tuple[str, int, int]] = []
+
+    first = profiler.kernels(SUBJECTS[:3], lambda *event: seen.append(event))
+    assert (first.present, first.measured, first.failures) == (0, 3, ())
+    assert seen[-1] == ("measure", 3, 3)
+    before = table.rows()
+
+    second = profiler.kernels(SUBJECTS)
+    assert (second.present, second.measured) == (3, 1)
+    assert table.rows()[:3] == before, "rows that are there are not measured again"
+    assert table.keys(profiler.provenance) == KEYS
+
+    profiler.networks({"toy": network_with_statistics()}, (1, 8, 5, 5))
+    assert profiler.networks({"toy": network_with_statistics()}, (1, 8, 5, 5)).measured == 0
+    network = table.rows()[-1]
+    assert network.kernels is not None
+    assert [key.partition("(")[0] for key in network.kernels] == ["pointwise_conv", "bypass"]
+
+    for row in table.rows():
+        assert row.provenance == profiler.provenance
+        assert row.sentinel_us is not None
+        assert len(row.rounds_us) == 4, "two runs of half the rounds each"
+
+    # The same through a replay: other device, same samples.
+    replayed = LatencyTable()
+    replay = replay_device(table, profiler.provenance)
+    again = Profiler(replay, replayed, cache, QUICK)
+    again.kernels(SUBJECTS)
+    assert again.provenance.device_kind == "replay"
+    for row in replayed.rows():
+        key = (row.key, row.copies)
+        (original,) = [r for r in table.rows() if (r.key, r.copies) == key]
+        assert row.latency_us == original.latency_us
+    (failure,) = again.kernels([Subject(PointwiseConv(8, 8, 3, 3))]).failures
+    assert "must have been recorded" in failure.message
+
+
+def test_a_single_network_is_timed_or_told_why_not(cache: ProgramCache) -> None:
+    profiler = Profiler(HostDevice(), LatencyTable(), cache, QUICK)
+    data = profiler.lower(network_with_statistics(), (1, 8, 5, 5))
+    timing = profiler.time(Program("toy", data))
+    assert timing.latency_us > 0
+    assert len(profiler.table) == 0
+    with pytest.raises(MeasurementError, match="broken did not"):
+        profiler.time(Program("broken", b"no program"))
+
+
+def test_a_killed_profile_resumes_to_the_same_keys(tmp_path: Path, cache: ProgramCache) -> None:
+    path = tmp_path / "table.sqlite"
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[3])
+        from tests.profiler.test_profile import *
+        Profiler(
+            HostDevice(), LatencyTable(sys.argv[1]), ProgramCache(Path(sys.argv[2])), QUICK
+        ).kernels(SUBJECTS, lambda *event: print(*event, flush=True))
+        print("finished", flush=True)
+        """
+    )
+    arguments = [
+        sys.executable, "-c", script, str(path), str(cache.folder), str(Path(__file__).parents[2])
+    ]  # fmt: skip
+    chance = random.Random(0)
+    committed: dict[tuple[str, int], float] = {}
+    for _ in range(6):
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(chance.uniform(0, 0.25))
+        os.kill(process.pid, signal.SIGKILL)
+        output = first + process.stdout.read()
+        process.wait()
+        rows = {(r.key, r.copies): r.latency_us for r in LatencyTable(path).rows()}
+        assert rows.items() >= committed.items(), "a committed row is neither lost nor redone"
+        committed = rows
+        if "finished" in output:
+            break
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "finished" in done.stdout
+    rows = {(r.key, r.copies): r.latency_us for r in LatencyTable(path).rows()}
+    assert rows.items() >= committed.items()
+    assert set(rows) == KEYS

@@ -1,0 +1,258 @@
+"""The latency table: what goes in comes out; bad files are one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.errors import MissingLatencyError, TableError
+from profiler.table import LatencyTable, Provenance, Row
+
+PROVENANCE = Provenance(
+    device_id="host",
+    device_kind="host",
+    model="a model, with a comma",
+    soc="soc",
+    os="Linux 6",
+    abi="x86_64",
+    fingerprint="f1",
+    runtime_version="1.4.1",
+    runner_sha256="ab" * 32,
+    build_options="wheel",
+    precision="fp32",
+    threads=1,
+    cpus="1",
+)
+OTHER_PHONE = dataclasses.replace(PROVENANCE, device_id="another serial of the same model")
+
+
+def row(
+    key: str = "linear(in_features=8, out_features=8)",
+    latency_us: float = 10.0,
+    provenance: Provenance = PROVENANCE,
+    kernels: tuple[str, ...] | None = None,
+    **changes: object,
+) -> Row:
+    values: dict[str, object] = {
+        "copies": 1,
+        "repeat_dev": 0.01,
+        "spread": 0.02,
+        "quality": "ok",
+        "attempts": 2,
+        "rounds_us": ((latency_us, latency_us * 1.1), (latency_us,)),
+        "calls_per_sample": 3,
+        "program_sha256": "cd" * 32,
+        "sentinel_us": 80.0,
+        "freq_khz_before": 1_600_000,
+        "freq_khz_after": None,
+        "temperature_c_before": None,
+        "temperature_c_after": 31.5,
+        "load_avg_before": 0.1,
+        "load_avg_after": 0.2,
+        "measured_at": "2026-01-01T00:00:00+00:00",
+    }
+    values |= changes
+    return Row(
+        key=key,
+        latency_us=latency_us,
+        kernels=kernels,
+        provenance=provenance,
+        **values,  # type: ignore[arg-type]
+    )
+
+
+ROWS = [
+    row(),
+    row("linear(in_features=8, out_features=16)", 0.1 + 0.2, sentinel_us=None),
+    row(copies=3, quality="unstable"),
+    row("network a", 99.0, kernels=("linear(in_features=8, out_features=8)", "x")),
+    row(provenance=OTHER_PHONE, latency_us=20.0),
+]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> LatencyTable:
+    made = LatencyTable(tmp_path / "table.sqlite")
+    made.add(ROWS)
+    return made
+
+
+def test_rows_come_back_as_they_were_written(table: LatencyTable) -> None:
+    assert table.rows() == ROWS
+    assert table.path is not None
+    with LatencyTable(table.path, must_exist=True) as again:
+        assert again.rows() == ROWS
+        assert len(again) == len(ROWS)
+
+
+def test_provenances_never_mix(table: LatencyTable) -> None:
+    assert table.provenances() == [PROVENANCE, OTHER_PHONE]
+    assert table.rows(OTHER_PHONE) == ROWS[-1:]
+    assert table.keys(OTHER_PHONE) == {(ROWS[0].key, 1)}
+    assert table.latency_us(ROWS[0].key, PROVENANCE) == 10.0
+    assert table.latency_us(ROWS[0].key, OTHER_PHONE) == 20.0
+
+
+def test_a_missing_latency_names_kernel_and_remedy(table: LatencyTable) -> None:
+    with pytest.raises(MissingLatencyError, match=r"linear\(in_features=9.*profile it"):
+        table.latency_us("linear(in_features=9, out_features=9)", PROVENANCE)
+
+
+def test_measuring_again_replaces(table: LatencyTable) -> None:
+    table.add([row(latency_us=11.0)])
+    assert len(table) == len(ROWS)
+    assert table.latency_us(ROWS[0].key, PROVENANCE) == 11.0
+
+
+def test_frames_and_files_carry_everything(table: LatencyTable, tmp_path: Path) -> None:
+    frame = table.to_frame()
+    assert list(frame["type"]) == ["linear", "linear", "linear", "network", "linear"]
+    assert LatencyTable.from_frame(frame).rows() == ROWS
+    table.export(tmp_path / "out" / "table.parquet")
+    table.export(tmp_path / "out" / "table.csv")
+    for read in (
+        pd.read_parquet(tmp_path / "out" / "table.parquet"),
+        pd.read_csv(tmp_path / "out" / "table.csv"),
+    ):
+        assert LatencyTable.from_frame(read).rows() == ROWS
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["table.csv", "table.parquet"]
+
+
+@given(st.floats(1e-3, 1e6), st.floats(-0.5, 0.5), st.text(max_size=20))
+def test_any_value_survives_the_frame(latency_us: float, repeat_dev: float, model: str) -> None:
+    # A table stores text as UTF-8, which has no lone surrogates; hypothesis's text() has none.
+    odd = row(
+        latency_us=latency_us,
+        repeat_dev=repeat_dev,
+        provenance=dataclasses.replace(PROVENANCE, model=model),
+    )
+    table = LatencyTable()
+    table.add([odd])
+    assert LatencyTable.from_frame(table.to_frame()).rows() == table.rows() == [odd]
+
+
+def test_an_unknown_ending_writes_nothing(table: LatencyTable, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"\.csv or \.parquet"):
+        table.export(tmp_path / "table.xlsx")
+    assert not (tmp_path / "table.xlsx").exists()
+
+
+def test_frames_of_something_else_are_refused(table: LatencyTable) -> None:
+    with pytest.raises(TableError, match="latency_us"):
+        LatencyTable.from_frame(table.to_frame().drop(columns="latency_us"))
+    broken = table.to_frame()
+    broken["measured_at"] = None
+    with pytest.raises(TableError, match="measured_at is empty"):
+        LatencyTable.from_frame(broken)
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all" * 100, b"SQLite format 3\0" + b"x" * 4096]
+)
+def test_corrupt_files_are_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "table.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(TableError) as caught:
+        LatencyTable(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content, "a file that is not ours stays as it is"
+
+
+def test_pages_lost_from_a_table_are_noticed(table: LatencyTable) -> None:
+    assert table.path is not None
+    table.add([row(f"linear(in_features={i}, out_features=1)") for i in range(1, 300)])
+    table.close()
+    data = bytearray(table.path.read_bytes())
+    data[4096:-4096] = b"\xff" * (len(data) - 8192)
+    table.path.write_bytes(data)
+    with pytest.raises(TableError), LatencyTable(table.path) as damaged:
+        damaged.rows()
+
+
+def test_a_damaged_row_is_named(table: LatencyTable) -> None:
+    assert table.path is not None
+    db = sqlite3.connect(table.path)
+    db.execute("UPDATE measurements SET rounds_us = x'00' WHERE copies = 3")
+    db.commit()
+    db.close()
+    with pytest.raises(TableError, match="damaged"):
+        table.rows()
+
+
+def test_other_databases_and_newer_formats_are_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.sqlite"
+    with sqlite3.connect(foreign) as db:
+        db.execute("CREATE TABLE t (x)")
+    with pytest.raises(TableError, match="no latency table"):
+        LatencyTable(foreign)
+    newer = tmp_path / "newer.sqlite"
+    LatencyTable(newer).close()
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(TableError, match="has 99"):
+        LatencyTable(newer)
+
+
+def test_reading_what_is_not_there_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="netadapt profile"):
+        LatencyTable(tmp_path / "none.sqlite", must_exist=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(table: LatencyTable) -> None:
+    pages = table._db.execute("PRAGMA page_count").fetchone()[0]
+    table._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(TableError, match="full"):
+        table.add([row(f"linear(in_features={i}, out_features=1)") for i in range(1, 300)])
+    assert table.rows() == ROWS
+
+
+def test_latencies_are_positive() -> None:
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(TableError, match="above 0"):
+            row(latency_us=wrong)
+
+
+def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
+    path = tmp_path / "table.sqlite"
+    script = textwrap.dedent(
+        """
+        import itertools, sys
+        sys.path.insert(0, sys.argv[2])
+        from tests.profiler.test_table import row
+        from profiler.table import LatencyTable
+        table = LatencyTable(sys.argv[1])
+        for batch in itertools.count():
+            table.add([row(f"b{batch} k{i}", 1.0 + i) for i in range(7)])
+            print(batch, flush=True)
+        """
+    )
+    root = Path(__file__).parents[2]
+    for wait_s in (0.02, 0.11, 0.23):
+        before = len(LatencyTable(path)) if path.exists() else 0
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(path), str(root)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait_s)
+        os.kill(process.pid, signal.SIGKILL)
+        told = [line for line in process.stdout.read().splitlines() if line.strip()]
+        process.wait()
+        rows = LatencyTable(path).rows()
+        assert len(rows) % 7 == 0, "a batch is there whole or not at all"
+        assert len(rows) >= max(before, 7 * (len(told) + 1)), "what was committed is there"
+        assert len({r.key for r in rows}) == len(rows)

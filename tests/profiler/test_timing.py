@@ -1,0 +1,136 @@
+"""The quality gate on scripted devices: what agrees is taken, what does not is run again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from android_runner.device import (
+    Conditions,
+    DeviceInfo,
+    Failure,
+    Measurement,
+    Program,
+    Progress,
+    RunSpec,
+)
+from profiler.timing import Gate, Timing, time_programs
+
+CONDITIONS = Conditions(
+    cpus=(0,),
+    threads=1,
+    freq_khz_before=None,
+    freq_khz_after=None,
+    temperature_c_before=None,
+    temperature_c_after=None,
+    load_avg_before=None,
+    load_avg_after=None,
+    sentinel_us=(80.0, 80.0),
+    started_at="2026-01-01T00:00:00+00:00",
+)
+SPEC = RunSpec(rounds=6)
+
+
+class ScriptedDevice:
+    """Gives each program the latencies written down for it, one a run; None is a failure."""
+
+    def __init__(
+        self, script: dict[str, list[float | None]], sentinel_us: list[float] | None = None
+    ) -> None:
+        self.script = script
+        self.sentinel_us = sentinel_us or []
+        self.runs: list[list[str]] = []
+        self.seeds: list[int] = []
+
+    def info(self) -> DeviceInfo:
+        raise NotImplementedError
+
+    def cpus(self, spec: RunSpec) -> tuple[int, ...]:
+        return (0,)
+
+    def run(
+        self,
+        programs: Sequence[Program],
+        spec: RunSpec,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Measurement | Failure]:
+        self.runs.append([p.name for p in programs])
+        self.seeds.append(spec.seed)
+        sentinel = self.sentinel_us[len(self.runs) - 1] if self.sentinel_us else 80.0
+        for program in programs:
+            latency = self.script[program.name].pop(0)
+            if latency is None:
+                yield Failure(program.name, "crash", "scripted")
+                continue
+            yield Measurement(
+                program=program.name,
+                program_sha256=program.sha256,
+                rounds_us=((latency,),) * spec.rounds,
+                calls_per_sample=1,
+                conditions=dataclasses.replace(CONDITIONS, sentinel_us=(sentinel,) * spec.rounds),
+            )
+
+
+def time_all(
+    device: ScriptedDevice, gate: Gate | None = None, course_us: float | None = None
+) -> dict[str, Timing | Failure]:
+    programs = [Program(name, name.encode()) for name in device.script]
+    answers = time_programs(device, programs, SPEC, gate or Gate(), sentinel_course_us=course_us)
+    return {answer.program: answer for answer in answers}
+
+
+def test_agreeing_runs_are_pooled() -> None:
+    device = ScriptedDevice({"a": [10.0, 10.2]})
+    timing = time_all(device)["a"]
+    assert isinstance(timing, Timing)
+    assert timing.quality == "ok"
+    assert timing.attempts == 2
+    assert timing.repeat_dev == pytest.approx(0.02)
+    assert timing.latency_us == 10.0, "the lower quartile of the rounds"
+    assert timing.pooled.rounds_us == ((10.0,),) * 3 + ((10.2,),) * 3
+    assert len(set(device.seeds)) == 2, "the second run has another order"
+
+
+def test_only_what_disagrees_runs_again_and_the_odd_run_is_not_averaged_in() -> None:
+    device = ScriptedDevice({"steady": [10.0, 10.0], "odd": [20.0, 10.0, 10.1]})
+    answers = time_all(device)
+    assert device.runs == [["steady", "odd"], ["steady", "odd"], ["odd"]]
+    odd = answers["odd"]
+    assert isinstance(odd, Timing)
+    assert (odd.quality, odd.attempts) == ("ok", 3)
+    assert set(odd.pooled.rounds_us) == {(10.0,), (10.1,)}
+
+
+def test_what_never_agrees_is_flagged() -> None:
+    device = ScriptedDevice({"a": [10.0, 20.0, 40.0, 80.0]})
+    timing = time_all(device)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.attempts) == ("unstable", 4)
+
+
+def test_a_run_with_the_sentinel_off_course_is_not_believed() -> None:
+    throttled = ScriptedDevice({"a": [15.0, 15.0, 10.0, 10.0]}, [120.0, 120.0, 80.0, 80.0])
+    timing = time_all(throttled, course_us=80.0)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.latency_us, timing.attempts) == ("ok", 10.0, 4)
+
+    for_good = ScriptedDevice({"a": [15.0] * 4}, [120.0] * 4)
+    timing = time_all(for_good, course_us=80.0)["a"]
+    assert isinstance(timing, Timing)
+    assert timing.quality == "drifted"
+
+
+def test_a_failing_program_is_answered_once_and_others_go_on() -> None:
+    device = ScriptedDevice({"bad": [None], "good": [5.0, 5.0], "later": [5.0, None]})
+    answers = time_all(device)
+    assert isinstance(answers["bad"], Failure)
+    assert isinstance(answers["later"], Failure)
+    assert isinstance(answers["good"], Timing)
+    assert device.runs == [["bad", "good", "later"], ["good", "later"]]
+
+
+def test_a_gate_that_cannot_judge_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 attempts"):
+        Gate(max_attempts=1)
