@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from android_runner.paths import cache_folder
 from profiler.errors import LoweringError
-from profiler.kernels import ConvNorm, Kernel
+from profiler.kernels import ConvNorm, Kernel, Shape
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -186,7 +186,9 @@ def lower_subjects(
     if on_progress:
         on_progress(done, total)
     failures = []
-    for failure in _run_jobs(missing, cache, workers or os.cpu_count() or 1):
+    for failure in _in_processes(
+        _lower_into_cache, [(s, cache.folder) for s in missing], workers, _KERNELS_PAY_FROM
+    ):
         done += 1
         if failure is not None:
             failures.append(failure)
@@ -195,33 +197,77 @@ def lower_subjects(
     return failures
 
 
-_POOL_PAYS_FROM = 12
-"""A worker process imports for seconds; fewer programs than this are lowered right here."""
+def lower_networks(
+    networks: Sequence[nn.Module],
+    input_shape: Shape,
+    cache: ProgramCache,
+    *,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[bytes]:
+    """The programs of whole networks, in their order, for inputs of `input_shape`.
+
+    Raises `LoweringError` for the first that cannot be lowered.
+    """
+    programs = []
+    for program in _in_processes(
+        _lower_network,
+        [(network, input_shape, cache.folder) for network in networks],
+        workers,
+        _NETWORKS_PAY_FROM,
+    ):
+        programs.append(program)
+        if on_progress:
+            on_progress(len(programs), len(networks))
+    return programs
 
 
-def _run_jobs(
-    subjects: Sequence[Subject], cache: ProgramCache, workers: int
-) -> Iterator[LoweringFailure | None]:
-    if workers == 1 or len(subjects) < _POOL_PAYS_FROM:
-        yield from (_lower_into_cache(subject, cache.folder) for subject in subjects)
+# A worker process imports for seconds; fewer programs than this are lowered right here.
+_KERNELS_PAY_FROM = 12
+_NETWORKS_PAY_FROM = 3
+
+
+def _in_processes(
+    function: Callable[..., Any],
+    arguments: Sequence[tuple[Any, ...]],
+    workers: int | None,
+    pays_from: int,
+) -> Iterator[Any]:
+    """`function` of each tuple of arguments, in their order, in worker processes where it pays."""
+    workers = workers or os.cpu_count() or 1
+    if workers == 1 or len(arguments) < pays_from:
+        yield from (function(*a) for a in arguments)
         return
     from joblib import Parallel, delayed
 
-    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=4)
-    yield from parallel(delayed(_lower_into_cache)(subject, cache.folder) for subject in subjects)
+    parallel = Parallel(n_jobs=workers, return_as="generator")
+    yield from parallel(delayed(function)(*a) for a in arguments)
 
 
 def _lower_into_cache(subject: Subject, folder: Path) -> LoweringFailure | None:
+    with _one_thread():
+        try:
+            data = lower(subject.module(), subject.kernel.example_inputs())
+        except LoweringError as error:
+            return LoweringFailure(subject, str(error))
+    ProgramCache(folder).put(subject.cache_key, data)
+    return None
+
+
+def _lower_network(network: nn.Module, input_shape: Shape, folder: Path) -> bytes:
+    with _one_thread():
+        return lower_cached(network, (torch.zeros(input_shape),), ProgramCache(folder))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Lowering computes next to nothing; a pool of threads would only be in other workers' way."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        data = lower(subject.module(), subject.kernel.example_inputs())
-    except LoweringError as error:
-        return LoweringFailure(subject, str(error))
+        yield
     finally:
         torch.set_num_threads(threads)
-    ProgramCache(folder).put(subject.cache_key, data)
-    return None
 
 
 def _export(module: nn.Module, inputs: Sequence[Tensor]) -> ExportedProgram:

@@ -21,6 +21,7 @@ from profiler.lowering import (
     ProgramCache,
     Subject,
     lower_cached,
+    lower_networks,
     lower_subjects,
 )
 from profiler.table import LatencyTable, Provenance, Row
@@ -147,16 +148,18 @@ class Profiler:
         """Measure whole networks, by name, that the table does not hold yet."""
         present = self.table.keys(self.provenance)
         wanted = {n: net for n, net in networks.items() if (n, 1) not in present}
-        report = _bind(on_progress, "lower")
-        jobs, programs = [], {}
-        for done, (name, network) in enumerate(wanted.items()):
-            if report:
-                report(done, len(wanted))
-            programs[name] = self.lower(network, input_shape)
-            kernels = tuple(k.key for k in record_kernels(network, input_shape))
-            jobs.append(_Job(name, name, 1, kernels))
-        if report:
-            report(len(wanted), len(wanted))
+        lowered = lower_networks(
+            list(wanted.values()),
+            input_shape,
+            self.cache,
+            workers=self.settings.workers,
+            on_progress=_bind(on_progress, "lower"),
+        )
+        programs = dict(zip(wanted, lowered, strict=True))
+        jobs = [
+            _Job(name, name, 1, tuple(k.key for k in record_kernels(network, input_shape)))
+            for name, network in wanted.items()
+        ]
         return self._measure(
             jobs, lambda job: programs[job.name], len(networks) - len(wanted), [], on_progress
         )

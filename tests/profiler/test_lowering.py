@@ -27,6 +27,7 @@ from profiler.lowering import (
     fold_norms,
     lower,
     lower_cached,
+    lower_networks,
     lower_subjects,
 )
 
@@ -104,7 +105,7 @@ def test_processes_fill_the_cache_and_name_what_fails(
 ) -> None:
     cache = ProgramCache(tmp_path)
     subjects: list[Subject] = [
-        Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in range(1, lowering._POOL_PAYS_FROM + 1)
+        Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in range(1, lowering._KERNELS_PAY_FROM + 1)
     ]
     seen: list[tuple[int, int]] = []
     done = lower_subjects(subjects, cache, workers=2, on_progress=lambda *p: seen.append(p))
@@ -121,6 +122,15 @@ def test_processes_fill_the_cache_and_name_what_fails(
     (failure,) = lower_subjects([SUBJECTS[2], subjects[0]], cache, workers=2)
     assert failure.subject == SUBJECTS[2]
     assert "\n" not in failure.message
+
+
+def test_networks_come_back_in_their_order_from_processes(tmp_path: Path) -> None:
+    networks = [network_with_statistics(seed) for seed in range(lowering._NETWORKS_PAY_FROM)]
+    programs = lower_networks(networks, (1, 8, 5, 5), ProgramCache(tmp_path), workers=2)
+    x = torch.randn(1, 8, 5, 5)
+    for network, program in zip(networks, programs, strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(run(program, (x,)), network(x), rtol=1e-4, atol=1e-4)
 
 
 class _Unexportable(nn.Module):
