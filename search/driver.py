@@ -1,0 +1,275 @@
+"""The driver: evaluates and measures what a searcher proposes, logs it, and resumes from the log.
+
+A searcher is a generator and cannot be stored. To resume, it is created anew and sent what the log
+holds; nothing in the log is evaluated or measured again, and the first request beyond it is where
+the work goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from search.errors import MetricError, TrialLogError
+from search.searchers.base import Answer, Evaluate, Measure, Searcher
+from search.trials import Accepted, Finished, Proposal, Record, Scored, Trial, TrialLog
+
+if TYPE_CHECKING:
+    from search.space import Arch
+
+logger = logging.getLogger(__name__)
+
+RecordT = TypeVar("RecordT", Proposal, Scored, Accepted, Finished)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands; all seconds are wall time, those of replayed steps included.
+
+    `iterations_left` counts those after the current one and is an estimate.
+    """
+
+    iteration: int
+    iterations_left: int
+    candidates: int
+    candidates_scored: int
+    scored: int
+    elapsed_s: float
+    iteration_s: float
+    best_score: float | None
+    measured_ms: float | None
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Estimated seconds to go, None before the first full iteration has shown its cost."""
+        if self.iteration < 1 or not self.candidates_scored:
+            return None
+        this = self.iteration_s / self.candidates_scored * self.candidates
+        return max(this - self.iteration_s, 0.0) + this * self.iterations_left
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found; `measured_ms` is None where nobody measures."""
+
+    arch: Arch
+    score: float
+    predicted: Mapping[str, float]
+    measured_ms: float | None
+    evaluations: int
+    iterations: int
+    seconds: float
+
+
+def fingerprint(searcher: Searcher, configuration: str = "") -> str:
+    """Tells one search from another; `configuration` is whatever else decides its outcome."""
+    return hashlib.sha256(f"{searcher.describe()}\n{configuration}".encode()).hexdigest()
+
+
+def open_log(path: Path, searcher: Searcher, configuration: str = "") -> TrialLog:
+    """The searcher's log at `path`, new or continued.
+
+    `configuration` says what else the scores and times depend on (weights, data, device). Raises
+    `TrialLogError` for a log of another search.
+    """
+    return TrialLog(path, fingerprint(searcher, configuration))
+
+
+def run_search(
+    searcher: Searcher,
+    evaluate: Callable[[Sequence[Arch]], Sequence[float]],
+    measure: Callable[[Arch], float] | None,
+    log: TrialLog,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    batch_size: int = 4,
+) -> SearchResult:
+    """Run a search to its end, or go on with the one that `log` holds.
+
+    Parameters
+    ----------
+    evaluate: archs to scores, higher is better, deterministic.
+    measure: an arch to the measured milliseconds of its whole network; None: nobody measures.
+    batch_size: archs handed to `evaluate` at once; a kill loses at most this many.
+
+    Raises `ImpossibleBudgetError` for a budget out of reach, `TrialLogError` when the searcher
+    proposes other than what the log holds, `MetricError` for a score that is not a number.
+    """
+    return _Run(searcher, evaluate, measure, log, on_progress, batch_size).result()
+
+
+class _Run:
+    def __init__(
+        self,
+        searcher: Searcher,
+        evaluate: Callable[[Sequence[Arch]], Sequence[float]],
+        measure: Callable[[Arch], float] | None,
+        log: TrialLog,
+        on_progress: Callable[[Progress], None] | None,
+        batch_size: int,
+    ) -> None:
+        self._searcher = searcher
+        self._evaluate = evaluate
+        self._measure = measure
+        self._log = log
+        self._replay = list(reversed(log.records))
+        self._on_progress = on_progress
+        self._batch_size = batch_size
+        self._trials: dict[Arch, Trial] = {}
+        self._measured: dict[Arch, float | None] = {}
+        self._request = Evaluate(0, (), (), {}, 0)
+        self._candidates_scored = 0
+        self._iteration_s = 0.0
+        self._elapsed_s = 0.0
+        self._best: float | None = None
+        self._last_ms: float | None = None
+
+    def result(self) -> SearchResult:
+        proposals = self._searcher.search()
+        answer: Answer = None
+        while True:
+            begin = time.perf_counter()
+            try:
+                request = proposals.send(answer)
+            except StopIteration as stop:
+                return self._finish(stop.value)
+            seconds = time.perf_counter() - begin
+            if isinstance(request, Evaluate):
+                answer = self._answer_evaluate(request, seconds)
+            else:
+                answer = self._answer_measure(request)
+
+    def _answer_evaluate(self, request: Evaluate, propose_s: float) -> tuple[Trial, ...]:
+        self._request = request
+        self._candidates_scored = 0
+        self._iteration_s = 0.0
+        count = len(request.candidates)
+        proposal = self._recorded(Proposal)
+        if proposal is None:
+            proposal = Proposal(request.iteration, count, request.targets, propose_s)
+            self._log.append(proposal)
+        elif (proposal.iteration, proposal.candidates) != (request.iteration, count):
+            self._mismatch(f"iteration {proposal.iteration} of {proposal.candidates} candidates")
+        self._spend(proposal.seconds)
+        trials: list[Trial] = []
+        while len(trials) < count:
+            batch = self._next_batch(request, len(trials))
+            trials += batch
+            self._candidates_scored = len(trials)
+            self._report()
+        self._best = max(trial.score for trial in trials)
+        return tuple(trials)
+
+    def _next_batch(self, request: Evaluate, begin: int) -> list[Trial]:
+        """One recorded trial, or a new batch, scored and logged."""
+        arch, predicted = request.candidates[begin], request.predicted[begin]
+        scored = self._recorded(Scored)
+        if scored is not None:
+            if scored.arch != arch.to_json():
+                self._mismatch(scored.arch)
+            self._spend(scored.seconds)
+            self._trials[arch] = Trial(arch, scored.score, predicted)
+            return [self._trials[arch]]
+        end = begin + self._batch_size
+        archs = request.candidates[begin:end]
+        unseen = list(dict.fromkeys(a for a in archs if a not in self._trials))
+        start = time.perf_counter()
+        scores = dict(zip(unseen, self._evaluate(unseen), strict=True)) if unseen else {}
+        seconds = (time.perf_counter() - start) / max(len(unseen), 1)
+        batch = []
+        for arch, predicted in zip(archs, request.predicted[begin:end], strict=True):
+            fresh = arch in scores
+            score = float(scores[arch]) if fresh else self._trials[arch].score
+            if not math.isfinite(score):
+                raise MetricError(
+                    f"a score is a finite number, got {score} for {arch.to_json()}; "
+                    "check the evaluation"
+                )
+            self._trials[arch] = trial = Trial(arch, score, predicted)
+            cost = seconds if fresh else 0.0
+            self._log.append(Scored(request.iteration, arch.to_json(), score, predicted, cost))
+            self._spend(cost)
+            batch.append(trial)
+        return batch
+
+    def _answer_measure(self, request: Measure) -> float | None:
+        accepted = self._recorded(Accepted)
+        if accepted is not None:
+            if accepted.arch != request.arch.to_json():
+                self._mismatch(accepted.arch)
+        else:
+            begin = time.perf_counter()
+            ms = None if self._measure is None else float(self._measure(request.arch))
+            seconds = time.perf_counter() - begin
+            accepted = Accepted(request.iteration, request.arch.to_json(), ms, seconds)
+            self._log.append(accepted)
+            logger.info(
+                "iteration %d: score %.4f, measured %s ms",
+                request.iteration,
+                self._trials[request.arch].score,
+                "-" if ms is None else f"{ms:.3f}",
+            )
+        self._spend(accepted.seconds)
+        self._last_ms = self._measured[request.arch] = accepted.measured_ms
+        self._report()
+        return accepted.measured_ms
+
+    def _finish(self, arch: Arch) -> SearchResult:
+        finished = self._recorded(Finished)
+        if finished is None:
+            self._log.append(Finished(arch.to_json(), self._elapsed_s))
+        elif finished.arch != arch.to_json():
+            self._mismatch(finished.arch)
+        trial = self._trials[arch]
+        return SearchResult(
+            arch,
+            trial.score,
+            trial.predicted,
+            self._measured.get(arch),
+            len(self._trials),
+            self._request.iteration,
+            self._elapsed_s,
+        )
+
+    def _recorded(self, kind: type[RecordT]) -> RecordT | None:
+        """The next record of the log, None when the log is used up."""
+        if not self._replay:
+            return None
+        record: Record = self._replay.pop()
+        if not isinstance(record, kind):
+            self._mismatch(f"a {record.kind!r} record")
+        assert isinstance(record, kind)
+        return record
+
+    def _mismatch(self, found: str) -> None:
+        raise TrialLogError(
+            f"a search resumes from its own log only, but {self._log.path} holds {found} where "
+            "this search proposes something else; the predictor, the weights or the version "
+            "changed since: remove the log to search anew"
+        )
+
+    def _spend(self, seconds: float) -> None:
+        self._iteration_s += seconds
+        self._elapsed_s += seconds
+
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(
+                Progress(
+                    self._request.iteration,
+                    self._request.iterations_left,
+                    len(self._request.candidates),
+                    self._candidates_scored,
+                    len(self._trials),
+                    self._elapsed_s,
+                    self._iteration_s,
+                    self._best,
+                    self._last_ms,
+                )
+            )

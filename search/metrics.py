@@ -1,0 +1,214 @@
+"""What a search counts: latency, MACs, parameters, planned memory, or anything that can be called.
+
+A metric takes many archs at once, because a predictor is much faster in batches; lower is better
+everywhere. A metric that has no answer for an arch raises: a missing latency is never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import MetricError
+
+if TYPE_CHECKING:
+    from profiler.kernels import Kernel
+    from search.space import Arch, Space
+
+Milliseconds = Sequence[float] | NDArray[np.float64]
+NetworkLatency = Callable[[Sequence[Sequence["Kernel"]]], Milliseconds]
+"""Networks, each as its kernels in execution order, to milliseconds."""
+KernelLatency = Callable[[Sequence["Kernel"]], Milliseconds]
+
+
+class Metric(Protocol):
+    """`metric(archs)` gives one number an arch, in `unit`; lower is better."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    def __call__(self, archs: Sequence[Arch], /) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionMetric:
+    """Any function of one arch as a metric."""
+
+    name: str
+    unit: str
+    function: Callable[[Arch], float]
+
+    def __call__(self, archs: Sequence[Arch], /) -> list[float]:
+        return [self.function(arch) for arch in archs]
+
+
+def macs(space: Space) -> FunctionMetric:
+    """Multiply-accumulates of one image."""
+    return FunctionMetric("macs", "MACs", space.macs)
+
+
+def params(space: Space) -> FunctionMetric:
+    """Trainable parameters."""
+    return FunctionMetric("params", "parameters", space.params)
+
+
+def planned_memory(space: Space) -> FunctionMetric:
+    """Peak of the live fp32 activations in execution order."""
+    return FunctionMetric("planned_memory", "bytes", space.planned_memory_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """`metric(arch) <= budget`, the budget in the metric's unit."""
+
+    metric: Metric
+    budget: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.budget) and self.budget > 0):
+            raise MetricError(
+                f"a budget is a positive number of {self.metric.unit}, got {self.budget} for "
+                f"{self.metric.name}; leave the constraint out to have none"
+            )
+
+
+class KernelSum:
+    """Networks' latency as the sum over their kernels, each kernel asked for once.
+
+    `kernel_ms` takes kernels and gives milliseconds; unseen ones of a whole batch go to it
+    together.
+    """
+
+    def __init__(self, kernel_ms: KernelLatency) -> None:
+        self._kernel_ms = kernel_ms
+        self._known: dict[Kernel, float] = {}
+
+    def __call__(self, networks: Sequence[Sequence[Kernel]]) -> list[float]:
+        """Milliseconds of each network. Raises `MetricError` for a kernel without a latency."""
+        try:
+            return self._sums(networks)
+        except KeyError:
+            self._learn(kernel for network in networks for kernel in network)
+            return self._sums(networks)
+
+    def _sums(self, networks: Sequence[Sequence[Kernel]]) -> list[float]:
+        latency = self._known.__getitem__
+        return [sum(map(latency, network)) for network in networks]
+
+    def _learn(self, kernels: Iterable[Kernel]) -> None:
+        unseen = list(dict.fromkeys(kernel for kernel in kernels if kernel not in self._known))
+        for kernel, ms in zip(unseen, self._kernel_ms(unseen), strict=True):
+            self._known[kernel] = _latency(float(ms), kernel.key)
+
+
+class LocalCorrection:
+    """Measured over predicted, learnt from networks measured along the way.
+
+    A search shrinks, so networks of a similar latency are also the recent ones and share most of
+    their layers. The logarithm of measured / predicted is therefore smoothed over the logarithm of
+    the predicted latency: a Gaussian of width `bandwidth` weighs the observations, and each is held
+    to within `outlier` of their weighted median, so that one disturbed measurement cannot bend the
+    rest. Beyond the observed range the nearest one counts. No observation: factor 1 (assumption:
+    the shape of the correction is ours).
+    """
+
+    def __init__(self, bandwidth: float = 0.05, outlier: float = 0.03) -> None:
+        self.bandwidth = bandwidth
+        self.outlier = outlier
+        self._log_predicted: list[float] = []
+        self._log_ratio: list[float] = []
+
+    def observe(self, predicted_ms: float, measured_ms: float) -> None:
+        """Learn from one network; `predicted_ms` is the uncorrected prediction."""
+        self._log_predicted.append(math.log(predicted_ms))
+        self._log_ratio.append(math.log(measured_ms / predicted_ms))
+
+    def __len__(self) -> int:
+        return len(self._log_ratio)
+
+    def factors(self, predicted_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What to multiply uncorrected predictions `(N,)` by, `(N,)`."""
+        if not self._log_ratio:
+            return np.ones_like(predicted_ms)
+        order = np.argsort(self._log_ratio, kind="stable")
+        at = np.asarray(self._log_predicted)[order]
+        ratio = np.asarray(self._log_ratio)[order]
+        distance = (np.log(predicted_ms)[:, None] - at) / self.bandwidth
+        log_weight = -0.5 * distance**2
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
+        median = ratio[np.argmax(np.cumsum(weight, axis=1) >= 0.5 - 1e-12, axis=1)][:, None]
+        deviation = np.clip(ratio - median, -self.outlier, self.outlier)
+        return np.asarray(np.exp(median[:, 0] + (weight * deviation).sum(axis=1)))
+
+
+class LatencyMetric:
+    """Predicted latency of an arch in ms, corrected by networks measured along the search.
+
+    Parameters
+    ----------
+    network_ms: networks as kernels to milliseconds, e.g. a predictor's whole-network prediction;
+        `from_kernels` builds it from a prediction for single kernels.
+    correction: what `observe` teaches; a fresh one belongs to each search.
+    """
+
+    name = "latency"
+    unit = "ms"
+
+    def __init__(
+        self, space: Space, network_ms: NetworkLatency, correction: LocalCorrection | None = None
+    ) -> None:
+        self._space = space
+        self._network_ms = network_ms
+        self.correction = LocalCorrection() if correction is None else correction
+
+    @classmethod
+    def from_kernels(
+        cls,
+        space: Space,
+        kernel_ms: KernelLatency,
+        correction: LocalCorrection | None = None,
+    ) -> Self:
+        """The sum of the kernels' latencies, corrected."""
+        return cls(space, KernelSum(kernel_ms), correction)
+
+    def __call__(self, archs: Sequence[Arch], /) -> list[float]:
+        """Corrected milliseconds. Raises `MetricError` where a prediction is missing."""
+        raw = self._uncorrected(archs)
+        corrected: list[float] = (raw * self.correction.factors(raw)).tolist()
+        return corrected
+
+    def observe(self, arch: Arch, measured_ms: float) -> None:
+        """Learn that the network of `arch` was measured at `measured_ms`."""
+        predicted = float(self._uncorrected([arch])[0])
+        self.correction.observe(predicted, _latency(measured_ms, "a measured network"))
+
+    def _uncorrected(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
+        networks = [self._space.kernels(arch) for arch in archs]
+        raw = np.asarray(self._network_ms(networks), dtype=np.float64)
+        if raw.shape != (len(archs),):
+            raise MetricError(
+                f"a latency function gives one number a network, got shape {raw.shape} for "
+                f"{len(archs)} networks; check what it returns"
+            )
+        wrong = np.flatnonzero(~(np.isfinite(raw) & (raw > 0)))
+        if wrong.size:
+            _latency(float(raw[wrong[0]]), f"the network {archs[wrong[0]].to_json()}")
+        return raw
+
+
+def _latency(ms: float, of: str) -> float:
+    if math.isfinite(ms) and ms > 0:
+        return ms
+    raise MetricError(
+        f"a latency is a positive number of ms, got {ms} for {of}; "
+        "measure what it stands for or fit the predictor on a table that covers it"
+    )

@@ -1,0 +1,1 @@
+"""Optimisers over a space, all behind one seam (`search.searchers.base`)."""

@@ -1,0 +1,162 @@
+"""Random networks that use the budget: the baseline every search has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from search.errors import InvalidSettingError
+from search.searchers.base import (
+    USES_BUDGET,
+    Draft,
+    Landing,
+    Loads,
+    Proposals,
+    Searcher,
+    meets,
+)
+
+if TYPE_CHECKING:
+    from search.metrics import Constraint
+    from search.space import Arch, Dimension, Space
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSettings:
+    """How many archs are scored, and how many of them a round (an iteration) has."""
+
+    evaluations: int = 1000
+    round_size: int = 100
+    retries: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.evaluations, self.round_size) < 1 or self.retries < 0:
+            raise InvalidSettingError(
+                "random search needs evaluations and round_size of 1 or more and retries of 0 or "
+                f"more, got {self}; the defaults are 1000, 100 and 4"
+            )
+
+
+class RandomSearch(Searcher):
+    """Random networks brought to the budget by random changes; the most accurate one is kept.
+
+    A network of `space.random` that is over a budget has random dimensions shrunk to random values
+    until it fits; then random dimensions grow to random values that still fit, until it uses the
+    budget. The best of each round is measured, and the correction moves the next round.
+    """
+
+    name = "random"
+
+    def __init__(
+        self,
+        space: Space,
+        constraints: Sequence[Constraint],
+        settings: RandomSettings | None = None,
+        *,
+        seed: int,
+        landing: Landing | None = None,
+    ) -> None:
+        super().__init__(space, constraints, seed, landing or Landing())
+        self._settings = settings or RandomSettings()
+
+    def settings(self) -> RandomSettings:
+        return self._settings
+
+    def search(self) -> Proposals:
+        rng = np.random.default_rng(self.seed)
+        self._check_reachable()
+        floors = np.ones(len(self.constraints))
+        spent, iteration = 0, 0
+        tried: set[Arch] = set()
+        best: tuple[bool, float, Arch] | None = None  # uses the budget, score, arch
+        while spent < self._settings.evaluations or best is None:
+            drafts = self._round(
+                min(self._settings.round_size, max(self._settings.evaluations - spent, 1)),
+                floors,
+                tried,
+                rng,
+            )
+            if not drafts or iteration > self._rounds + self.landing.tries:
+                break
+            trials = yield from self._evaluate(
+                iteration,
+                [draft.arch for draft in drafts],
+                np.stack([draft.loads for draft in drafts]),
+                floors,
+                max(self._rounds - iteration - 1, 0),
+            )
+            spent += len(trials)
+            favourite = max(trials, key=lambda trial: trial.score)
+            measured_ms = yield from self._measure(iteration, favourite.arch)
+            floors = self._floors(measured_ms)
+            met, used = self._landed(favourite.arch, measured_ms)
+            if met and (best is None or (used, favourite.score) > best[:2]):
+                best = (used, favourite.score, favourite.arch)
+            iteration += 1
+        if best is None:
+            self._give_up(self.loads([self._smallest()])[0])
+        return best[2]
+
+    @property
+    def _rounds(self) -> int:
+        return -(-self._settings.evaluations // self._settings.round_size)
+
+    def _round(
+        self, count: int, limits: Loads, tried: set[Arch], rng: np.random.Generator
+    ) -> list[Draft]:
+        """`count` networks that use the budgets and were not there before, or the nearest."""
+        chosen: list[Draft] = []
+        spare: list[Draft] = []
+        for _ in range(1 + self._settings.retries):
+            for draft in self._walk(count - len(chosen), limits, rng):
+                if draft.arch not in tried and meets(draft.loads, limits):
+                    tried.add(draft.arch)
+                    (chosen if _uses(draft.loads, limits) else spare).append(draft)
+            if len(chosen) == count:
+                break
+        return chosen or spare[:count]
+
+    def _walk(self, count: int, limits: Loads, rng: np.random.Generator) -> list[Draft]:
+        archs = [self.space.random(rng) for _ in range(count)]
+        fleet = [Draft(a, row) for a, row in zip(archs, self.loads(archs), strict=True)]
+        dimensions = self.space.dimensions
+        orders = [rng.permutation(len(dimensions)) for _ in fleet]
+        for turn in range(len(dimensions)):
+            due = [i for i, draft in enumerate(fleet) if not meets(draft.loads, limits)]
+            options = [self.space.smaller(fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
+            # From the largest value down to a random one: the first that fits, or the random one.
+            cut = [o[: 1 + int(rng.integers(len(o)))] if o else () for o in options]
+            found = self._first_meeting(cut, [limits] * len(due))
+            lost = [(i, o[-1]) for i, o, f in zip(due, cut, found, strict=True) if o and not f]
+            rows = self.loads([arch for _, arch in lost]) if lost else ()
+            for i, draft in zip(due, found, strict=True):
+                fleet[i] = draft or fleet[i]
+            for (i, arch), row in zip(lost, rows, strict=True):
+                fleet[i] = Draft(arch, row)
+        for turn in range(len(dimensions)):
+            due = [i for i, draft in enumerate(fleet) if _has_room(draft.loads, limits)]
+            options = [self._larger(fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
+            cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
+            found = self._first_meeting(cut, [limits] * len(due))
+            for i, draft in zip(due, found, strict=True):
+                fleet[i] = draft or fleet[i]
+        return fleet
+
+    def _larger(self, arch: Arch, dimension: Dimension) -> tuple[Arch, ...]:
+        """All archs that are larger in `dimension` alone, largest first."""
+        value = self.space.value(arch, dimension)
+        if not value:  # a removed block stays removed
+            return ()
+        larger = (v for v in reversed(dimension.values) if v > value)
+        return tuple(self.space.with_value(arch, dimension, v) for v in larger)
+
+
+def _has_room(loads: Loads, limits: Loads) -> bool:
+    return meets(loads, limits) and not _uses(loads, limits)
+
+
+def _uses(loads: Loads, limits: Loads) -> bool:
+    return bool((loads >= limits * (1 - USES_BUDGET)).any())

@@ -1,0 +1,61 @@
+"""Single-layer coordinate descent, as NetAdaptV1 searches: the baseline of the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from search.searchers.base import Draft, Landing, Loads
+from search.searchers.coordinate_descent import CoordinateDescent, Schedule
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from search.metrics import Constraint
+    from search.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class SingleLayerSettings:
+    """NetAdaptV1's own schedule; where it ends above the budget, its first step is raised."""
+
+    schedule: Schedule = field(default_factory=lambda: Schedule(0.025, 0.96))
+
+
+class SingleLayerCoordinateDescent(CoordinateDescent):
+    """One candidate a layer: that layer alone shrinks until the network meets the target.
+
+    Every dimension of the space counts as a layer, kernel sizes included, so that all searchers
+    look at the same space (assumption; NetAdaptV1 knew widths only). The short fine-tuning of each
+    candidate is the evaluator's business.
+    """
+
+    name = "single_layer"
+
+    def __init__(
+        self,
+        space: Space,
+        constraints: Sequence[Constraint],
+        settings: SingleLayerSettings | None = None,
+        *,
+        seed: int,
+        landing: Landing | None = None,
+    ) -> None:
+        self._settings = settings or SingleLayerSettings()
+        super().__init__(space, constraints, self._settings.schedule, seed, landing or Landing())
+
+    def settings(self) -> SingleLayerSettings:
+        return self._settings
+
+    def _count(self, spent: int, iterations_left: int) -> int:
+        return len(self.space.dimensions)
+
+    def _propose(
+        self, base: Draft, targets: Loads, origin: Loads, count: int, rng: np.random.Generator
+    ) -> list[Draft]:
+        options = [self.space.smaller(base.arch, d) for d in self.space.dimensions]
+        limits = [targets] * len(options)
+        drafts = [d for d in self._first_meeting(options, limits) if d is not None]
+        drafts = drafts or [d for d in self._nearest(options, limits) if d is not None]
+        return list({draft.arch: draft for draft in drafts}.values())

@@ -1,0 +1,117 @@
+"""Metrics: batches, missing latencies, the correction learnt along a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from profiler.kernels import Kernel, PointwiseConv
+from search.errors import MetricError
+from search.metrics import (
+    Constraint,
+    FunctionMetric,
+    KernelSum,
+    LatencyMetric,
+    LocalCorrection,
+    macs,
+    params,
+    planned_memory,
+)
+from search.space import Space
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return Space.load("digits")
+
+
+def by_macs(kernels: Sequence[Kernel]) -> list[float]:
+    return [1e-3 + kernel.macs * 1e-6 for kernel in kernels]
+
+
+def test_built_in_metrics_ask_the_space(space: Space) -> None:
+    archs = [space.full(), space.reference()]
+    for metric, function in (
+        (macs(space), space.macs),
+        (params(space), space.params),
+        (planned_memory(space), space.planned_memory_bytes),
+    ):
+        assert list(metric(archs)) == [function(arch) for arch in archs]
+
+
+def test_any_function_is_a_metric(space: Space) -> None:
+    metric = FunctionMetric("depth", "blocks", space.depth)
+    assert metric([space.full()]) == [space.depth(space.full())]
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf])
+def test_a_budget_is_positive(space: Space, budget: float) -> None:
+    with pytest.raises(MetricError, match="positive number of MACs"):
+        Constraint(macs(space), budget)
+
+
+def test_kernel_sum_asks_for_each_kernel_once() -> None:
+    asked: list[Kernel] = []
+
+    def kernel_ms(kernels: Sequence[Kernel]) -> list[float]:
+        asked.extend(kernels)
+        return by_macs(kernels)
+
+    a, b, c = (PointwiseConv(8, n, 4, 4) for n in (8, 16, 24))
+    latency = KernelSum(kernel_ms)
+    assert latency([[a, b], [b, b]]) == [sum(by_macs([a, b])), sum(by_macs([b, b]))]
+    assert latency([[c, a]]) == [sum(by_macs([c, a]))]
+    assert asked == [a, b, c]
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])
+def test_a_missing_latency_is_an_error_that_names_the_kernel(space: Space, wrong: float) -> None:
+    kernel = space.kernels(space.full())[0]
+    metric = LatencyMetric.from_kernels(
+        space, lambda kernels: [wrong if k == kernel else 1.0 for k in kernels]
+    )
+    with pytest.raises(MetricError) as caught:
+        metric([space.full()])
+    assert kernel.key in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [0.0, math.nan])
+def test_a_missing_network_latency_is_an_error(space: Space, wrong: float) -> None:
+    with pytest.raises(MetricError, match="positive number of ms"):
+        LatencyMetric(space, lambda networks: [wrong])([space.full()])
+    with pytest.raises(MetricError, match="one number a network"):
+        LatencyMetric(space, lambda networks: [1.0, 1.0])([space.full()])
+    with pytest.raises(MetricError, match="a measured network"):
+        LatencyMetric(space, lambda networks: [1.0]).observe(space.full(), wrong)
+
+
+def test_observations_correct_the_prediction(space: Space) -> None:
+    metric = LatencyMetric.from_kernels(space, by_macs)
+    full, reference = space.full(), space.reference()
+    raw = np.asarray(metric([full, reference]))
+    metric.observe(full, float(raw[0]) * 1.2)
+    assert np.asarray(metric([full, reference])) == pytest.approx(raw * 1.2)
+    metric.observe(reference, float(raw[1]) * 0.9)
+    assert np.asarray(metric([full, reference])) == pytest.approx(raw * [1.2, 0.9], rel=0.02)
+
+
+def test_correction_is_smooth_and_keeps_the_order() -> None:
+    correction = LocalCorrection()
+    rng = np.random.default_rng(0)
+    for predicted in np.geomspace(10, 2, 30):
+        correction.observe(predicted, predicted * rng.normal(1.1, 0.01))
+    predicted = np.geomspace(1, 20, 2000)
+    corrected = predicted * correction.factors(predicted)
+    assert (np.diff(corrected) > 0).all()
+    assert corrected / predicted == pytest.approx(1.1, rel=0.03)
+
+
+def test_one_disturbed_measurement_hardly_counts() -> None:
+    correction = LocalCorrection()
+    for predicted, ratio in ((5.0, 1.0), (4.9, 1.0), (4.85, 1.5), (4.8, 1.0), (4.7, 1.0)):
+        correction.observe(predicted, predicted * ratio)
+    assert correction.factors(np.array([4.8])) == pytest.approx(1.0, abs=0.02)
