@@ -1,0 +1,1 @@
+"""Kernels' latencies to a network: spaces, super-networks, optimisers, training."""

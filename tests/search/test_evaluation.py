@@ -1,0 +1,106 @@
+"""The evaluator against the plain way: calibrate, extract, run the stand-alone network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from search.errors import InvalidSettingError
+from search.evaluation import Evaluator, evaluate_network
+from search.space import Arch, Space
+from search.supernet import SuperNetwork, calibrate, extract
+from search.tasks.digits import ClutteredDigits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def task() -> ClutteredDigits:
+    return ClutteredDigits(train_images=64, validation_images=100)
+
+
+@pytest.fixture(scope="module")
+def supernet() -> SuperNetwork:
+    return SuperNetwork(Space.load("digits"), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def archs(supernet: SuperNetwork) -> list[Arch]:
+    rng = np.random.default_rng(0)
+    space = supernet.space
+    return [space.scaled(0.25), *(space.random(rng) for _ in range(3))]
+
+
+def test_score_is_that_of_the_extracted_network(
+    supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
+) -> None:
+    evaluate = Evaluator(supernet, task, calibration_images=32, batch_size=64)
+    images = task.calibration_images(32)
+    validation = task.validation()
+    for arch, score in zip(archs, evaluate(archs), strict=True):
+        network = extract(supernet, arch, calibrate(supernet, arch, images))
+        # One image may fall on the other side of a near tie.
+        assert score == pytest.approx(evaluate_network(network, task, validation), abs=0.011)
+
+
+def test_scores_depend_on_the_arch_alone(
+    supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
+) -> None:
+    evaluate = Evaluator(supernet, task, calibration_images=32)
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    together = evaluate(archs)
+    assert evaluate(archs[::-1]) == together[::-1]
+    assert [evaluate([arch])[0] for arch in archs] == together
+    supernet.train()  # as a training leaves it
+    assert Evaluator(supernet, task, calibration_images=32)(archs) == together
+    assert supernet.training
+    supernet.eval()
+    after = supernet.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_first_validation_images_are_used(
+    supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
+) -> None:
+    few = Evaluator(supernet, task, calibration_images=32, validation_images=40)
+    fewer_in_all = ClutteredDigits(train_images=64, validation_images=40)
+    assert few(archs[:1]) == Evaluator(supernet, fewer_in_all, calibration_images=32)(archs[:1])
+
+
+def test_network_is_judged_in_eval_mode_and_left_as_it_was(task: ClutteredDigits) -> None:
+    class Cheat(torch.nn.Module):
+        """Right in eval mode only."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert not self.training
+            lookup = {
+                image.numpy().tobytes(): t for image, t in zip(*task.validation(), strict=True)
+            }
+            labels = torch.stack([lookup[image.numpy().tobytes()] for image in images])
+            return torch.nn.functional.one_hot(labels, 10).float()
+
+    network = Cheat().train()
+    assert evaluate_network(network, task, task.validation(), batch_size=33) == 1.0
+    assert network.training
+
+
+@pytest.mark.parametrize("wanted", [0, 101])
+def test_impossible_validation_is_refused(
+    supernet: SuperNetwork, task: ClutteredDigits, wanted: int
+) -> None:
+    with pytest.raises(InvalidSettingError, match=f"1 to 100 images of this task, got {wanted}"):
+        Evaluator(supernet, task, validation_images=wanted)
+
+
+def test_one_calibration_image_is_refused(supernet: SuperNetwork, task: ClutteredDigits) -> None:
+    with pytest.raises(InvalidSettingError, match="got 1"):
+        Evaluator(supernet, task, calibration_images=1)
