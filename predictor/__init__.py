@@ -1,0 +1,1 @@
+"""A latency table generalised: kernels to milliseconds, with intervals."""

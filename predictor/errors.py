@@ -1,0 +1,23 @@
+"""What can go wrong in the predictor; every message names the rule, the value and the next step."""
+
+from __future__ import annotations
+
+
+class PredictorError(Exception):
+    """Base of everything `predictor` raises on purpose."""
+
+
+class TrainingDataError(PredictorError, ValueError):
+    """Rows that a predictor cannot be fitted to."""
+
+
+class MissingKernelTypeError(PredictorError, LookupError):
+    """A latency was asked for a type of kernel that no training row is of."""
+
+
+class PredictorFileError(PredictorError, ValueError):
+    """A file that is no saved predictor, is corrupt or of another format."""
+
+
+class RefitError(PredictorError, ValueError):
+    """A loaded predictor, fitted again, does not predict what it predicted when it was saved."""

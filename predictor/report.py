@@ -1,0 +1,87 @@
+"""How good a predictor is on what it was not fitted to, beside the noise of measuring twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from predictor.features import Array
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFigures:
+    """Errors of held-out predictions, in % of the measured value; NaN where nothing tells.
+
+    Parameters
+    ----------
+    count: held-out kernels or networks.
+    within_5pct, within_10pct: shares, 0 to 1.
+    mape_pct, rmspe_pct: mean absolute and root mean square error.
+    spearman: rank correlation of predicted and measured.
+    interval_coverage: share inside the interval that held-out data did not help to set.
+    repeat_median_pct, repeat_p95_pct: how far two runs of the same program lie apart.
+    """
+
+    count: int
+    within_5pct: float
+    within_10pct: float
+    mape_pct: float
+    rmspe_pct: float
+    spearman: float
+    interval_coverage: float
+    repeat_median_pct: float
+    repeat_p95_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorReport:
+    """Errors by kernel type, of all kernels, and of whole networks.
+
+    Kernels: frozen folds of groups of near-duplicates, times free of the layout cost. Networks:
+    each predicted by a correction that was fitted without it. `measured_share` is the part of the
+    networks' kernels that the table holds, so that no prediction was needed.
+    """
+
+    split: str
+    kernels: ErrorFigures
+    by_type: tuple[tuple[str, ErrorFigures], ...]
+    networks: ErrorFigures | None
+    plain_sum: ErrorFigures | None
+    measured_share: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON; NaN becomes None."""
+        record = dataclasses.asdict(self)
+        record["by_type"] = {name: dataclasses.asdict(figures) for name, figures in self.by_type}
+        return {key: _plain(value) for key, value in record.items()}
+
+
+def error_figures(
+    predicted: Array, measured: Array, covered: Array | None, repeat_dev: Array | Sequence[float]
+) -> ErrorFigures:
+    """Figures of `predicted` against `measured`, both (rows,); `covered` says which were inside."""
+    errors = np.abs(predicted / measured - 1)
+    repeats = 100 * np.abs(repeat_dev)
+    ranked = len(measured) > 2 and np.ptp(measured) > 0 and np.ptp(predicted) > 0
+    return ErrorFigures(
+        count=len(measured),
+        within_5pct=float(np.mean(errors <= 0.05)),
+        within_10pct=float(np.mean(errors <= 0.10)),
+        mape_pct=float(100 * np.mean(errors)),
+        rmspe_pct=float(100 * np.sqrt(np.mean(errors**2))),
+        spearman=float(stats.spearmanr(predicted, measured).statistic) if ranked else math.nan,
+        interval_coverage=math.nan if covered is None else float(np.nanmean(covered)),
+        repeat_median_pct=float(np.median(repeats)),
+        repeat_p95_pct=float(np.quantile(repeats, 0.95)),
+    )
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,145 @@
+"""A saved predictor: its training rows, settings and some of its predictions in one file.
+
+Gzipped JSON (the format is in `docs/predictor.md`). No code is in it, and no learnt state: loading
+fits again, so a file outlives the scikit-learn it was written under, and then compares what the
+new fit predicts with what the old one did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import sklearn
+
+from predictor.errors import PredictorError, PredictorFileError, RefitError
+from predictor.features import features
+from predictor.regression import KernelTimeRegressor
+from predictor.training_data import KernelSample, NetworkSample, TrainingData
+from profiler.errors import ProfilerError
+from profiler.kernels import Kernel
+from profiler.table import Provenance
+
+if TYPE_CHECKING:
+    from predictor.predictor import LatencyPredictor
+
+FORMAT = "netadapt latency predictor"
+FORMAT_VERSION = 1
+CHECKS_PER_TYPE = 8
+
+Predictor = TypeVar("Predictor", bound="LatencyPredictor")
+
+
+def save(predictor: LatencyPredictor, path: Path) -> None:
+    """Write `predictor`, which is fitted, to `path`; see the module."""
+    regressor = predictor.regressor or KernelTimeRegressor()
+    if type(regressor) is not KernelTimeRegressor:
+        raise PredictorFileError(
+            "a saved predictor has the regressor of this package, got "
+            f"{type(regressor).__name__}; fit without a regressor of your own to save it"
+        )
+    data = predictor.data_
+    document = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "scikit_learn": sklearn.__version__,
+        "settings": {"coverage": predictor.coverage, "qualities": list(predictor.qualities)},
+        "regressor": regressor.get_params(),
+        "provenance": dataclasses.asdict(data.provenance),
+        "kernels": [dataclasses.asdict(sample) for sample in data.kernels],
+        "networks": [dataclasses.asdict(sample) for sample in data.networks],
+        "extra_networks": [dataclasses.asdict(sample) for sample in predictor.extra_networks_],
+        "checks": _checks(predictor),
+    }
+    content = gzip.compress(json.dumps(document).encode(), mtime=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(cls: type[Predictor], path: Path, tolerance: float) -> Predictor:
+    """The predictor at `path`, fitted again and checked; see `LatencyPredictor.load`."""
+    document = _read(path)
+    try:
+        predictor = cls(
+            regressor=KernelTimeRegressor(**document["regressor"]),
+            coverage=document["settings"]["coverage"],
+            qualities=tuple(document["settings"]["qualities"]),
+        )
+        data = TrainingData(
+            kernels=tuple(KernelSample(**record) for record in document["kernels"]),
+            networks=_networks(document["networks"]),
+            provenance=Provenance(**document["provenance"]),
+        )
+        predictor._fit(data, _networks(document["extra_networks"]))
+        stored, now = document["checks"], _checks(predictor)
+        if stored.keys() != now.keys():
+            raise ValueError("the check predictions are of other kernels")
+        worst = max(stored, key=lambda name: abs(now[name] / stored[name] - 1))
+        deviation = abs(now[worst] / stored[worst] - 1)
+    except (KeyError, TypeError, ValueError, PredictorError, ProfilerError) as error:
+        raise PredictorFileError(
+            f"a saved predictor holds rows, settings and checks, {path} does not "
+            f"({type(error).__name__}: {error}); fit again from the latency table"
+        ) from error
+    if not deviation <= tolerance:
+        raise RefitError(
+            f"a loaded predictor predicts what it did when saved to {tolerance:.1%}, {worst} is "
+            f"{deviation:.1%} off (scikit-learn {document.get('scikit_learn')} then, "
+            f"{sklearn.__version__} now); fit again from the table, or raise `tolerance`"
+        )
+    return predictor
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise PredictorFileError(
+            f"a saved predictor is a whole gzipped JSON file, {path} is not ({error}); "
+            "fit again from the latency table"
+        ) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise PredictorFileError(f"{path} is no saved latency predictor; name another file")
+    if document.get("version") != FORMAT_VERSION:
+        raise PredictorFileError(
+            f"this version reads predictors of format {FORMAT_VERSION}, {path} has "
+            f"{document.get('version')}; use the version that wrote it, or fit again"
+        )
+    return document
+
+
+def _networks(records: list[dict[str, Any]]) -> tuple[NetworkSample, ...]:
+    return tuple(
+        NetworkSample(**{**record, "kernels": tuple(record["kernels"])}) for record in records
+    )
+
+
+def _checks(predictor: LatencyPredictor) -> dict[str, float]:
+    """Predictions by kernel key or network name: of the regressions, since rows are looked up."""
+    checks: dict[str, float] = {}
+    for model in predictor.models_.values():
+        picks = np.unique(np.linspace(0, len(model.kernels) - 1, CHECKS_PER_TYPE).round())
+        kernels = [model.kernels[int(i)] for i in picks]
+        times = model.regressor.predict(features(kernels))
+        checks |= {kernel.key: float(ms) for kernel, ms in zip(kernels, times, strict=True)}
+    for sample in predictor.data_.networks:
+        kernels = [Kernel.from_key(key) for key in sample.kernels]
+        if all(kernel.type_name in predictor.models_ for kernel in kernels):
+            checks[sample.name] = float(predictor.predict_networks([kernels])[0])
+    return checks
