@@ -1,0 +1,160 @@
+"""How well a network's latency follows from its kernels', on networks never measured before.
+
+A table is made the way `netadapt profile` makes it: a sample of the space's kernels, the
+reference's among them, chains, and a few networks that teach the correction. Then other networks,
+shrunk from the reference as a search does, are measured whole and held against the prediction,
+most of whose kernels the table does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from android_runner.host import HostDevice
+from benchmarks.common import parser, print_result, say, work_folder
+from predictor.predictor import LatencyPredictor
+from profiler.kernels import Kernel
+from profiler.lowering import Subject
+from profiler.profile import Profiler
+from profiler.sampling import layout_subjects, sample_kernels
+from profiler.table import LatencyTable
+from search.network import build_network
+from search.space import Arch, Space
+
+POOL_ARCHS = 1000
+LEARN, UNSEEN = "learn", "unseen"
+MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
+"""Of the reference's latency: the networks that count."""
+
+
+def main() -> None:
+    """Profile, predict, measure, print the figures."""
+    options = parser(__doc__).parse_args()
+    name = "digits" if options.quick else "mobilenet_v3_large"
+    kernels, chains, learn, unseen = (60, 8, 4, 4) if options.quick else (400, 48, 10, 38)
+    space = Space.load(name)
+    rng = np.random.default_rng(0)
+    archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}
+    archs |= {f"{UNSEEN} {i}": arch for i, arch in enumerate(_shrunk(space, unseen, rng))}
+
+    with LatencyTable(work_folder("additivity") / f"{name}.sqlite") as table:
+        profiler = Profiler(HostDevice(), table)
+        say(f"profiling about {kernels} kernels and {chains} chains")
+        profiler.kernels(_sample(space, kernels, chains, rng))
+        say(f"measuring {len(archs)} networks")
+        networks: dict[str, nn.Module] = {
+            n: build_network(space, arch, generator=torch.Generator().manual_seed(0))
+            for n, arch in {"reference": space.reference(), **archs}.items()
+        }
+        summary = profiler.networks(networks, space.input_shape)
+        if summary.failures:
+            raise SystemExit(f"not measured: {summary.failures[0]}")
+        rows = {row.key: row for row in table.rows(profiler.provenance) if row.copies == 1}
+        taught = [row for row in table.rows(profiler.provenance) if not row.key.startswith(UNSEEN)]
+
+    with LatencyTable() as known:
+        known.add(taught)
+        predictor = LatencyPredictor().fit(known)
+    reference_us = rows["reference"].latency_us
+    held = [
+        n
+        for n in archs
+        if n.startswith(UNSEEN)
+        and MIN_LATENCY_SHARE <= rows[n].latency_us / reference_us <= MAX_LATENCY_SHARE
+    ]
+    measured_ms = np.array([rows[n].latency_us / 1e3 for n in held])
+    held_kernels = [space.kernels(archs[n]) for n in held]
+    predicted_ms = predictor.predict_networks(held_kernels)
+    plain_ms = np.array([predictor.predict(each).sum() for each in held_kernels])
+    low_ms, high_ms = predictor.predict_networks_interval(held_kernels).T
+    errors = np.abs(predicted_ms / measured_ms - 1)
+    used = {kernel.key for each in held_kernels for kernel in each}
+    print_result(
+        {
+            "benchmark": "additivity",
+            "networks": len(held),
+            "within_5pct": round(float(np.mean(errors <= 0.05)), 4),
+            "within_10pct": round(float(np.mean(errors <= 0.10)), 4),
+            "median_abs_err_pct": round(100 * float(np.median(errors)), 3),
+            "max_abs_err_pct": round(100 * float(errors.max()), 3),
+            "plain_sum_err_pct": round(
+                100 * float(np.median(np.abs(plain_ms / measured_ms - 1))), 3
+            ),
+            "interval_coverage": round(
+                float(np.mean((low_ms <= measured_ms) & (measured_ms <= high_ms))), 4
+            ),
+            "correction_networks": predictor.correction_.samples,
+            "removed_and_bypassed": sum(_removed_and_bypassed(space, archs[n]) for n in held),
+            "latency_share": [
+                round(float(ms) * 1e3 / reference_us, 3) for ms in np.quantile(measured_ms, [0, 1])
+            ],
+            "kernels_profiled": len(predictor.data_.kernels),
+            "kernels_predicted_share": round(1 - len(used & rows.keys()) / len(used), 3),
+            "repeat_median_pct": round(
+                100 * float(np.median([abs(rows[n].repeat_dev) for n in held])), 3
+            ),
+            "flagged_networks": sum(rows[n].quality != "ok" for n in held),
+        }
+    )
+
+
+def _sample(space: Space, kernels: int, chains: int, rng: np.random.Generator) -> list[Subject]:
+    """What `netadapt profile` measures of a space."""
+    pool: set[Kernel] = set(space.kernels(space.full()))
+    for _ in range(POOL_ARCHS):
+        pool.update(space.kernels(space.random(rng)))
+    sample = sample_kernels(pool, kernels, rng, space.kernels(space.reference()))
+    return [*map(Subject, sample), *layout_subjects(sample, chains)]
+
+
+def _shrunk(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
+    """Networks from nearly all to a fifth of the reference's MACs, made by random shrinking.
+
+    Two of three have a removed block and a partial bypass.
+    """
+    reference = space.reference()
+    return [
+        _shrink(space, _thinned(space, reference, rng) if i % 3 else reference, share, rng)
+        for i, share in enumerate(np.linspace(0.95, 0.2, count))
+    ]
+
+
+def _thinned(space: Space, arch: Arch, rng: np.random.Generator) -> Arch:
+    """`arch` with one block removed and another that bypasses some of its input."""
+    removable = [i for i in range(len(arch.blocks)) if space.removable(i)]
+    removed, bypassed = rng.choice(removable, size=2, replace=False)
+    widths = {d.name: d for d in space.dimensions}
+    arch = space.with_value(arch, widths[f"blocks.{removed}.width"], 0)
+    dimension = widths[f"blocks.{bypassed}.width"]
+    fewer = [v for v in dimension.values if 0 < v < arch.blocks[bypassed].width]
+    return space.with_value(arch, dimension, int(rng.choice(fewer)))
+
+
+def _shrink(space: Space, arch: Arch, share: float, rng: np.random.Generator) -> Arch:
+    """`arch` shrunk by small random steps to `share` of the reference's MACs."""
+    target = share * space.macs(space.reference())
+    dimensions = space.dimensions
+    while space.macs(arch) > target:
+        choices: Sequence[Arch] = space.smaller(arch, dimensions[rng.integers(len(dimensions))])
+        # Removal is for `_thinned`: here it would leave little of the smallest networks.
+        kept = [c for c in choices if not _lost_block(arch, c)]
+        if kept:
+            arch = kept[int(rng.integers(min(len(kept), 3)))]
+    return arch
+
+
+def _lost_block(before: Arch, after: Arch) -> bool:
+    return sum(b.removed for b in after.blocks) > sum(b.removed for b in before.blocks)
+
+
+def _removed_and_bypassed(space: Space, arch: Arch) -> bool:
+    removed = any(block.removed for block in arch.blocks)
+    return removed and any(k.type_name == "bypass" for k in space.kernels(arch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Whether a sub-network is the same thing everywhere: in the super-network, extracted, lowered.
+
+A quarter each of the archs have a block removed by M = 0, one removed by expansion 0, a partial
+bypass, and mixed kernel sizes. Errors are relative to the largest output.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.common import parser, print_result, say
+from profiler.lowering import lower
+from search.space import Arch, Space
+from search.supernet import BatchNormStats, NormStats, SuperNetwork, calibrate, extract
+
+IMAGES = 4
+
+
+def main() -> None:
+    """Compare, print the figures."""
+    quick = parser(__doc__).parse_args().quick
+    # (space, archs, of them lowered); multiples of the number of kinds
+    plan = [("digits", 8, 1)] if quick else [("digits", 160, 10), ("mobilenet_v3_large", 48, 2)]
+    errors: list[float] = []
+    pte_errors: list[float] = []
+    for name, count, lowered in plan:
+        say(f"{name}: {count} archs, {lowered} of them lowered")
+        space = Space.load(name, bypass=True)
+        generator = torch.Generator().manual_seed(0)
+        supernet = SuperNetwork(space, generator=generator).eval()
+        unsettle(supernet, generator)
+        images = torch.randn(IMAGES, *space.input_shape[1:], generator=generator)
+        for index, arch in enumerate(itertools.islice(archs(space, seed=0), count)):
+            stats = unsettled_stats(calibrate(supernet, arch, images), generator)
+            network = extract(supernet, arch, stats)
+            with torch.inference_mode():
+                expected = supernet(images, arch, stats)
+                errors.append(relative_error(network(images), expected))
+            if index < lowered:
+                pte_errors.append(relative_error(run_lowered(network, images), expected))
+    print_result(
+        {
+            "benchmark": "equivalence",
+            "archs": len(errors),
+            "max_rel_err": max(errors),
+            "pte_archs": len(pte_errors),
+            "pte_max_rel_err": max(pte_errors),
+        }
+    )
+
+
+def archs(space: Space, seed: int) -> Iterator[Arch]:
+    """Random archs without end, the four kinds in turn."""
+    rng = np.random.default_rng(seed)
+    for kind in itertools.cycle((_filterless, _expansionless, _partly_bypassed, _mixed_kernels)):
+        arch = None
+        while arch is None:
+            arch = kind(space, space.random(rng), rng)
+        space.validate(arch)
+        yield arch
+
+
+def _filterless(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+    """With a block removed by M = 0."""
+    return _without(space, arch, "width", rng)
+
+
+def _expansionless(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+    """With a block removed by expansion 0."""
+    return _without(space, arch, "expansion", rng)
+
+
+def _without(space: Space, arch: Arch, what: str, rng: np.random.Generator) -> Arch:
+    removable = [i for i in range(len(space.blocks)) if space.removable(i)]
+    name = f"blocks.{rng.choice(removable)}.{what}"
+    (dimension,) = (d for d in space.dimensions if d.name == name)
+    return space.with_value(arch, dimension, 0)
+
+
+def _partly_bypassed(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+    """With fewer filters in a block than channels that enter it."""
+    channels = arch.stem
+    candidates = []
+    for index, block in enumerate(arch.blocks):
+        if space.join(index) == "bypass" and block.width and channels > space.width_step:
+            candidates.append((index, channels))
+        channels = space.out_channels(index, channels, block.width)
+    if not candidates:
+        return None
+    index, channels = candidates[rng.integers(len(candidates))]
+    width = space.width_step * int(rng.integers(1, channels // space.width_step))
+    blocks = list(arch.blocks)
+    blocks[index] = replace(blocks[index], width=width)
+    return replace(arch, blocks=tuple(blocks))
+
+
+def _mixed_kernels(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+    """With every kernel size of the space in it."""
+    del rng
+    found = {block.kernel_size for block in arch.blocks} - {None}
+    return arch if len(found) == len(space.kernel_sizes) else None
+
+
+@torch.no_grad()
+def unsettle(module: nn.Module, generator: torch.Generator) -> None:
+    """Move what a fresh network has at 0 or 1 (biases, norms) far away from there."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.weight.uniform_(0.5, 2, generator=generator)
+            layer.bias.normal_(0, 0.5, generator=generator)
+        elif isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            layer.bias.normal_(0, 0.1, generator=generator)
+        if isinstance(layer, nn.Linear):
+            layer.weight.normal_(0, layer.in_features**-0.5, generator=generator)
+
+
+def unsettled_stats(stats: BatchNormStats, generator: torch.Generator) -> BatchNormStats:
+    """`stats` with each mean moved by about half a deviation, each variance times 0.5 to 2."""
+
+    def moved(norm: NormStats) -> NormStats:
+        shift = torch.randn(norm.mean.shape, generator=generator) * norm.variance.sqrt() / 2
+        scale = 2 ** (torch.rand(norm.mean.shape, generator=generator) * 2 - 1)
+        return NormStats(norm.mean + shift, norm.variance * scale)
+
+    return BatchNormStats({name: moved(norm) for name, norm in stats.norms.items()})
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Largest difference as a share of the largest expected output."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def run_lowered(network: nn.Module, images: Tensor) -> Tensor:
+    """Outputs `(B, classes)` of the network as an ExecuTorch program, one image at a time."""
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(lower(network, (images[:1],)))
+    method = program.load_method("forward")
+    run: Callable[[list[Tensor]], list[Tensor]] = method.execute
+    return torch.cat([run([image.contiguous()])[0].clone() for image in torch.split(images, 1)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Is a searched network more accurate than the scaled reference of the same measured latency?
+
+    python -m benchmarks.found_against_scaled [--quick] [--seeds N]
+
+For each seed the demo's whole line at a quarter of the reference's latency: super-network, search
+with measurement in the loop, final training of the found network and of the best of the scaled
+references that are not faster. The latency table is made once. Runs are kept in the cache folder;
+one that was broken off goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+from benchmarks.common import parser, print_result, say, work_folder
+from netadapt import pipeline
+from netadapt.config import RunConfig, demo_config, parse_config
+from netadapt.console import progress
+from netadapt.folder import RunFolder
+from netadapt.result import NetworkResult, RunResult
+
+SEEDS = 5
+LATENCY_SHARE = 0.25
+
+
+def main() -> None:
+    """Run, compare in pairs, print the figures."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--seeds", type=int, default=SEEDS)
+    options = arguments.parse_args()
+    folder = work_folder("found_against_scaled" + ("_quick" if options.quick else ""))
+    begin = time.perf_counter()
+    results = []
+    for seed in range(2 if options.quick else options.seeds):
+        result = _run(_config(seed, options.quick), folder)
+        results.append(result)
+        scaled = _scaled(result)
+        say(
+            f"seed {seed}: found {result.found.accuracy:.4f} at {result.found.measured_ms:.4f} ms, "
+            f"scaled {scaled.accuracy:.4f} at {scaled.measured_ms:.4f} ms "
+            f"({time.perf_counter() - begin:.0f} s)"
+        )
+    differences = [r.found.accuracy - _scaled(r).accuracy for r in results]
+    print_result(
+        {
+            "benchmark": "found_against_scaled",
+            "found_acc": round(statistics.mean(r.found.accuracy for r in results), 4),
+            "scaled_acc": round(statistics.mean(_scaled(r).accuracy for r in results), 4),
+            "diff": round(statistics.mean(differences), 4),
+            "stderr": round(statistics.stdev(differences) / math.sqrt(len(differences)), 4),
+            "found_ms": round(statistics.mean(r.found.measured_ms for r in results), 4),
+            "scaled_ms": round(statistics.mean(_scaled(r).measured_ms for r in results), 4),
+            "seeds": len(results),
+            "differences": [round(d, 4) for d in differences],
+            "reference_acc": round(statistics.mean(r.reference.accuracy for r in results), 4),
+            "budget_share": LATENCY_SHARE,
+        }
+    )
+
+
+def _config(seed: int, quick: bool) -> RunConfig:
+    document = demo_config().model_dump(exclude_none=True)
+    document["run"] |= {"name": f"seed{seed}", "seed": seed}
+    document["search"]["constraints"] = {"latency_share": LATENCY_SHARE}
+    if quick:
+        document["profile"] |= {"kernels": 60, "chains": 4, "networks": 3, "rounds": 4}
+        document["supernet"] |= {"steps": 20, "warmup_steps": 2}
+        document["final"] |= {"steps": 10, "warmup_steps": 2}
+        document["search"] |= {
+            "candidates": 3,
+            "initial_reduction": 0.3,
+            "validation_images": 100,
+            "calibration_images": 64,
+        }
+    return parse_config(document, "found_against_scaled")
+
+
+def _run(config: RunConfig, folder: Path) -> RunResult:
+    """One seed's run; the first one's table and predictor serve all."""
+    run = RunFolder(folder / config.run.name)
+    run.claim(config)
+    shared = RunFolder(folder / "seed0")
+    if run.path != shared.path and not run.predictor.exists():
+        for source, target in ((shared.table, run.table), (shared.predictor, run.predictor)):
+            shutil.copyfile(source, target)
+    return pipeline.run(config, run, progress())
+
+
+def _scaled(result: RunResult) -> NetworkResult:
+    if result.scaled is None:
+        raise SystemExit("no scaled reference is as slow as the found network: nothing to compare")
+    return result.scaled
+
+
+if __name__ == "__main__":
+    main()

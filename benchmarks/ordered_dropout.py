@@ -1,0 +1,138 @@
+"""What ordered dropout costs: a training step with one arch an image against one unmasked step.
+
+The baseline is the same super-network, unmasked, with its largest kernels, in the faster of the
+two memory formats; everything is then timed in that format, turn by turn. The figures at the top
+are the larger ratios of all spaces, the rest belongs to the space with the larger `ratio`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.common import parser, print_result, say
+from search.ordered_dropout import OrderedDropout
+from search.space import Arch, Space
+from search.supernet import SuperNetwork
+
+Archs = Arch | Sequence[Arch]
+
+FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Of one space; medians over the repeats."""
+
+    space: str
+    batch_size: int
+    architectures_per_step: int
+    baseline_format: str
+    baseline_ms: float
+    ratio_widths: float
+    ratio: float
+    repeats: int
+
+
+def main() -> None:
+    """Time both spaces, print the figures."""
+    quick = parser(__doc__).parse_args().quick
+    plan = [("digits", 16, 2)] if quick else [("digits", 128, 15), ("mobilenet_v3_large", 16, 9)]
+    results = []
+    for name, batch_size, repeats in plan:
+        say(f"{name}: {repeats} x 3 training steps of {batch_size} images")
+        results.append(measure(Space.load(name), batch_size, repeats))
+    worst = max(results, key=lambda r: r.ratio)
+    print_result(
+        {
+            "benchmark": "ordered_dropout",
+            "ratio_widths": max(r.ratio_widths for r in results),
+            "ratio": worst.ratio,
+            "baseline_format": worst.baseline_format,
+            "architectures_per_step": worst.architectures_per_step,
+            "batch_size": worst.batch_size,
+            "threads": torch.get_num_threads(),
+            "spaces": [asdict(r) for r in results],
+        }
+    )
+
+
+def measure(space: Space, batch_size: int, repeats: int) -> Result:
+    """Time one space's training step; sampling the archs counts as part of it."""
+    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
+    images = torch.randn(batch_size, *space.input_shape[1:], generator=generator)
+    targets = torch.randint(space.classes, (batch_size,), generator=generator)
+    per_image = OrderedDropout(space)
+    per_step = OrderedDropout(space, kernel_per="step")
+    full = space.full()
+
+    formats = {}
+    for name in FORMATS:
+        step = _training_step(space, images, targets, FORMATS[name])
+        formats[name] = (min(_times_ms(step, [lambda: full], 3)[0]), step)
+    baseline_format = min(formats, key=lambda name: formats[name][0])
+    step = formats[baseline_format][1]
+
+    archs: list[list[Arch]] = []
+
+    def sampled() -> Sequence[Arch]:
+        archs.append(per_image(batch_size, rng))
+        return archs[-1]
+
+    kinds: list[Callable[[], Archs]] = [lambda: full, lambda: per_step(batch_size, rng), sampled]
+    baseline, widths, all_per_image = (
+        statistics.median(times) for times in _times_ms(step, kinds, repeats)
+    )
+    return Result(
+        space=space.name,
+        batch_size=batch_size,
+        architectures_per_step=min(len(set(batch)) for batch in archs),
+        baseline_format=baseline_format,
+        baseline_ms=round(baseline, 1),
+        ratio_widths=round(widths / baseline, 3),
+        ratio=round(all_per_image / baseline, 3),
+        repeats=repeats,
+    )
+
+
+def _training_step(
+    space: Space, images: Tensor, targets: Tensor, memory_format: torch.memory_format
+) -> Callable[[Archs], None]:
+    supernet = SuperNetwork(space, generator=torch.Generator().manual_seed(0)).train()
+    supernet.to(memory_format=memory_format)  # type: ignore[call-overload]
+    batch = images.contiguous(memory_format=memory_format)
+    optimizer = torch.optim.SGD(supernet.parameters(), lr=0.01, momentum=0.9, foreach=True)
+
+    def step(archs: Archs) -> None:
+        loss = functional.cross_entropy(supernet(batch, archs), targets)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+
+    return step
+
+
+def _times_ms(
+    step: Callable[[Archs], None], kinds: Sequence[Callable[[], Archs]], repeats: int
+) -> list[list[float]]:
+    """Of each kind, in turns so that all see the same machine; the first turn does not count."""
+    times: list[list[float]] = [[] for _ in kinds]
+    for repeat in range(repeats + 1):
+        for kind, found in zip(kinds, times, strict=True):
+            started = time.perf_counter()
+            step(kind())
+            if repeat:
+                found.append((time.perf_counter() - started) * 1e3)
+    return times
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""`python -m netadapt` is `netadapt`."""
+
+from netadapt.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""From a run's configuration to the objects that the packages work with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from android_runner import Device, HostDevice, RunSpec
+from netadapt.config import RunConfig, TrainingSection
+from netadapt.errors import ConfigError, UnknownDeviceError
+from profiler.profile import ProfileSettings
+from search import metrics
+from search.searchers.base import Searcher
+from search.searchers.coordinate_descent import Schedule
+from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from search.searchers.random_search import RandomSearch, RandomSettings
+from search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
+from search.space import Space
+from search.task import Task
+from search.training import TrainingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NETWORK_ROUNDS_FACTOR = 3
+"""Whole networks are few and a budget hangs on each, so they are visited this much more often."""
+
+
+def devices() -> dict[str, Device]:
+    """The devices there are, by id."""
+    return {"host": HostDevice()}
+
+
+def make_device(device_id: str) -> Device:
+    """Raises `UnknownDeviceError` for an id that `devices` does not have."""
+    known = devices()
+    if device_id not in known:
+        raise UnknownDeviceError(
+            f"a device is one of {', '.join(known)}, got {device_id!r}; see `netadapt devices`"
+        )
+    return known[device_id]
+
+
+def make_space(config: RunConfig) -> Space:
+    return Space.load(config.space.name, bypass=config.space.bypass)
+
+
+def make_task(config: RunConfig) -> Task:
+    from search.tasks.digits import ClutteredDigits
+
+    return ClutteredDigits(seed=task_seed(config))
+
+
+def check_fit(space: Space, task: Task) -> None:
+    """Raises `ConfigError` unless networks of the space take the task's images."""
+    _, *taken = space.input_shape
+    if tuple(taken) != task.input_shape or space.classes != task.outputs:
+        raise ConfigError(
+            f"a space takes its task's images, but {space.name!r} takes {tuple(taken)} to "
+            f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
+            f"{task.outputs}; set space.name or task.name to a matching one"
+        )
+
+
+def task_seed(config: RunConfig) -> int:
+    """The task's own seed, or the run's."""
+    return config.run.seed if config.task.seed is None else config.task.seed
+
+
+def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSettings:
+    """How kernels are timed, or whole `networks`."""
+    section = config.profile
+    return ProfileSettings(
+        spec=RunSpec(
+            threads=config.device.threads,
+            cpus=config.device.cpus,
+            rounds=section.rounds * (NETWORK_ROUNDS_FACTOR if networks else 1),
+            warmup_ms=section.warmup_ms,
+            visit_ms=section.visit_ms,
+            seed=config.run.seed,
+        ),
+        batch=section.batch,
+        workers=section.workers,
+    )
+
+
+def training_settings(section: TrainingSection, seed: int) -> TrainingSettings:
+    recipe = section.model_dump(include=set(TrainingSection.model_fields))
+    return TrainingSettings(**recipe, seed=seed)
+
+
+def counted_constraints(config: RunConfig, space: Space) -> list[metrics.Constraint]:
+    """What the found network must meet beside its latency."""
+    section = config.search.constraints
+    wanted = [
+        (metrics.macs(space), section.macs),
+        (metrics.params(space), section.params),
+        (metrics.planned_memory(space), section.planned_memory_bytes),
+    ]
+    return [metrics.Constraint(metric, limit) for metric, limit in wanted if limit is not None]
+
+
+def make_searcher(
+    config: RunConfig, space: Space, constraints: Sequence[metrics.Constraint]
+) -> Searcher:
+    section, seed = config.search, config.run.seed
+    if section.searcher == "random":
+        drawn = RandomSettings(round_size=section.candidates)
+        if section.evaluations is not None:
+            drawn = dataclasses.replace(drawn, evaluations=section.evaluations)
+        return RandomSearch(space, constraints, drawn, seed=seed)
+    if section.searcher == "single_layer":
+        single = SingleLayerSettings(_schedule(config, SingleLayerSettings().schedule))
+        return SingleLayerCoordinateDescent(space, constraints, single, seed=seed)
+    mcd = McdSettings(
+        candidates=section.candidates,
+        layers=section.layers,
+        schedule=_schedule(config, Schedule()),
+        window=section.similarity,
+        evaluations=section.evaluations,
+    )
+    return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed)
+
+
+def _schedule(config: RunConfig, usual: Schedule) -> Schedule:
+    section = config.search
+    return Schedule(
+        section.initial_reduction or usual.initial_reduction, section.decay or usual.decay
+    )

@@ -1,0 +1,311 @@
+"""A run, described by one TOML file: checked when read, saved resolved beside its results.
+
+Every key has a default, so that an empty file is a valid run. Defaults that the published papers
+do not settle are marked "assumption"; `docs/algorithms.md` says what they stand for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from netadapt.errors import ConfigError
+from search.files import write_atomically
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+# A text that is safe as a folder's name and as a key
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys, wrong types and numbers without a value are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class RunSection(Section):
+    """What the run is called and where its results go; `folder` is `runs/<name>` when not given."""
+
+    name: Name = "run"
+    seed: Seed = 0
+    folder: Text | None = None
+
+
+class DeviceSection(Section):
+    """What latencies are measured on. `cpus`: cores to pin to; not given, the device's default."""
+
+    id: Text = "host"
+    threads: Count = 1
+    # strict mode takes no TOML array for a tuple
+    cpus: Annotated[tuple[Natural, ...], Field(min_length=1, strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_core_a_thread(self) -> Self:
+        if self.cpus is not None and len(set(self.cpus)) != len(self.cpus):
+            raise ValueError("cpus must be distinct core numbers; name each core once")
+        if self.cpus is not None and len(self.cpus) < self.threads:
+            raise ValueError("cpus must be at least as many as threads; name more cores")
+        return self
+
+
+class SpaceSection(Section):
+    """Where to search: a space that comes along, or a `.toml` file (relative to the run file).
+
+    `bypass`: channel-level bypass connections on or off; not given, as the space has it.
+    """
+
+    name: Text = "digits"
+    bypass: bool | None = None
+
+
+class TaskSection(Section):
+    """What networks are trained for."""
+
+    name: Literal["digits"] = "digits"
+    seed: Seed | None = None
+
+
+class ProfileSection(Section):
+    """What goes into the latency table, and how long each measurement takes.
+
+    kernels, chains: programs of single kernels and of repeated kernels (they tell the layout cost).
+    networks: whole networks measured for the predictor's correction and its honest report.
+    rounds, warmup_ms, visit_ms: as in `android_runner.RunSpec`. batch: programs in one process.
+    workers: lowering processes at a time; not given, one for each core.
+    """
+
+    kernels: Count = 300
+    chains: Natural = 24
+    networks: Natural = 12
+    rounds: Annotated[int, Field(ge=2)] = 12
+    warmup_ms: NotNegative = 5.0
+    visit_ms: Positive = 3.0
+    batch: Count = 48
+    workers: Count | None = None
+
+
+class TrainingSection(Section):
+    """A recipe, as `search.training.TrainingSettings`: the sections below set its length."""
+
+    steps: Count = 800
+    batch_size: Count = 128
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 4e-3
+    warmup_steps: Natural = 40
+    weight_decay: NotNegative = 0.02
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps must be below steps ({self.steps}), got {self.warmup_steps}; "
+                "lower warmup_steps"
+            )
+        return self
+
+
+class SupernetSection(TrainingSection):
+    """Training of the super-network with ordered dropout.
+
+    kernel_per: whether each image of a batch or each step draws its kernel sizes (assumption).
+    """
+
+    kernel_per: Literal["image", "step"] = "step"
+
+
+class FinalSection(TrainingSection):
+    """Training of the found, the reference and the scaled networks: one recipe for all.
+
+    weights: where they start from, the super-network's weights or new ones.
+    """
+
+    weights: Literal["supernet", "scratch"] = "supernet"
+
+
+class ConstraintsSection(Section):
+    """What the found network must meet; at least one, all together.
+
+    latency_share: of the measured latency of the space's reference network.
+    """
+
+    latency_ms: Positive | None = None
+    latency_share: Positive | None = None
+    macs: Positive | None = None
+    params: Positive | None = None
+    planned_memory_bytes: Positive | None = None
+
+    @model_validator(mode="after")
+    def _something_to_meet(self) -> Self:
+        if self.latency_ms is not None and self.latency_share is not None:
+            raise ValueError(
+                "latency is given once, as latency_ms or as latency_share; remove one of them"
+            )
+        if all(value is None for value in self.model_dump().values()):
+            raise ValueError("a search needs a constraint; set latency_share = 0.5")
+        return self
+
+
+class SearchSection(Section):
+    """How the super-network is shrunk.
+
+    candidates, layers: J and L of multi-layer coordinate descent; `candidates` are also the
+    networks of one round of random search.
+    initial_reduction, decay: r0 and d of the schedule; not given, the searcher's own.
+    similarity: how far candidates may undershoot, as a share of the first value.
+    evaluations: networks scored in all; not given, as the schedule has it (random search: 1000).
+    validation_images: the first of the validation split; not given, all.
+    calibration_images: what batch-norm statistics are re-estimated on for each network.
+    All of them are assumptions.
+    """
+
+    searcher: Literal["mcd", "single_layer", "random"] = "mcd"
+    candidates: Count = 100
+    layers: Count = 10
+    initial_reduction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    decay: Share | None = None
+    similarity: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    evaluations: Count | None = None
+    validation_images: Count | None = None
+    calibration_images: Annotated[int, Field(ge=2)] = 256
+    constraints: ConstraintsSection = Field(
+        default_factory=lambda: ConstraintsSection(latency_share=0.5)
+    )
+
+
+class RunConfig(Section):
+    """A whole run. Read it with `read_config`, save it with `write_config`."""
+
+    run: RunSection = Field(default_factory=RunSection)
+    device: DeviceSection = Field(default_factory=DeviceSection)
+    space: SpaceSection = Field(default_factory=SpaceSection)
+    task: TaskSection = Field(default_factory=TaskSection)
+    profile: ProfileSection = Field(default_factory=ProfileSection)
+    supernet: SupernetSection = Field(default_factory=SupernetSection)
+    search: SearchSection = Field(default_factory=SearchSection)
+    final: FinalSection = Field(default_factory=FinalSection)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's results go."""
+        return Path(self.run.folder or f"runs/{self.run.name}")
+
+    def flat(self) -> dict[str, object]:
+        """Values by key, e.g. `search.constraints.latency_share`; those not given are left out."""
+
+        def walk(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+            for name, value in table.items():
+                if isinstance(value, dict):
+                    yield from walk(value, f"{prefix}{name}.")
+                else:
+                    yield f"{prefix}{name}", value
+
+        return dict(walk(self.model_dump(exclude_none=True), ""))
+
+    def with_run(self, **changes: object) -> Self:
+        """A copy with other keys in `[run]`, checked like a file."""
+        run = self.run.model_dump() | changes
+        return self.model_validate(self.model_dump() | {"run": run})
+
+
+def read_config(path: Path) -> RunConfig:
+    """The run that the TOML file at `path` describes.
+
+    Raises `ConfigError`, one line that names the file, the key, the rule and the value.
+    """
+    try:
+        document = tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"a run is described by a TOML file, found none at {path}; "
+            "write one, or start from a copy of the one that `netadapt demo` leaves in its folder"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"a run file must be readable, {path} is not: {error.strerror}; name another file"
+        ) from error
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
+        raise ConfigError(
+            f"{_line(path)}: not valid TOML: {_line(error)}; mend the file there"
+        ) from error
+    config = parse_config(document, str(path))
+    name = config.space.name
+    if name.endswith(".toml") and not Path(name).is_absolute():
+        # The resolved file goes elsewhere, and has to mean the same there.
+        space = config.space.model_copy(update={"name": str((path.parent / name).resolve())})
+        config = config.model_copy(update={"space": space})
+    return config
+
+
+def parse_config(document: Mapping[str, Any], source: str) -> RunConfig:
+    """The run that a TOML document describes; `source` is what errors call it."""
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{_line(source)}: {_explain(problems[0])}{more}") from error
+
+
+def config_text(config: RunConfig) -> str:
+    """The run as TOML, every default written out; `read_config` gives the same run again."""
+    import tomli_w
+
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Save the run as TOML, whole or not at all."""
+    write_atomically(path, config_text(config).encode())
+
+
+def demo_config() -> RunConfig:
+    """The run that `netadapt demo` does; its file comes with the package."""
+    resource = files("netadapt") / "examples" / "demo.toml"
+    return parse_config(tomllib.loads(resource.read_text("utf-8")), "demo.toml")
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """One problem that pydantic found as rule, value and next step."""
+    location: Sequence[object] = problem["loc"]
+    key = ".".join(str(part) for part in location) or "the file"
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _keys_beside(location)
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"{_line(key)}: there is no such key; {advice}"
+    if kind == "value_error":  # our own rules say everything themselves
+        return f"{_line(key)}: {_line(context['error'])}"
+    rule = "should be a table" if kind == "model_type" else problem["msg"].removeprefix("Input ")
+    return f"{_line(key)}: {_line(rule)}, got {_line(repr(value))}; correct it or leave it out"
+
+
+def _keys_beside(location: Sequence[object]) -> list[str]:
+    """The keys that the table has in which an unknown one, at `location`, was found."""
+    model: type[BaseModel] = RunConfig
+    for part in location[:-1]:
+        inner = model.model_fields[str(part)].annotation
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        model = inner
+    return list(model.model_fields)
+
+
+def _line(text: object) -> str:
+    """`text` as one line of bounded length."""
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return line if len(line) <= 200 else f"{line[:197]}..."

@@ -1,0 +1,132 @@
+"""A run's folder: which file is where, and whose it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from netadapt.config import RunConfig, read_config, write_config
+from netadapt.errors import RunFolderError
+
+TRAINED = "trained "
+"""Begins the name of a trained network's row in the latency table."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The files of one run; a file is there once the step that makes it is done."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def table(self) -> Path:
+        return self.path / "latency.sqlite"
+
+    @property
+    def predictor(self) -> Path:
+        return self.path / "predictor.json.gz"
+
+    @property
+    def supernet(self) -> Path:
+        """The super-network's checkpoint; complete after its last step."""
+        return self.path / "supernet.pt"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.jsonl"
+
+    @property
+    def training(self) -> Path:
+        """Checkpoints of the final trainings."""
+        return self.path / "training"
+
+    @property
+    def program(self) -> Path:
+        return self.path / "network.pte"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "network.pt"
+
+    @property
+    def durations(self) -> Path:
+        return self.path / "durations.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def claim(self, config: RunConfig) -> None:
+        """Make the folder this run's, or see that it is already.
+
+        Raises `RunFolderError` when it holds a run of another configuration.
+        """
+        if self.config.exists():
+            differing = _differing(read_config(self.config), config)
+            if differing:
+                raise RunFolderError(
+                    f"a run is continued with the settings it began with, {self.path} differs in "
+                    f"{', '.join(differing)}; give this run another folder, or remove that one"
+                )
+            return
+        if self.path.exists() and any(self.path.iterdir()):
+            raise RunFolderError(
+                f"a run's folder is new, empty or a run's, {self.path} holds other files; "
+                "give this run another folder"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_config(config, self.config)
+
+    def read_config(self) -> RunConfig:
+        """The configuration of the run in this folder. Raises `RunFolderError` without one."""
+        if not self.config.is_file():
+            raise RunFolderError(
+                f"a run's folder holds a run.toml, {self.path} has none; "
+                "name a folder that `netadapt search` or `netadapt demo` made"
+            )
+        return read_config(self.config)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Note the wall time of what is done within, also when it is broken off."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            line = json.dumps({"step": step, "seconds": time.perf_counter() - begin})
+            with self.durations.open("a") as file:
+                file.write(f"{line}\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def durations_s(self) -> dict[str, float]:
+        """Seconds by step, in the order the steps came first, parts added up."""
+        total: dict[str, float] = {}
+        if self.durations.exists():
+            for line in self.durations.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                    step, seconds = str(record["step"]), float(record["seconds"])
+                except (ValueError, KeyError, TypeError):
+                    continue  # the last line of a killed run may be torn
+                total[step] = total.get(step, 0.0) + seconds
+        return total
+
+
+def _differing(old: RunConfig, new: RunConfig) -> list[str]:
+    """Keys whose values differ; where the run is kept is none of them."""
+    before, after = old.flat(), new.flat()
+    return [k for k in before | after if k != "run.folder" and before.get(k) != after.get(k)]

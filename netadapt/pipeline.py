@@ -1,0 +1,503 @@
+"""A run from the first timed kernel to its result, step by step, all in its folder.
+
+profile -> fit -> time the reference -> train the super-network -> search -> choose the scaled
+networks -> train found, reference and scaled -> lower and time them -> result.
+
+Every step keeps what it does as it goes and skips what is there already, so a run that was killed
+goes on when the same run is started again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from netadapt import __version__, assembly
+from netadapt.config import RunConfig, config_text
+from netadapt.console import Progress, Update
+from netadapt.folder import TRAINED, RunFolder
+from netadapt.result import DeviceResult, NetworkResult, RunResult
+from netadapt.text import milliseconds
+from predictor.predictor import LatencyPredictor
+from profiler.errors import MeasurementError
+from profiler.lowering import Subject
+from profiler.profile import OnProgress, Profiler, ProfileSummary, provenance_of
+from profiler.sampling import layout_subjects, sample_kernels
+from profiler.table import LatencyTable, Provenance
+from search.driver import Progress as SearchProgress
+from search.driver import SearchResult, open_log, run_search
+from search.errors import ArchError
+from search.evaluation import Evaluator, evaluate_network
+from search.files import write_atomically
+from search.metrics import Constraint, LatencyMetric
+from search.network import build_network
+from search.ordered_dropout import OrderedDropout
+from search.searchers.base import Searcher
+from search.space import Arch, Space
+from search.supernet import SuperNetwork, calibrate, extract
+from search.training import TrainingProgress, train_network, train_supernet
+
+logger = logging.getLogger(__name__)
+
+POOL_ARCHS = 1000
+"""Random archs whose kernels are the pool that a table's kernels are sampled from."""
+
+MULTIPLIERS = tuple(round(0.01 * i, 2) for i in range(5, 201))
+"""Width multipliers that scaled networks are looked for among."""
+
+SCALED_START = 0.93
+"""Scaled networks predicted below this share of the found latency are not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The reference scaled in width, with its own kernel sizes or one for all blocks."""
+
+    label: str
+    kernel_size: int | None
+
+
+FAMILIES = (Family("own", None), Family("3", 3), Family("5", 5))
+
+
+@dataclass(frozen=True, slots=True)
+class FinalNetwork:
+    """A network to be trained to its end; what it is scaled by is None for the found one."""
+
+    label: str
+    arch: Arch
+    kernel_sizes: str | None = None
+    multiplier: float | None = None
+
+
+class NetworkTimer:
+    """Times whole networks on the run's device; what the table holds is not timed again."""
+
+    def __init__(self, config: RunConfig, space: Space, table: LatencyTable) -> None:
+        self._space = space
+        self._table = table
+        self._profiler = Profiler(
+            assembly.make_device(config.device.id),
+            table,
+            settings=assembly.profile_settings(config, networks=True),
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        return self._profiler.provenance
+
+    def __call__(self, arch: Arch) -> float:
+        """Milliseconds of the arch's network. Raises `MeasurementError` when it fails to run."""
+        self.archs([arch])
+        return self.ms(arch.to_json())
+
+    def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
+        """See that the table has the networks of `archs`, weights as they are before training."""
+        return self.networks({arch.to_json(): self._network(arch) for arch in archs}, on_progress)
+
+    def networks(
+        self, networks: Mapping[str, nn.Module], on_progress: OnProgress | None = None
+    ) -> ProfileSummary:
+        """See that the table has `networks`, by name."""
+        summary = self._profiler.networks(dict(networks), self._space.input_shape, on_progress)
+        if summary.failures:
+            failure = summary.failures[0]
+            raise MeasurementError(
+                f"a network must run on the device to be timed, {failure.program} failed "
+                f"({failure.kind}: {failure.message}); see `netadapt devices`"
+            )
+        if summary.flagged:
+            logger.warning(
+                "%d network(s) could not be timed twice alike; close other programs for "
+                "steadier latencies",
+                summary.flagged,
+            )
+        return summary
+
+    def ms(self, name: str) -> float:
+        """Milliseconds of a network that the table has. Raises `MissingLatencyError`."""
+        return self._table.latency_us(name, self.provenance) / 1e3
+
+    def lower(self, network: nn.Module) -> bytes:
+        """The network's program, from the cache where it is."""
+        return self._profiler.lower(network, self._space.input_shape)
+
+    def _network(self, arch: Arch) -> nn.Module:
+        # The same weights each time, so that the program is found in the cache
+        return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
+
+
+def profile_space(config: RunConfig, table: Path, progress: Progress) -> ProfileSummary:
+    """Measure a sample of the space's kernels, chains and whole networks into the table at `table`.
+
+    Rows that it holds under the same conditions are not measured again.
+    """
+    device = assembly.make_device(config.device.id)
+    space = assembly.make_space(config)
+    rng = np.random.default_rng(config.run.seed)
+    archs = [space.random(rng) for _ in range(POOL_ARCHS)]
+    reference = space.kernels(space.reference())
+    pool = {k for arch in (space.full(), *archs) for k in space.kernels(arch)}
+    kernels = sample_kernels(pool, config.profile.kernels, rng, reference)
+    subjects = [*map(Subject, kernels), *layout_subjects(kernels, config.profile.chains)]
+    with LatencyTable(table) as rows:
+        profiler = Profiler(device, rows, settings=assembly.profile_settings(config))
+        with _phases(progress, "kernels") as on_progress:
+            single = profiler.kernels(subjects, on_progress)
+        timer = NetworkTimer(config, space, rows)
+        with _phases(progress, "networks") as on_progress:
+            whole = timer.archs(_spread_by_macs(space, archs, config.profile.networks), on_progress)
+    for failure in single.failures:
+        logger.warning("%s is left out: %s", failure.program, failure.message)
+    return ProfileSummary(
+        single.present + whole.present,
+        single.measured + whole.measured,
+        single.flagged + whole.flagged,
+        (*single.failures, *whole.failures),
+    )
+
+
+def fit_predictor(
+    table: Path, path: Path, provenance: Provenance | None = None
+) -> LatencyPredictor:
+    """Fit a predictor to the table at `table`, to rows of `provenance`, and save it at `path`.
+
+    Raises `TableError` for a table that cannot be read, `PredictorError` for one that says too
+    little, or holds rows of several provenances when none is given.
+    """
+    with LatencyTable(table, must_exist=True) as rows:
+        predictor = LatencyPredictor().fit(rows, provenance=provenance)
+    predictor.save(path)
+    return predictor
+
+
+def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
+    """Do the whole run in `folder`, or what is left of it.
+
+    Raises `RunFolderError` when the folder is another run's, and what the steps raise; the same
+    call goes on from there.
+    """
+    space = assembly.make_space(config)
+    assembly.check_fit(space, assembly.make_task(config))
+    counted = assembly.counted_constraints(config, space)
+    if counted:
+        _check_budget(assembly.make_searcher(config, space, counted))
+    folder.claim(config)
+    if folder.result.exists():
+        return RunResult.load(folder.result)
+    if not folder.predictor.exists():
+        with folder.timed("profile"):
+            profile_space(config, folder.table, progress)
+        with folder.timed("fit"), progress.step("Fitting the predictor"):
+            device = assembly.make_device(config.device.id)
+            provenance = provenance_of(device, assembly.profile_settings(config).spec)
+            fit_predictor(folder.table, folder.predictor, provenance)
+    with LatencyTable(folder.table) as table:
+        return _Run(config, folder, table, progress).result()
+
+
+class _Run:
+    """What needs the predictor: from the budget to the result."""
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, table: LatencyTable, progress: Progress
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.space = assembly.make_space(config)
+        self.task = assembly.make_task(config)
+        self.predictor = LatencyPredictor.load(folder.predictor)
+        self.timer = NetworkTimer(config, self.space, table)
+        self.supernet = SuperNetwork(
+            self.space, generator=torch.Generator().manual_seed(config.run.seed)
+        )
+
+    def result(self) -> RunResult:
+        reference = self.space.reference()
+        with self.folder.timed("time the reference"), self.progress.step("Timing the reference"):
+            reference_ms = self.timer(reference)
+        budget_ms = self._budget_ms(reference_ms)
+        _check_budget(self._searcher(budget_ms))
+        with self.folder.timed("train the super-network"):
+            self._train_supernet()
+        with self.folder.timed("search"):
+            found = self._search(budget_ms)
+            found_ms = self.timer(found.arch)
+        self.progress.say(
+            f"found: {milliseconds(found_ms)}"
+            + ("" if budget_ms is None else f" of {milliseconds(budget_ms)}")
+            + f", score {found.score:.4f}"
+        )
+        with self.folder.timed("time scaled networks"):
+            scaled = self._scaled(found_ms)
+        finals = [
+            FinalNetwork("found", found.arch),
+            FinalNetwork("reference", reference, "own", 1.0),
+            *scaled,
+        ]
+        with self.folder.timed("final training"):
+            trained = {final.label: self._train(final) for final in finals}
+        with self.folder.timed("time final networks"):
+            networks = self._judge(finals, trained)
+        self._save_found(found.arch, trained["found"])
+        variants = tuple(networks[final.label] for final in scaled)
+        sign = 1 if self.task.higher_is_better else -1
+        result = RunResult(
+            name=self.config.run.name,
+            metric=self.task.metric_name,
+            higher_is_better=self.task.higher_is_better,
+            budget_ms=budget_ms,
+            constraints={c.metric.name: c.budget for c in self._searcher(budget_ms).constraints},
+            reference=networks["reference"],
+            found=networks["found"],
+            scaled=max(variants, key=lambda n: sign * n.accuracy, default=None),
+            scaled_variants=variants,
+            search_score=found.score,
+            evaluations=found.evaluations,
+            iterations=found.iterations,
+            seed=self.config.run.seed,
+            task_seed=self.task.seed,
+            netadapt_version=__version__,
+            commit=source_commit(),
+            device=_device_result(self.timer.provenance),
+            durations_s=self.folder.durations_s(),
+        )
+        result.save(self.folder.result)
+        return result
+
+    def _budget_ms(self, reference_ms: float) -> float | None:
+        constraints = self.config.search.constraints
+        if constraints.latency_share is not None:
+            return constraints.latency_share * reference_ms
+        return constraints.latency_ms
+
+    def _searcher(self, budget_ms: float | None) -> Searcher:
+        latency = LatencyMetric(
+            self.space, lambda networks: self.predictor.predict_networks(networks).tolist()
+        )
+        constraints = assembly.counted_constraints(self.config, self.space)
+        if budget_ms is not None:
+            constraints.insert(0, Constraint(latency, budget_ms))
+        return assembly.make_searcher(self.config, self.space, constraints)
+
+    def _train_supernet(self) -> None:
+        settings = assembly.training_settings(self.config.supernet, self.config.run.seed)
+        with self.progress.step("Training the super-network") as update:
+            train_supernet(
+                self.supernet,
+                self.task,
+                settings,
+                OrderedDropout(self.space, kernel_per=self.config.supernet.kernel_per),
+                checkpoint=self.folder.supernet,
+                on_progress=_steps(update),
+            )
+        self.supernet.eval()
+
+    def _search(self, budget_ms: float | None) -> SearchResult:
+        section = self.config.search
+        evaluator = Evaluator(
+            self.supernet,
+            self.task,
+            calibration_images=section.calibration_images,
+            validation_images=section.validation_images,
+        )
+        searcher = self._searcher(budget_ms)
+        with (
+            open_log(self.folder.trials, searcher, self._search_inputs()) as log,
+            self.progress.step("Searching") as update,
+        ):
+
+            def on_progress(p: SearchProgress) -> None:
+                done = max(p.iteration - 1, 0) * p.candidates + p.candidates_scored
+                update(done, (p.iteration + p.iterations_left) * p.candidates)
+
+            return run_search(searcher, evaluator, self.timer, log, on_progress)
+
+    def _search_inputs(self) -> str:
+        """What a search's scores and times depend on beside its own settings."""
+        digests = (
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (self.folder.predictor, self.folder.supernet)
+        )
+        return "\n".join((*digests, str(self.timer.provenance), config_text(self.config)))
+
+    def _scaled(self, found_ms: float) -> list[FinalNetwork]:
+        """Of each family the smallest multiplier not below the found latency, if there is one."""
+        chosen = []
+        with self.progress.step("Timing scaled networks") as update:
+            for done, family in enumerate(FAMILIES):
+                update(done, len(FAMILIES))
+                final = self._scaled_to(found_ms, family)
+                if final is None:
+                    logger.warning(
+                        "no width of the reference with kernel sizes %s takes %s",
+                        family.label,
+                        milliseconds(found_ms),
+                    )
+                else:
+                    chosen.append(final)
+            update(len(FAMILIES), len(FAMILIES))
+        return chosen
+
+    def _scaled_to(self, found_ms: float, family: Family) -> FinalNetwork | None:
+        archs: dict[Arch, float] = {}
+        for multiplier in MULTIPLIERS:
+            try:
+                archs.setdefault(self.space.scaled(multiplier, family.kernel_size), multiplier)
+            except ArchError:
+                continue  # wider than the space
+        predicted = self.predictor.predict_networks([self.space.kernels(a) for a in archs])
+        for (arch, multiplier), ms in zip(archs.items(), predicted, strict=True):
+            if ms >= SCALED_START * found_ms and self.timer(arch) >= found_ms:
+                label = f"scaled, kernels {family.label}"
+                return FinalNetwork(label, arch, family.label, multiplier)
+        return None
+
+    def _train(self, final: FinalNetwork) -> nn.Module:
+        section, seed = self.config.final, self.config.run.seed
+        if section.weights == "supernet":
+            images = self.task.calibration_images(self.config.search.calibration_images)
+            network = extract(
+                self.supernet, final.arch, calibrate(self.supernet, final.arch, images)
+            )
+        else:
+            start = torch.Generator().manual_seed(seed)
+            network = build_network(self.space, final.arch, generator=start)
+        self.folder.training.mkdir(exist_ok=True)
+        with self.progress.step(f"Training {final.label}") as update:
+            train_network(
+                network,
+                self.task,
+                assembly.training_settings(section, seed),
+                checkpoint=self.folder.training / f"{final.label.replace(', ', '-')}.pt",
+                on_progress=_steps(update),
+            )
+        return network
+
+    def _judge(
+        self, finals: Sequence[FinalNetwork], trained: Mapping[str, nn.Module]
+    ) -> dict[str, NetworkResult]:
+        """Accuracy on the test split and the latency of the trained programs, timed together."""
+        named = {f"{TRAINED}{final.label}": trained[final.label] for final in finals}
+        with _phases(self.progress, "final networks") as on_progress:
+            self.timer.networks(named, on_progress)
+        predicted = self.predictor.predict_networks([self.space.kernels(f.arch) for f in finals])
+        test = self.task.test()
+        return {
+            final.label: NetworkResult(
+                accuracy=evaluate_network(trained[final.label], self.task, test),
+                predicted_ms=float(ms),
+                measured_ms=self.timer.ms(f"{TRAINED}{final.label}"),
+                macs=self.space.macs(final.arch),
+                params=self.space.params(final.arch),
+                planned_memory_bytes=self.space.planned_memory_bytes(final.arch),
+                depth=self.space.depth(final.arch),
+                arch=final.arch.to_json(),
+                kernel_sizes=final.kernel_sizes,
+                multiplier=final.multiplier,
+            )
+            for final, ms in zip(finals, predicted, strict=True)
+        }
+
+    def _save_found(self, arch: Arch, network: nn.Module) -> None:
+        """The found network as program and as weights with all that rebuilds it."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "space": self.space.name,
+                "bypass": self.space.bypass,
+                "arch": arch.to_json(),
+                "state_dict": network.state_dict(),
+            },
+            buffer,
+        )
+        write_atomically(self.folder.weights, buffer.getvalue())
+        write_atomically(self.folder.program, self.timer.lower(network))
+
+
+def _check_budget(searcher: Searcher) -> None:
+    """Raises `ImpossibleBudgetError` now rather than after the training."""
+    next(searcher.search())
+
+
+def source_commit() -> str | None:
+    """The commit of the sources this runs from, `+` behind it when they were changed since.
+
+    None where they are not in a checkout of their own.
+    """
+    source = Path(__file__)
+
+    def git(*arguments: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", "-C", str(source.parent), *arguments],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return answer.stdout.strip()
+
+    if git("ls-files", "--error-unmatch", source.name) is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return (
+        commit
+        if commit is None or not git("status", "--porcelain", "--untracked-files=no")
+        else f"{commit}+"
+    )
+
+
+def _spread_by_macs(space: Space, archs: Sequence[Arch], count: int) -> list[Arch]:
+    """`count` of the archs, at even ranks by MACs from the smallest to the largest."""
+    ordered = sorted(archs, key=space.macs)
+    ranks = np.linspace(0, len(ordered) - 1, count).round().astype(int)
+    return [ordered[rank] for rank in dict.fromkeys(ranks.tolist())]
+
+
+def _device_result(provenance: Provenance) -> DeviceResult:
+    return DeviceResult(
+        id=provenance.device_id,
+        model=provenance.model,
+        soc=provenance.soc,
+        os=provenance.os,
+        abi=provenance.abi,
+        runtime_version=provenance.runtime_version,
+        runner_sha256=provenance.runner_sha256,
+        precision=provenance.precision,
+        threads=provenance.threads,
+        cpus=provenance.cpus,
+    )
+
+
+def _steps(update: Update) -> Callable[[TrainingProgress], None]:
+    return lambda p: update(p.step, p.steps)
+
+
+@contextmanager
+def _phases(progress: Progress, what: str) -> Iterator[OnProgress]:
+    """A progress step for each phase of a profiler, begun when the phase is."""
+    titles = {"lower": f"Lowering {what}", "measure": f"Timing {what}"}
+    with ExitStack() as stack:
+        begun: dict[str, Update] = {}
+
+        def on_progress(phase: str, done: int, total: int) -> None:
+            if phase not in begun:
+                stack.close()
+                begun[phase] = stack.enter_context(progress.step(titles[phase]))
+            begun[phase](done, total)
+
+        yield on_progress

@@ -1,0 +1,309 @@
+"""The command line from outside: exit codes, what goes where, one line an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netadapt import __version__, cli
+from profiler.table import LatencyTable, Provenance, Row
+
+COMMANDS = [
+    ["devices"],
+    ["profile"],
+    ["table", "show"],
+    ["table", "export"],
+    ["fit"],
+    ["search"],
+    ["report"],
+    ["demo"],
+]
+PROVENANCE = Provenance(
+    device_id="host",
+    device_kind="host",
+    model="a processor",
+    soc="a chip",
+    os="Linux",
+    abi="x86_64",
+    fingerprint="0",
+    runtime_version="1",
+    runner_sha256="0" * 64,
+    build_options="none",
+    precision="fp32",
+    threads=1,
+    cpus="0",
+)
+ROW = Row(
+    key="linear(in_features=64, out_features=10)",
+    copies=1,
+    kernels=None,
+    latency_us=1.5,
+    repeat_dev=0.01,
+    spread=0.01,
+    quality="ok",
+    attempts=2,
+    rounds_us=((1.5, 1.6),),
+    calls_per_sample=30,
+    program_sha256="0" * 64,
+    sentinel_us=None,
+    freq_khz_before=None,
+    freq_khz_after=None,
+    temperature_c_before=None,
+    temperature_c_after=None,
+    load_avg_before=None,
+    load_avg_after=None,
+    measured_at="2026-01-01T00:00:00+00:00",
+    provenance=PROVENANCE,
+)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "latency.sqlite"
+    with LatencyTable(path) as rows:
+        rows.add([ROW, replace(ROW, key="pooling(channels=8)")])
+    return path
+
+
+def exit_code(arguments: Sequence[str]) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    code = left.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def netadapt(arguments: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "netadapt", *arguments]
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        command, text=True, timeout=120, check=False, **{"stderr": subprocess.PIPE} | options
+    )
+
+
+def check_refused(
+    arguments: Sequence[str], capsys: pytest.CaptureFixture[str], *parts: str
+) -> None:
+    assert exit_code(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("netadapt: ")
+    assert output.err.count("\n") == 1, output.err
+    assert output.err.endswith("\n")
+    for part in parts:
+        assert part in output.err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code([*command, "--help"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert f"Example: netadapt {' '.join(command)}" in output.out
+    assert "--json" in output.out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("torch", "numpy", "pandas", "sklearn", "matplotlib", "pydantic", "rich", "jinja2")
+    script = (
+        "import sys; from netadapt.cli import main\n"
+        "try: main(['--help'])\n"
+        f"except SystemExit: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr.strip() == "[]"
+    assert "search" in done.stdout
+
+
+def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["profle"], ["'profle'", "netadapt --help"]),
+        (["table", "show"], ["'TABLE'", "netadapt table show --help"]),
+        (["profile", "--kernels", "many"], ["'--kernels'", "integer"]),
+        (["table", "show", "x", "--limit", "0"], ["--limit"]),
+        (["search", "--nonsense"], ["--nonsense"]),
+        (["profile", "--kernels", "0"], ["profile.kernels", "got 0"]),
+        (["table", "show", "nowhere.sqlite"], ["nowhere.sqlite", "netadapt profile"]),
+        (["fit", "nowhere.sqlite"], ["nowhere.sqlite"]),
+        (["search", "nowhere.toml"], ["nowhere.toml"]),
+        (["report", "nowhere"], ["nowhere", "run.toml"]),
+        (["profile", "--device", "telephone", "--table", "t.sqlite"], ["'telephone'", "host"]),
+        (["profile", "--space", "nowhere", "--table", "t.sqlite"], ["'nowhere'", "digits"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_refused(arguments, capsys, *parts)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"SQLite format 3\0 and then something else", os.urandom(4096)]
+)
+def test_a_file_that_is_no_table(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "latency.sqlite"
+    path.write_bytes(content)
+    if content:  # an empty file is an empty database, and so an empty table
+        check_refused(["table", "show", str(path)], capsys, "latency.sqlite")
+        assert path.read_bytes() == content
+    check_refused(["fit", str(path)], capsys)
+
+
+def test_a_damaged_table(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(table.read_bytes())
+    content[len(content) // 4 :] = os.urandom(len(content) - len(content) // 4)
+    table.write_bytes(content)
+    check_refused(["table", "show", str(table)], capsys, "latency.sqlite")
+
+
+@pytest.mark.parametrize("content", ["[run\n", "[search]\ncandidates = 0\n", "\udcff"])
+def test_a_run_file_that_cannot_be_used(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content, errors="surrogateescape")
+    check_refused(["search", str(path)], capsys, "mine.toml")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_a_width_that_is_not_in_the_space(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from search.space import SPACES
+
+    odd = (SPACES / "digits.toml").read_text().replace("width = 24", "width = 23", 1)
+    (tmp_path / "odd.toml").write_text(odd)
+    (tmp_path / "run.toml").write_text('[space]\nname = "odd.toml"\n[run]\nfolder = "never"')
+    check_refused(
+        ["profile", str(tmp_path / "run.toml"), "--table", str(tmp_path / "t.sqlite")],
+        capsys,
+        "got (23, 23)",
+    )
+    assert not (tmp_path / "t.sqlite").exists()
+
+
+def test_a_table_is_shown_and_printed_as_json(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["table", "show", str(table), "--type", "linear"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert "a processor" in output.out
+    assert ROW.key in output.out
+    assert "pooling" not in output.out
+    assert exit_code(["table", "show", str(table), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["key"] for row in rows] == [ROW.key, "pooling(channels=8)"]
+    assert rows[0]["provenance"]["model"] == "a processor"
+
+
+def test_a_table_is_exported(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "latency.csv"
+    assert exit_code(["table", "export", str(table), str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"out": str(out), "rows": 2}
+    assert out.read_text().count("\n") == 3
+    check_refused(["table", "export", str(table), str(tmp_path / "latency.xls")], capsys, ".csv")
+
+
+def test_a_full_disk_leaves_no_half_file(table: Path, tmp_path: Path) -> None:
+    def smallest_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    out = tmp_path / "latency.csv"
+    done = netadapt(["table", "export", str(table), str(out)], preexec_fn=smallest_files)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("netadapt: ")
+    assert sorted(p.name for p in tmp_path.iterdir() if "sqlite" not in p.name) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_to_a_full_disk(table: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = netadapt(["table", "show", str(table)], stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "netadapt: No space left on device; free some space and run again\n"
+
+
+def test_a_reader_that_has_enough_is_no_error(table: Path) -> None:
+    with LatencyTable(table) as rows:
+        rows.add(
+            [replace(ROW, key=f"linear(in_features={i}, out_features=10)") for i in range(999)]
+        )
+    command = f"{sys.executable} -m netadapt table show {table} --limit 2000 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_broken_off_says_how_to_go_on(tmp_path: Path) -> None:
+    script = (
+        "import signal, sys; from netadapt import cli, pipeline\n"
+        "def interrupted(*_): signal.raise_signal(signal.SIGINT)\n"
+        "pipeline.run = interrupted\n"
+        "cli.main(['demo', '--folder', sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "my run")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr == (
+        "netadapt: broken off; go on where it stopped with: "
+        f"netadapt demo --folder '{tmp_path / 'my run'}'\n"
+    )
+
+
+def test_a_defect_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(config: object) -> None:
+        raise ZeroDivisionError("a\nb")
+
+    monkeypatch.setattr(cli, "_search", lambda config, as_json: broken(config))
+    assert exit_code(["demo"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("netadapt: a defect of netadapt: ZeroDivisionError: a b;")
+    assert error.count("\n") == 1

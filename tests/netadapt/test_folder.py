@@ -1,0 +1,60 @@
+"""A run's folder: whose it is, and the time that its steps took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netadapt.config import RunConfig, read_config
+from netadapt.errors import RunFolderError
+from netadapt.folder import RunFolder
+
+
+def test_a_new_folder_gets_the_resolved_configuration(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "mine")
+    config = RunConfig()
+    folder.claim(config)
+    assert read_config(folder.config) == config
+    folder.claim(config)
+
+
+def test_another_configuration_is_refused_by_its_keys(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim(RunConfig())
+    with pytest.raises(RunFolderError, match=r"differs in run\.seed;"):
+        folder.claim(RunConfig().with_run(seed=1))
+
+
+def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim(RunConfig().with_run(folder="before"))
+    folder.claim(RunConfig().with_run(folder="after"))
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunFolderError, match="other files"):
+        RunFolder(tmp_path).claim(RunConfig())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"holds a run\.toml"):
+        RunFolder(tmp_path).read_config()
+
+
+def test_time_adds_up_over_resumptions_and_survives_a_torn_line(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in ("profile", "search", "search"):
+        with folder.timed(step):
+            pass
+    with pytest.raises(KeyError), folder.timed("broken"):
+        raise KeyError
+    with folder.durations.open("a") as file:
+        file.write('{"step": "sea')
+    seconds = folder.durations_s()
+    assert list(seconds) == ["profile", "search", "broken"]
+    assert all(value > 0 for value in seconds.values())
+    lines = folder.durations.read_text().splitlines()
+    assert len(lines) == 5

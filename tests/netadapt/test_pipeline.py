@@ -1,0 +1,172 @@
+"""The whole line at toy size on this machine: broken off, gone on with, read, reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from netadapt import cli
+from netadapt.config import read_config, write_config
+from netadapt.folder import RunFolder
+from netadapt.report.page import render
+from netadapt.report.reading import read_run
+from netadapt.result import RunResult
+from profiler.table import LatencyTable
+
+TOY = Path(__file__).parent / "toy" / "run.toml"
+
+
+def start(folder: RunFolder) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "netadapt", "search", str(TOY)]
+    return subprocess.Popen(
+        [*command, "--folder", str(folder.path), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def measured(folder: RunFolder) -> int:
+    if not folder.table.exists():
+        return 0
+    with LatencyTable(folder.table) as table:
+        return len(table)
+
+
+def exit_code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was interrupted once by Ctrl-C and once by kill -9, then went to its end."""
+    folder = RunFolder(tmp_path_factory.mktemp("toy") / "run")
+    for interruption, done in (
+        (signal.SIGINT, lambda: measured(folder) > 0),
+        (signal.SIGKILL, lambda: folder.trials.exists() and folder.trials.stat().st_size > 400),
+    ):
+        process = start(folder)
+        while process.poll() is None and not done():
+            time.sleep(0.02)
+        assert process.poll() is None, process.communicate()[1]
+        os.kill(process.pid, interruption)
+        output, errors = process.communicate(timeout=60)
+        assert output == ""
+        assert not folder.result.exists()
+        if interruption == signal.SIGINT:
+            assert process.returncode == 130, errors
+            assert f"go on where it stopped with: netadapt search {TOY}" in errors
+            assert "Traceback" not in errors
+    before = folder.trials.read_bytes()
+    process = start(folder)
+    output, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors
+    whole_lines = before[: before.rfind(b"\n") + 1]
+    assert folder.trials.read_bytes().startswith(whole_lines), "nothing recorded is done again"
+    assert json.loads(output) == json.loads(folder.result.read_text())
+    return folder
+
+
+@pytest.mark.slow
+class TestFinishedRun:
+    def test_the_budget_is_a_share_of_the_reference(self, finished: RunFolder) -> None:
+        result = RunResult.load(finished.result)
+        assert result.budget_ms is not None
+        assert result.budget_ms == pytest.approx(0.8 * result.reference.measured_ms, rel=0.3)
+        assert result.found.arch != result.reference.arch
+        assert 0 < result.found.macs < result.reference.macs
+        assert result.scaled in result.scaled_variants
+        assert set(result.durations_s) >= {"profile", "fit", "search", "final training"}
+
+    def test_the_folder_holds_all_that_was_promised(self, finished: RunFolder) -> None:
+        for path in (
+            *(finished.config, finished.table, finished.predictor, finished.supernet),
+            *(finished.trials, finished.program, finished.weights, finished.report),
+        ):
+            assert path.stat().st_size > 0, path
+        leftovers = [path.name for path in finished.path.iterdir() if path.name.startswith(".")]
+        assert all("tmp" not in name for name in leftovers)
+
+    def test_the_program_and_the_weights_are_the_same_network(self, finished: RunFolder) -> None:
+        import torch
+        from executorch.runtime import Runtime
+
+        from search.network import build_network
+        from search.space import Arch, Space
+
+        saved = torch.load(finished.weights, weights_only=True)
+        space = Space.load(read_config(finished.config).space.name)
+        network = build_network(space, Arch.from_json(saved["arch"]))
+        network.load_state_dict(saved["state_dict"])
+        x = torch.rand(space.input_shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = network.eval()(x)
+        method = Runtime.get().load_program(finished.program.read_bytes()).load_method("forward")
+        assert method is not None
+        (actual,) = method.execute([x])
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+
+    def test_the_report_has_every_part(self, finished: RunFolder) -> None:
+        report = read_run(finished)
+        assert report.finished
+        assert [d.label for d in report.drawings] == ["reference", "found"]
+        assert {p.group for p in report.predicted_measured} >= {"kept in the search", "trained"}
+        total_ms = {d.label: 0.0 for d in report.drawings}
+        for share in report.kernel_shares:
+            for label, ms in share.ms.items():
+                total_ms[label] += ms
+        found = report.network("found")
+        assert found is not None
+        assert total_ms["found"] == pytest.approx(found.predicted_ms, rel=0.5)
+        assert 'class="missing"' not in render(report)
+
+    def test_starting_it_again_does_nothing_again(
+        self, finished: RunFolder, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows, before = measured(finished), finished.result.read_bytes()
+        assert exit_code("search", str(finished.path), "--json") == 0
+        assert json.loads(capsys.readouterr().out)["name"] == "toy"
+        assert (measured(finished), finished.result.read_bytes()) == (rows, before)
+
+    def test_a_predictor_is_fitted_to_its_table(
+        self, finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "predictor.json.gz"
+        assert exit_code("fit", str(finished.table), "--out", str(out)) == 0
+        assert "all kernels" in capsys.readouterr().out
+        assert out.stat().st_size > 0
+
+    @pytest.mark.parametrize("key", ["latency_ms", "macs"])
+    def test_an_impossible_budget_names_what_can_be_reached(
+        self,
+        key: str,
+        finished: RunFolder,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """As if only the predictor was there already, so that nothing is trained in between."""
+        document = read_config(finished.config)
+        impossible = document.search.constraints.model_copy(
+            update={"latency_share": None, key: 1e-6}
+        )
+        search = document.search.model_copy(update={"constraints": impossible})
+        folder = RunFolder(tmp_path)
+        shutil.copy(finished.table, folder.table)
+        shutil.copy(finished.predictor, folder.predictor)
+        write_config(document.model_copy(update={"search": search}), folder.config)
+        assert exit_code("search", str(tmp_path)) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("netadapt: ")
+        assert "smallest value reached is" in error
+        assert not folder.supernet.exists()

@@ -1,0 +1,85 @@
+"""`result.json`: read back as written, refused when it is not whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netadapt.errors import RunFolderError
+from netadapt.result import DeviceResult, NetworkResult, RunResult
+
+NETWORK = NetworkResult(
+    accuracy=0.84,
+    predicted_ms=0.39,
+    measured_ms=0.4,
+    macs=6_000_000,
+    params=143_000,
+    planned_memory_bytes=90_000,
+    depth=5.2,
+    arch="{}",
+)
+RESULT = RunResult(
+    name="demo",
+    metric="accuracy",
+    higher_is_better=True,
+    budget_ms=0.41,
+    constraints={"latency": 0.41},
+    reference=NETWORK,
+    found=NETWORK,
+    scaled=None,
+    scaled_variants=(),
+    search_score=0.8,
+    evaluations=300,
+    iterations=15,
+    seed=0,
+    task_seed=0,
+    netadapt_version="0",
+    commit=None,
+    device=DeviceResult(
+        id="host",
+        model="m",
+        soc="s",
+        os="o",
+        abi="a",
+        runtime_version="1",
+        runner_sha256="f",
+        precision="fp32",
+        threads=1,
+        cpus="1",
+    ),
+    durations_s={"search": 12.5},
+)
+
+
+def test_read_back_as_written(tmp_path: Path) -> None:
+    RESULT.save(tmp_path / "result.json")
+    assert RunResult.load(tmp_path / "result.json") == RESULT
+    document = json.loads((tmp_path / "result.json").read_text())
+    for label in ("reference", "found"):
+        assert {"accuracy", "predicted_ms", "measured_ms", "macs", "params"} <= document[
+            label
+        ].keys()
+
+
+def test_a_torn_result_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    RESULT.save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RunFolderError, match=r"result\.json"):
+        RunResult.load(path)
+
+
+def test_a_result_that_lacks_a_figure_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    document = RESULT.model_dump(mode="json")
+    del document["found"]["measured_ms"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(RunFolderError, match=r"found\.measured_ms"):
+        RunResult.load(path)
+
+
+def test_no_result_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="let the run finish"):
+        RunResult.load(tmp_path / "result.json")
