@@ -453,12 +453,8 @@ def source_commit() -> str | None:
 
     if git("ls-files", "--error-unmatch", source.name) is None:
         return None
-    commit = git("rev-parse", "HEAD")
-    return (
-        commit
-        if commit is None or not git("status", "--porcelain", "--untracked-files=no")
-        else f"{commit}+"
-    )
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return f"{git('rev-parse', 'HEAD')}{'+' if changed else ''}"
 
 
 def _spread_by_macs(space: Space, archs: Sequence[Arch], count: int) -> list[Arch]:

@@ -21,8 +21,9 @@ from predictor.features import Array
 PRIOR_SD = 0.1
 """Of each coefficient: a sum that is 10 % off is no surprise."""
 
-NOISE_SD = np.geomspace(0.003, 0.1, 30)
-"""Of a network's log ratio: the values to choose from; the middle is preferred, mildly."""
+NOISE_SD = np.geomspace(0.01, 0.1, 24)
+"""Of a network's log ratio, the values to choose from: a few networks that fit by chance promise
+no less than 1 %."""
 
 TYPICAL_NOISE_SD = 0.02
 NO_NETWORK_SD = 0.1
@@ -103,5 +104,5 @@ def _design(sums: Sequence[NetworkSum], types: Sequence[str], typical_ms: float)
 def _log_evidence(design: Array, ratios: Array, noise_sd: float) -> float:
     covariance = PRIOR_SD**2 * design @ design.T + noise_sd**2 * np.eye(len(ratios))
     evidence = stats.multivariate_normal.logpdf(ratios, cov=covariance)
-    preference = stats.norm.logpdf(np.log(noise_sd / TYPICAL_NOISE_SD), scale=np.log(3))
+    preference = stats.norm.logpdf(np.log(noise_sd / TYPICAL_NOISE_SD), scale=np.log(2))
     return float(evidence + preference)

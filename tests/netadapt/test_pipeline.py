@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -24,14 +23,24 @@ from profiler.table import LatencyTable
 TOY = Path(__file__).parent / "toy" / "run.toml"
 
 
-def start(folder: RunFolder) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "netadapt", "search", str(TOY)]
-    return subprocess.Popen(
-        [*command, "--folder", str(folder.path), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Search:
+    """A `netadapt search` of its own process; its output goes to files, which no orphan blocks."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._out, self._err = (folder.path.with_suffix(f".{name}") for name in ("out", "err"))
+        command = [sys.executable, "-m", "netadapt", "search", str(TOY)]
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*command, "--folder", str(folder.path), "--json"], stdout=out, stderr=err
+            )
+
+    def finish(self, timeout_s: float) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        try:
+            code = self.process.wait(timeout_s)
+        finally:
+            self.process.kill()
+        return code, self._out.read_text(), self._err.read_text()
 
 
 def measured(folder: RunFolder) -> int:
@@ -56,22 +65,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         (signal.SIGINT, lambda: measured(folder) > 0),
         (signal.SIGKILL, lambda: folder.trials.exists() and folder.trials.stat().st_size > 400),
     ):
-        process = start(folder)
-        while process.poll() is None and not done():
+        search = Search(folder)
+        while search.process.poll() is None and not done():
             time.sleep(0.02)
-        assert process.poll() is None, process.communicate()[1]
-        os.kill(process.pid, interruption)
-        output, errors = process.communicate(timeout=60)
-        assert output == ""
+        search.process.send_signal(interruption)
+        code, output, errors = search.finish(60)
+        assert output == "", errors
         assert not folder.result.exists()
         if interruption == signal.SIGINT:
-            assert process.returncode == 130, errors
+            assert code == 130, errors
             assert f"go on where it stopped with: netadapt search {TOY}" in errors
             assert "Traceback" not in errors
+        else:
+            assert code == -signal.SIGKILL, errors
     before = folder.trials.read_bytes()
-    process = start(folder)
-    output, errors = process.communicate(timeout=280)
-    assert process.returncode == 0, errors
+    code, output, errors = Search(folder).finish(280)
+    assert code == 0, errors
     whole_lines = before[: before.rfind(b"\n") + 1]
     assert folder.trials.read_bytes().startswith(whole_lines), "nothing recorded is done again"
     assert json.loads(output) == json.loads(folder.result.read_text())
@@ -79,6 +88,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 class TestFinishedRun:
     def test_the_budget_is_a_share_of_the_reference(self, finished: RunFolder) -> None:
         result = RunResult.load(finished.result)
@@ -112,7 +122,8 @@ class TestFinishedRun:
         x = torch.rand(space.input_shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             expected = network.eval()(x)
-        method = Runtime.get().load_program(finished.program.read_bytes()).load_method("forward")
+        program = Runtime.get().load_program(finished.program)
+        method = program.load_method("forward")
         assert method is not None
         (actual,) = method.execute([x])
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
