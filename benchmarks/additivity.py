@@ -35,7 +35,7 @@ def main() -> None:
     """Profile, predict, measure, print the figures."""
     options = parser(__doc__).parse_args()
     name = "digits" if options.quick else "mobilenet_v3_large"
-    kernels, chains, learn, unseen = (60, 8, 4, 4) if options.quick else (400, 48, 10, 38)
+    kernels, chains, learn, unseen = (60, 8, 4, 4) if options.quick else (400, 48, 9, 38)
     space = Space.load(name)
     rng = np.random.default_rng(0)
     archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}

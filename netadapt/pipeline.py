@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from android_runner.files import write_atomically
 from netadapt import __version__, assembly
 from netadapt.config import RunConfig, config_text
 from netadapt.console import Progress, Update
@@ -38,7 +39,6 @@ from search.driver import Progress as SearchProgress
 from search.driver import SearchResult, open_log, run_search
 from search.errors import ArchError
 from search.evaluation import Evaluator, evaluate_network
-from search.files import write_atomically
 from search.metrics import Constraint, LatencyMetric
 from search.network import build_network
 from search.ordered_dropout import OrderedDropout

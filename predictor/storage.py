@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import sklearn
 
+from android_runner.files import write_atomically
 from predictor.errors import PredictorError, PredictorFileError, RefitError
 from predictor.features import features
 from predictor.regression import KernelTimeRegressor
@@ -59,17 +58,7 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
         "checks": _checks(predictor),
     }
     content = gzip.compress(json.dumps(document).encode(), mtime=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, content)
 
 
 def load(cls: type[Predictor], path: Path, tolerance: float) -> Predictor:

@@ -16,7 +16,6 @@ import functools
 import hashlib
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from android_runner.files import write_atomically
 from android_runner.paths import cache_folder
 from profiler.errors import LoweringError
 from profiler.kernels import ConvNorm, Kernel, Shape
@@ -144,16 +144,7 @@ class ProgramCache:
             return None
 
     def put(self, key: str, data: bytes) -> None:
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(self._path(key), data)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.pte"

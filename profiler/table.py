@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
-import os
 import sqlite3
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from android_runner.files import write_atomically
 from profiler.errors import MissingLatencyError, TableError
 
 if TYPE_CHECKING:
@@ -285,20 +285,14 @@ class LatencyTable:
             raise TableError(
                 f"a table is exported to .csv or .parquet, got {path.name!r}; choose one of them"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-        os.close(handle)
-        try:
-            if path.suffix == ".csv":
-                for name in ("kernels", "rounds_us"):
-                    frame[name] = [None if v is None else json.dumps(v) for v in frame[name]]
-                frame.to_csv(temporary, index=False)
-            else:
-                frame.to_parquet(temporary, index=False)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        buffer = io.BytesIO()
+        if path.suffix == ".csv":
+            for name in ("kernels", "rounds_us"):
+                frame[name] = [None if v is None else json.dumps(v) for v in frame[name]]
+            frame.to_csv(buffer, index=False)
+        else:
+            frame.to_parquet(buffer, index=False)
+        write_atomically(path, buffer.getvalue())
 
     def _open(self) -> None:
         empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from android_runner.files import write_atomically
 from search.errors import CheckpointError, InvalidSettingError, TrainingDivergedError
-from search.files import write_atomically
 
 if TYPE_CHECKING:
     from search.space import Arch

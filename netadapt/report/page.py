@@ -6,10 +6,10 @@ import math
 from importlib.resources import files
 from pathlib import Path
 
+from android_runner.files import write_atomically
 from netadapt.report import figures
 from netadapt.report.records import Budget, NetworkFigures, RunReport
 from netadapt.text import duration, milliseconds, quantity
-from search.files import write_atomically
 
 
 def write_page(report: RunReport, path: Path) -> None:

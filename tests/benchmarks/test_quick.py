@@ -1,0 +1,73 @@
+"""Every benchmark runs and prints its keys; the figures of a quick run on a busy machine do not
+count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+KEYS = {
+    "precision": {
+        "kernels",
+        "median_dev_pct",
+        "p95_dev_pct",
+        "call_us",
+        "layout_ns_per_element",
+    },
+    "additivity": {
+        "networks",
+        "within_5pct",
+        "within_10pct",
+        "median_abs_err_pct",
+        "plain_sum_err_pct",
+        "interval_coverage",
+    },
+    "ordered_dropout": {
+        "ratio_widths",
+        "ratio",
+        "baseline_format",
+        "architectures_per_step",
+        "batch_size",
+    },
+    "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
+    "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
+    "found_against_scaled": {
+        "found_acc",
+        "scaled_acc",
+        "diff",
+        "stderr",
+        "found_ms",
+        "scaled_ms",
+        "seeds",
+    },
+}
+
+
+def test_every_benchmark_is_here() -> None:
+    modules = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert modules - {"__init__", "common"} == set(KEYS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", KEYS)
+def test_a_quick_run_prints_its_keys(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert KEYS[name] <= result.keys()
+    if name == "equivalence":  # equalities hold on any machine
+        assert result["max_rel_err"] <= 1e-4
+        assert result["pte_max_rel_err"] <= 1e-3
