@@ -193,7 +193,6 @@ def real(run: Path) -> dict[str, object]:
     from netadapt.result import RunResult
     from predictor.predictor import LatencyPredictor
     from search.evaluation import Evaluator
-    from search.ordered_dropout import OrderedDropout
     from search.supernet import SuperNetwork
     from search.training import train_supernet
 
@@ -212,7 +211,7 @@ def real(run: Path) -> dict[str, object]:
         supernet,
         task,
         assembly.training_settings(config.supernet, seed),
-        OrderedDropout(space, kernel_per=config.supernet.kernel_per),
+        assembly.make_sampler(config, space),
         checkpoint=folder.supernet,
     )
     supernet.eval()

@@ -10,6 +10,7 @@ from netadapt.config import RunConfig, TrainingSection
 from netadapt.errors import ConfigError, UnknownDeviceError
 from profiler.profile import ProfileSettings
 from search import metrics
+from search.ordered_dropout import OrderedDropout
 from search.searchers.base import Searcher
 from search.searchers.coordinate_descent import Schedule
 from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
@@ -87,6 +88,11 @@ def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSet
 def training_settings(section: TrainingSection, seed: int) -> TrainingSettings:
     recipe = section.model_dump(include=set(TrainingSection.model_fields))
     return TrainingSettings(**recipe, seed=seed)
+
+
+def make_sampler(config: RunConfig, space: Space) -> OrderedDropout:
+    section = config.supernet
+    return OrderedDropout(space, kernel_per=section.kernel_per, ramp=section.ramp)
 
 
 def counted_constraints(config: RunConfig, space: Space) -> list[metrics.Constraint]:

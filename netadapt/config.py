@@ -23,6 +23,7 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
+ShareOfTraining = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # A text that is safe as a folder's name and as a key
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -121,9 +122,17 @@ class SupernetSection(TrainingSection):
     """Training of the super-network with ordered dropout.
 
     kernel_per: whether each image of a batch or each step draws its kernel sizes (assumption).
+    ramp: shares of the training between which ordered dropout sets in (assumption).
     """
 
-    kernel_per: Literal["image", "step"] = "step"
+    kernel_per: Literal["image", "step"] = "image"
+    ramp: tuple[ShareOfTraining, ShareOfTraining] = (0.2, 0.8)
+
+    @model_validator(mode="after")
+    def _ramp_ascends(self) -> Self:
+        if self.ramp[0] > self.ramp[1]:
+            raise ValueError(f"a ramp ascends, got {list(self.ramp)}; swap its two shares")
+        return self
 
 
 class FinalSection(TrainingSection):

@@ -41,7 +41,6 @@ from search.errors import ArchError
 from search.evaluation import Evaluator, evaluate_network
 from search.metrics import Constraint, LatencyMetric
 from search.network import build_network
-from search.ordered_dropout import OrderedDropout
 from search.searchers.base import Searcher
 from search.space import Arch, Space
 from search.supernet import SuperNetwork, calibrate, extract
@@ -298,7 +297,7 @@ class _Run:
                 self.supernet,
                 self.task,
                 settings,
-                OrderedDropout(self.space, kernel_per=self.config.supernet.kernel_per),
+                assembly.make_sampler(self.config, self.space),
                 checkpoint=self.folder.supernet,
                 on_progress=_steps(update),
             )

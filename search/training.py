@@ -99,9 +99,11 @@ ProgressCallback = Callable[[TrainingProgress], None]
 
 
 class ArchSampler(Protocol):
-    """Draws the archs of one training step."""
+    """Draws the archs of one training step: one an image, or one for all."""
 
-    def __call__(self, count: int, rng: np.random.Generator) -> Sequence[Arch]: ...
+    def __call__(
+        self, count: int, rng: np.random.Generator, progress: float
+    ) -> Arch | Sequence[Arch]: ...
 
 
 def train_supernet(
@@ -119,8 +121,8 @@ def train_supernet(
     is there but belongs to another training.
     """
 
-    def forward(images: Tensor, rng: np.random.Generator) -> Tensor:
-        return supernet(images, sample(len(images), rng))
+    def forward(images: Tensor, rng: np.random.Generator, progress: float) -> Tensor:
+        return supernet(images, sample(len(images), rng, progress))
 
     _fit(supernet, forward, task, settings, checkpoint, on_progress)
 
@@ -137,7 +139,7 @@ def train_network(
 
     Raises as `train_supernet` does.
     """
-    _fit(network, lambda images, _: network(images), task, settings, checkpoint, on_progress)
+    _fit(network, lambda images, *_: network(images), task, settings, checkpoint, on_progress)
     if settings.norm_batches:
         reestimate_norms(
             network,
@@ -170,7 +172,7 @@ def reestimate_norms(network: nn.Module, images: Tensor, batch_size: int = 128) 
 
 def _fit(
     module: nn.Module,
-    forward: Callable[[Tensor, np.random.Generator], Tensor],
+    forward: Callable[[Tensor, np.random.Generator, float], Tensor],
     task: Task,
     settings: TrainingSettings,
     checkpoint: Path | None,
@@ -190,7 +192,7 @@ def _fit(
         batch = task.train_batch(step, settings.batch_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            outputs = forward(batch.images.to(memory_format=layout), rng)
+            outputs = forward(batch.images.to(memory_format=layout), rng, step / settings.steps)
         loss = task.loss(outputs, batch.targets, settings.label_smoothing)
         if not math.isfinite(loss.item()):
             raise TrainingDivergedError(

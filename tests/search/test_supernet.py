@@ -246,6 +246,36 @@ def test_ordered_dropout_draws_valid_archs_uniformly(kernel_per: str) -> None:
     assert len(set(steps[0])) == 64
 
 
+@pytest.mark.parametrize("kernel_per", ["image", "step"])
+def test_a_ramp_goes_from_the_full_network_to_drawing_everything(kernel_per: str) -> None:
+    space = DIGITS.space
+    sample = OrderedDropout(space, kernel_per=kernel_per, ramp=(0.2, 0.6))  # type: ignore[arg-type]
+    full = space.full()
+    assert sample(8, np.random.default_rng(0), 0.1) == full
+
+    def drawn_shares(progress: float) -> tuple[float, float]:
+        """How many images have another than the largest width, and than the largest kernel."""
+        rng = np.random.default_rng(0)
+        archs = [a for _ in range(60) for a in sample(64, rng, progress)]  # type: ignore[union-attr]
+        for arch in archs[:100]:
+            space.validate(arch)
+        widths = np.mean([a.blocks[7].width != full.blocks[7].width for a in archs])
+        sizes = np.mean([a.blocks[1].kernel_size != full.blocks[1].kernel_size for a in archs])
+        return float(widths), float(sizes)
+
+    half, whole = drawn_shares(0.4), drawn_shares(0.7)
+    assert whole[0] == pytest.approx(10 / 11, abs=0.05)
+    assert whole[1] == pytest.approx(2 / 3, abs=0.2)
+    assert half[1] == pytest.approx(whole[1] / 2, abs=0.2)
+    assert whole[0] * 0.4 < half[0] < whole[0] * 0.75
+    if kernel_per == "image":
+        archs = sample(60, np.random.default_rng(0), 0.4)
+        sizes = [a.blocks[1].kernel_size for a in archs]  # type: ignore[union-attr]
+        assert sum(a != b for a, b in itertools.pairwise(sizes)) <= 4, "equal sizes stand together"
+
+
 def test_ordered_dropout_checks_its_setting() -> None:
+    with pytest.raises(InvalidSettingError, match="ascend"):
+        OrderedDropout(DIGITS.space, ramp=(0.5, 0.2))
     with pytest.raises(InvalidSettingError, match="image or step"):
         OrderedDropout(DIGITS.space, kernel_per="batch")  # type: ignore[arg-type]
