@@ -120,12 +120,13 @@ class Network(nn.Module):
 
 @torch.no_grad()
 def initialize(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """MobileNetV3's usual start: He-normal filters (fan-out), linear layers N(0, 0.01)."""
+    """He-normal filters (fan-out), linear layers uniform within 1/sqrt(fan-in) (assumptions)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01, generator=generator)
+            bound = module.in_features**-0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             nn.init.ones_(module.weight)
