@@ -126,7 +126,7 @@ class SupernetSection(TrainingSection):
     """
 
     kernel_per: Literal["image", "step"] = "image"
-    ramp: tuple[ShareOfTraining, ShareOfTraining] = (0.2, 0.8)
+    ramp: Annotated[tuple[ShareOfTraining, ShareOfTraining], Field(strict=False)] = (0.2, 0.6)
 
     @model_validator(mode="after")
     def _ramp_ascends(self) -> Self:

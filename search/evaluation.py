@@ -39,7 +39,7 @@ class Evaluator:
         *,
         calibration_images: int = 256,
         validation_images: int | None = None,
-        batch_size: int = 256,
+        batch_size: int = 128,
     ) -> None:
         validation = task.validation()
         available = len(validation.images)
