@@ -83,9 +83,11 @@ def measure(space: Space, batch_size: int, repeats: int) -> Result:
 
     archs: list[list[Arch]] = []
 
-    def sampled() -> Sequence[Arch]:
-        archs.append(per_image(batch_size, rng))
-        return archs[-1]
+    def sampled() -> Archs:
+        drawn = per_image(batch_size, rng)
+        assert isinstance(drawn, list)  # without a ramp each image has an arch of its own
+        archs.append(drawn)
+        return drawn
 
     kinds: list[Callable[[], Archs]] = [lambda: full, lambda: per_step(batch_size, rng), sampled]
     baseline, widths, all_per_image = (
