@@ -54,11 +54,6 @@ class SqueezeExciteKernel(Kernel):
     def params(self) -> int:
         return 2 * self.channels * self.squeeze_channels + self.channels + self.squeeze_channels
 
-    @property
-    def carries_layout_cost(self) -> bool:
-        # Its pooling takes either order and the rest has no pixels: chains show no cost at the ends
-        return False
-
     def module(self) -> nn.Module:
         return SqueezeExcite(self.channels, self.squeeze_channels).eval()
 
