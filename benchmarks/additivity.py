@@ -16,16 +16,13 @@ from torch import nn
 
 from android_runner.host import HostDevice
 from benchmarks.common import parser, print_result, say, work_folder
+from netadapt.pipeline import sample_space
 from predictor.predictor import LatencyPredictor
-from profiler.kernels import Kernel
-from profiler.lowering import Subject
 from profiler.profile import Profiler
-from profiler.sampling import layout_subjects, sample_kernels
 from profiler.table import LatencyTable
 from search.network import build_network
 from search.space import Arch, Space
 
-POOL_ARCHS = 1000
 LEARN, UNSEEN = "learn", "unseen"
 MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
 """Of the reference's latency: the networks that count."""
@@ -44,7 +41,7 @@ def main() -> None:
     with LatencyTable(work_folder("additivity") / f"{name}.sqlite") as table:
         profiler = Profiler(HostDevice(), table)
         say(f"profiling about {kernels} kernels and {chains} chains")
-        profiler.kernels(_sample(space, kernels, chains, rng))
+        profiler.kernels(sample_space(space, kernels, chains, rng)[1])
         say(f"measuring {len(archs)} networks")
         networks: dict[str, nn.Module] = {
             n: build_network(space, arch, generator=torch.Generator().manual_seed(0))
@@ -100,15 +97,6 @@ def main() -> None:
             "flagged_networks": sum(rows[n].quality != "ok" for n in held),
         }
     )
-
-
-def _sample(space: Space, kernels: int, chains: int, rng: np.random.Generator) -> list[Subject]:
-    """What `netadapt profile` measures of a space."""
-    pool: set[Kernel] = set(space.kernels(space.full()))
-    for _ in range(POOL_ARCHS):
-        pool.update(space.kernels(space.random(rng)))
-    sample = sample_kernels(pool, kernels, rng, space.kernels(space.reference()))
-    return [*map(Subject, sample), *layout_subjects(sample, chains)]
 
 
 def _shrunk(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:

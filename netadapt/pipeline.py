@@ -136,6 +136,19 @@ class NetworkTimer:
         return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
 
 
+def sample_space(
+    space: Space, kernels: int, chains: int, rng: np.random.Generator
+) -> tuple[list[Arch], list[Subject]]:
+    """Random archs of the space, and the kernels and chains to measure of it: a sample of theirs.
+
+    The reference's kernels are always among them.
+    """
+    archs = [space.random(rng) for _ in range(POOL_ARCHS)]
+    pool = {k for arch in (space.full(), *archs) for k in space.kernels(arch)}
+    sample = sample_kernels(pool, kernels, rng, space.kernels(space.reference()))
+    return archs, [*map(Subject, sample), *layout_subjects(sample, chains)]
+
+
 def profile_space(config: RunConfig, table: Path, progress: Progress) -> ProfileSummary:
     """Measure a sample of the space's kernels, chains and whole networks into the table at `table`.
 
@@ -144,11 +157,7 @@ def profile_space(config: RunConfig, table: Path, progress: Progress) -> Profile
     device = assembly.make_device(config.device.id)
     space = assembly.make_space(config)
     rng = np.random.default_rng(config.run.seed)
-    archs = [space.random(rng) for _ in range(POOL_ARCHS)]
-    reference = space.kernels(space.reference())
-    pool = {k for arch in (space.full(), *archs) for k in space.kernels(arch)}
-    kernels = sample_kernels(pool, config.profile.kernels, rng, reference)
-    subjects = [*map(Subject, kernels), *layout_subjects(kernels, config.profile.chains)]
+    archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
     with LatencyTable(table) as rows:
         profiler = Profiler(device, rows, settings=assembly.profile_settings(config))
         with _phases(progress, "kernels") as on_progress:

@@ -52,14 +52,6 @@ class ActivationKernel(Kernel):
         return (1, self.channels, self.height, self.width)
 
     @property
-    def macs(self) -> int:
-        return 0
-
-    @property
-    def params(self) -> int:
-        return 0
-
-    @property
     def carries_layout_cost(self) -> bool:
         return False
 

@@ -61,14 +61,6 @@ class AddKernel(Kernel):
         return (1, self.channels, self.height, self.width)
 
     @property
-    def macs(self) -> int:
-        return 0
-
-    @property
-    def params(self) -> int:
-        return 0
-
-    @property
     def carries_layout_cost(self) -> bool:
         return False
 
@@ -107,14 +99,6 @@ class BypassKernel(Kernel):
     @property
     def output_shape(self) -> Shape:
         return (1, self.out_channels, self.height, self.width)
-
-    @property
-    def macs(self) -> int:
-        return 0
-
-    @property
-    def params(self) -> int:
-        return 0
 
     @property
     def carries_layout_cost(self) -> bool:

@@ -38,14 +38,6 @@ class GlobalPoolKernel(Kernel):
     def output_shape(self) -> Shape:
         return (1, self.channels)
 
-    @property
-    def macs(self) -> int:
-        return 0
-
-    @property
-    def params(self) -> int:
-        return 0
-
     def module(self) -> nn.Module:
         return GlobalPool().eval()
 
