@@ -131,5 +131,7 @@ def make_searcher(
 def _schedule(config: RunConfig, usual: Schedule) -> Schedule:
     section = config.search
     return Schedule(
-        section.initial_reduction or usual.initial_reduction, section.decay or usual.decay
+        section.initial_reduction or usual.initial_reduction,
+        section.decay or usual.decay,
+        largest_step=section.largest_step,
     )

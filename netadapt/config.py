@@ -173,6 +173,7 @@ class SearchSection(Section):
     candidates, layers: J and L of multi-layer coordinate descent; `candidates` are also the
     networks of one round of random search.
     initial_reduction, decay: r0 and d of the schedule; not given, the searcher's own.
+    largest_step: no iteration takes away more than this share of the target before it.
     similarity: how far candidates may undershoot, as a share of the first value.
     evaluations: networks scored in all; not given, as the schedule has it (random search: 1000).
     validation_images: the first of the validation split; not given, all.
@@ -185,6 +186,7 @@ class SearchSection(Section):
     layers: Count = 10
     initial_reduction: Annotated[float, Field(gt=0, lt=1)] | None = None
     decay: Share | None = None
+    largest_step: Share = 1.0
     similarity: Annotated[float, Field(ge=0, lt=1)] = 0.01
     evaluations: Count | None = None
     validation_images: Count | None = None

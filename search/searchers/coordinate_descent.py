@@ -44,11 +44,15 @@ class Schedule:
     decay: d, each step over the one before.
     iterations: spread the way to the budget over this many steps instead; r0 follows from it.
         Coarse single steps can make a search skip some of them.
+    largest_step: no step takes away more than this share of the target before it. Steps are shares
+        of m_0, so that for a budget far below m_0 (slow 7x7 kernels in the full network) the last
+        ones would halve a network at once. 1 is the paper's reading: no such limit.
     """
 
     initial_reduction: float = 0.03
     decay: float = 0.98
     iterations: int | None = None
+    largest_step: float = 1.0
 
     _LONGEST = 200
 
@@ -57,6 +61,11 @@ class Schedule:
             raise InvalidSettingError(
                 "a schedule needs 0 < initial_reduction < 1 and 0 < decay <= 1, got "
                 f"{self.initial_reduction} and {self.decay}; the paper's reading is 0.03 and 0.98"
+            )
+        if not 0 < self.largest_step <= 1:
+            raise InvalidSettingError(
+                f"a schedule's largest_step is in (0, 1], got {self.largest_step}; 0.2 is usual "
+                "for budgets far below the full network"
             )
         if self.iterations is not None and self.iterations < 1:
             raise InvalidSettingError(
@@ -72,7 +81,12 @@ class Schedule:
 
     def taken(self, reduction: float, step: int) -> float:
         """The share of m_0 that is gone after `step` steps."""
-        return reduction * self._steps(step)
+        if self.largest_step == 1:
+            return reduction * self._steps(step)
+        left = 1.0
+        for done in range(step):
+            left = max(left - reduction * self.decay**done, left * (1 - self.largest_step))
+        return 1 - left
 
     def _steps(self, count: int) -> float:
         return count if self.decay == 1 else (1 - self.decay**count) / (1 - self.decay)

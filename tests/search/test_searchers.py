@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -238,6 +239,23 @@ class TestMultiLayer(SearcherContract):
         scored = sum(len(request.candidates) for request in session.evaluated)
         assert 120 <= scored <= 150 + len(session.evaluated)
 
+    def test_no_step_is_larger_than_allowed(self) -> None:
+        schedule = Schedule(0.1, largest_step=0.2)
+        left = [1 - schedule.taken(0.1, step) for step in range(30)]
+        assert left[1] == pytest.approx(0.9), "the limit does not bind yet"
+        ratios = [after / before for before, after in itertools.pairwise(left)]
+        assert min(ratios) == pytest.approx(0.8)
+        assert ratios[-1] == pytest.approx(0.8), "and binds in the end"
+        settings = McdSettings(candidates=6, layers=6, schedule=schedule)
+        session = Session()
+        session.drive(
+            MultiLayerCoordinateDescent(
+                SPACE, [Constraint(latency(), 0.3 * REFERENCE_MS)], settings, seed=0
+            )
+        )
+        targets = [request.targets["latency"] for request in session.evaluated]
+        assert all(b >= 0.8 * a * (1 - 1e-9) for a, b in itertools.pairwise(targets[1:-1]))
+
     @pytest.mark.parametrize(
         "make",
         [
@@ -247,6 +265,7 @@ class TestMultiLayer(SearcherContract):
             lambda: Schedule(0.0),
             lambda: Schedule(decay=1.5),
             lambda: Schedule(iterations=0),
+            lambda: Schedule(largest_step=0.0),
             lambda: Landing(lowest=1.0),
             lambda: RandomSettings(evaluations=0),
         ],
