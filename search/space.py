@@ -14,7 +14,6 @@ is its input and is left out of the network.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,8 +36,8 @@ from profiler.kernels import (
 )
 from profiler.kernels.convolution import strided
 from search.errors import ArchError, SpaceFileError
+from search.space_file import BlockSpec, LayerSpec, load_space_table, space_arguments
 
-SPACES = Path(__file__).parent / "spaces"
 STEM_KERNEL_SIZE = 3
 ACTIVATIONS = ("relu", "hardswish")
 MAX_PARTS = 50_000
@@ -125,42 +124,6 @@ class Dimension:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerSpec:
-    """A layer with a plain width (no bypass): the stem, the head, the hidden linear layer.
-
-    `searched` false fixes it at the reference's width.
-    """
-
-    width: int
-    max_width: int
-    stride: int = 1
-    searched: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class BlockSpec:
-    """A row of the reference's table, and how large the block may get.
-
-    `expansion` 0: no expand layer, and a plain width instead of a bypass (the first block).
-    """
-
-    kernel_size: int
-    width: int
-    max_width: int
-    activation: str
-    stride: int
-    expansion: int = 0
-    max_expansion: int = 0
-    se: bool = False
-    searched: bool = True
-
-    @property
-    def fused_activation(self) -> str:
-        """What the runtime fuses into the convolutions; h-swish is a layer of its own."""
-        return "relu" if self.activation == "relu" else "none"
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """What a run of consecutive kernels amounts to."""
 
@@ -241,28 +204,13 @@ class Space:
 
         `bypass` other than None overrides the file's. Raises `SpaceFileError`.
         """
-        path = Path(name_or_path)
-        if path.suffix != ".toml":
-            path = SPACES / f"{name_or_path}.toml"
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            known = ", ".join(sorted(p.stem for p in SPACES.glob("*.toml")))
-            raise SpaceFileError(
-                f"a space is one of {known} or a TOML file, got {str(name_or_path)!r}; "
-                "check the spelling"
-            ) from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SpaceFileError(
-                f"a space's file is readable TOML, {path} is not ({error}); correct it"
-            ) from error
-        space = cls.from_table(table, str(path))
+        space = cls.from_table(*load_space_table(name_or_path))
         return space if bypass is None else replace(space, bypass=bypass)
 
     @classmethod
     def from_table(cls, table: dict[str, Any], where: str = "space") -> Self:
         """Of a parsed file; errors name it `where`. Raises `SpaceFileError`."""
-        return cls(**_read_space(table, where))
+        return cls(**space_arguments(table, where))
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -646,91 +594,6 @@ def _check_space(space: Space) -> None:
             block.max_width,
         )
         widest = block.max_width
-
-
-def _read_space(table: dict[str, Any], where: str) -> dict[str, Any]:
-    """The arguments of `Space` from a parsed file."""
-    read = _Reader(table, where)
-    arguments: dict[str, Any] = {
-        "name": read.take("name", str),
-        "in_channels": read.take("in_channels", int),
-        "resolution": read.take("resolution", int),
-        "classes": read.take("classes", int),
-        "width_step": read.take("width_step", int),
-        "kernel_sizes": tuple(read.many("kernel_sizes", int)),
-        "bypass": read.take("bypass", bool, True),
-        "dropout": float(read.take("dropout", (int, float), 0.0)),
-    }
-    for name in ("stem", "head", "hidden"):
-        layer = _Reader(read.take(name, dict), f"{where}: [{name}]")
-        width = layer.take("width", int)
-        arguments[name] = LayerSpec(
-            width,
-            layer.take("max_width", int, width),
-            layer.take("stride", int) if name == "stem" else 1,
-            layer.take("searched", bool, True),
-        )
-        layer.finish()
-    blocks = []
-    for index, row in enumerate(read.many("blocks", dict)):
-        block = _Reader(row, f"{where}: block {index}")
-        width, expansion = block.take("width", int), block.take("expansion", int, 0)
-        blocks.append(
-            BlockSpec(
-                kernel_size=block.take("kernel_size", int),
-                expansion=expansion,
-                max_expansion=block.take("max_expansion", int, expansion),
-                width=width,
-                max_width=block.take("max_width", int, width),
-                se=block.take("se", bool, False),
-                activation=block.take("activation", str),
-                stride=block.take("stride", int),
-                searched=block.take("searched", bool, True),
-            )
-        )
-        block.finish()
-    read.finish()
-    return arguments | {"blocks": tuple(blocks)}
-
-
-_REQUIRED = object()
-
-
-class _Reader:
-    """Takes typed values out of a TOML table and complains about what is left."""
-
-    def __init__(self, table: dict[str, Any], where: str) -> None:
-        self._left = dict(table)
-        self._where = where
-
-    def take(
-        self, key: str, kind: type | tuple[type, ...], default: object = _REQUIRED
-    ) -> Any:  # as many types as keys
-        value = self._left.pop(key, default)
-        if value is _REQUIRED:
-            raise SpaceFileError(f"{self._where}: {key} is missing; add it")
-        self._check(key, value, kind)
-        return value
-
-    def many(self, key: str, kind: type) -> list[Any]:
-        values = self.take(key, list)
-        for value in values:
-            self._check(key, value, kind)
-        return list(values)
-
-    def finish(self) -> None:
-        if self._left:
-            raise SpaceFileError(
-                f"{self._where}: {_listed(sorted(self._left))} is not known; check the spelling"
-            )
-
-    def _check(self, key: str, value: object, kind: type | tuple[type, ...]) -> None:
-        # In Python a bool is an int; in a space's file it is a mistake.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            names = [k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,))]
-            raise SpaceFileError(
-                f"{self._where}: {key} is of type {' or '.join(names)}, got {value!r}; correct it"
-            )
 
 
 def _with(record: Record, name: str, value: object) -> Record:

@@ -201,7 +201,7 @@ def test_a_run_file_that_cannot_be_used(
 def test_a_width_that_is_not_in_the_space(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from search.space import SPACES
+    from search.space_file import SPACES
 
     odd = (SPACES / "digits.toml").read_text().replace("width = 24", "width = 23", 1)
     (tmp_path / "odd.toml").write_text(odd)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from profiler.kernels import AddKernel, BypassKernel, SqueezeExciteKernel
 from search.errors import ArchError, SpaceFileError
-from search.space import REMOVED, SPACES, Arch, BlockArch, Dimension, Space, make_divisible
+from search.space import REMOVED, Arch, BlockArch, Dimension, Space, make_divisible
+from search.space_file import SPACES
 
 NAMES = ("digits", "mobilenet_v3_large")
 DIGITS = Space.load("digits", bypass=True)
