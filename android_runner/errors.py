@@ -19,3 +19,27 @@ class ProtocolError(RunnerError, ValueError):
 
 class DeviceError(RunnerError, OSError):
     """The device cannot be used, or not with these settings."""
+
+
+class AdbError(DeviceError):
+    """adb itself cannot be found, started or understood."""
+
+
+class DeviceLostError(DeviceError, ConnectionError):
+    """The connection to a device broke, or nobody answers there; it may come back."""
+
+
+class NoSuchDeviceError(DeviceError, LookupError):
+    """No device of that name is connected, or several are and none was named."""
+
+
+class DeviceStateError(DeviceError, PermissionError):
+    """The device is connected but does not let us in: unauthorized, offline, no permissions."""
+
+
+class UnsupportedDeviceError(DeviceError):
+    """The device cannot run this toolkit's programs, whatever its owner does."""
+
+
+class StorageError(DeviceError):
+    """A device's storage is full, or does not keep what was written."""

@@ -1,0 +1,285 @@
+"""What Android's tools print, as facts. Pure: text in, frozen dataclasses out.
+
+Whatever a phone prints is data of unknown origin: a line that does not fit is skipped, a value that
+is no number is None, nothing here raises for a phone's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+CPU_FOLDER = "/sys/devices/system/cpu"
+
+# `PowerManager.THERMAL_STATUS_*` of the Android SDK.
+THERMAL_STATUS_NAMES = (
+    "none",
+    "light",
+    "moderate",
+    "severe",
+    "critical",
+    "emergency",
+    "shutdown",
+)
+
+_STATES = (
+    "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|"
+    r"detached|unknown|no permissions[^\[]*(?:\[[^\]]*\])?|no device"
+)
+_LISTED = re.compile(
+    rf"(?P<serial>\S.*?)\s+(?P<state>{_STATES})(?P<tags>(?:\s+[a-z_]+:\S*)*)\s*", re.ASCII
+)
+_PROPERTY = re.compile(r"^\[(?P<key>[^\]\n]+)\]: \[(?P<value>.*?)\]$(?=\n\[|\s*\Z)", re.M | re.S)
+_FIELD = re.compile(r"^\s*(?P<key>[A-Za-z][^:\n]*?)\s*: (?P<value>[^\n]*?)\s*$", re.M)
+_TEMPERATURE = re.compile(
+    r"Temperature\{mValue=(?P<value>[^,}]+), mType=(?P<type>-?\d+), mName=(?P<name>.*?), "
+    r"mStatus=(?P<status>-?\d+)\}"
+)
+_CPU_FILE = re.compile(
+    rf"{CPU_FOLDER}/cpu(?P<core>\d{{1,4}})/cpufreq/(?P<name>[a-z_]+):(?P<value>.*)"
+)
+_SUM = re.compile(r"(?P<digest>[0-9a-f]{32,128})\s[ *]?(?P<name>\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPhone:
+    """A line of `adb devices -l`. model: adb's own, with underscores for spaces; may be empty."""
+
+    serial: str
+    state: str
+    model: str = ""
+
+    @property
+    def is_network(self) -> bool:
+        """Whether adb reaches it at a ``host:port``."""
+        return is_address(self.serial)
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """`dumpsys battery`; None where it does not tell. powered: some charger is connected."""
+
+    level_pct: int | None
+    powered: bool | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """One temperature of `dumpsys thermalservice`; ``type`` as in `android.os.Temperature`."""
+
+    name: str
+    type: int
+    value_c: float
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thermal:
+    """`dumpsys thermalservice`. status: 0 none to 6 shutdown; None where it does not tell."""
+
+    status: int | None
+    sensors: tuple[Sensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A core with its frequency scaling; None where the phone does not tell.
+
+    cluster: the cores that share its frequency, itself among them.
+    """
+
+    number: int
+    max_khz: int | None
+    cluster: tuple[int, ...]
+    governor: str | None = None
+    limit_khz: int | None = None
+    current_khz: int | None = None
+
+
+def is_address(serial: str) -> bool:
+    """Whether a serial is the ``host:port`` of a phone on the network."""
+    host, colon, port = serial.rpartition(":")
+    return bool(colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536)
+
+
+def parse_adb_version(text: str) -> tuple[int, ...]:
+    """`adb version` to the version of the platform tools, e.g. (36, 0, 0); () if it has none."""
+    found = re.search(r"^Version (\d{1,9}(?:\.\d{1,9})*)", text, re.M | re.ASCII)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def parse_devices(text: str) -> tuple[ListedPhone, ...]:
+    """`adb devices -l`, also the server's own answer, which lacks the heading."""
+    phones = []
+    for line in text.splitlines():
+        if line.startswith(("List of devices", "* ")):
+            continue
+        found = _LISTED.fullmatch(line)
+        if found is None:
+            continue
+        tags = dict(tag.split(":", 1) for tag in found["tags"].split())
+        state = "no permissions" if found["state"].startswith("no perm") else found["state"]
+        phones.append(ListedPhone(found["serial"], state, tags.get("model", "")))
+    return tuple(phones)
+
+
+def parse_getprop(text: str) -> dict[str, str]:
+    """`getprop`: ``[key]: [value]``, a line each; values may go over several lines."""
+    text = text.replace("\r\n", "\n")
+    return {found["key"]: found["value"] for found in _PROPERTY.finditer(text)}
+
+
+def parse_battery(text: str) -> Battery:
+    """`dumpsys battery`. The temperature is in tenths of a degree there."""
+    fields: dict[str, str] = {}
+    for found in _FIELD.finditer(text):
+        fields.setdefault(found["key"], found["value"])  # makers add sections of their own below
+    level, scale = _int(fields.get("level")), _int(fields.get("scale")) or 100
+    tenths = _int(fields.get("temperature"))
+    powered = [value for key, value in fields.items() if key.endswith(" powered")]
+    return Battery(
+        None if level is None else round(100 * level / scale),
+        any(value == "true" for value in powered) if powered else None,
+        None if tenths is None else tenths / 10,
+    )
+
+
+def parse_thermalservice(text: str) -> Thermal:
+    """`dumpsys thermalservice` (Android 10 and later).
+
+    What the hardware says now counts before what the service remembers.
+    """
+    status = re.search(r"^\s*Thermal Status: (\d{1,2})\s*$", text, re.M)
+    sections = re.split(r"^\s*(?=(?:Cached|Current) )", text, flags=re.M)
+    chosen: tuple[Sensor, ...] = ()
+    for section in sections:
+        sensors = tuple(_sensors(section))
+        if sensors and (section.startswith("Current temperatures") or not chosen):
+            chosen = sensors
+    return Thermal(int(status[1]) if status else None, chosen)
+
+
+def _sensors(text: str) -> list[Sensor]:
+    sensors = []
+    for found in _TEMPERATURE.finditer(text):
+        value = _float(found["value"])
+        if value is not None:
+            sensors.append(Sensor(found["name"], int(found["type"]), value, int(found["status"])))
+    return sensors
+
+
+def cpu_temperature_c(thermal: Thermal) -> float | None:
+    """The hottest CPU sensor (type 0), else the hottest skin sensor (3); None without either."""
+    for kind in (0, 3):
+        values = [s.value_c for s in thermal.sensors if s.type == kind and 0 < s.value_c < 150]
+        if values:
+            return max(values)
+    return None
+
+
+def parse_zones(text: str) -> float | None:
+    """The hottest of some thermal zones, a ``temp`` file a line; degrees or thousandths of them."""
+    values = []
+    for line in text.splitlines():
+        value = _float(line.rpartition(":")[2])
+        if value is not None:
+            value = value / 1000 if abs(value) > 1000 else value
+            if 0 < value < 150:  # zones that are switched off report nonsense
+                values.append(value)
+    return max(values, default=None)
+
+
+def parse_cores(text: str, online: str = "") -> tuple[Core, ...]:
+    """Lines ``<file>:<content>`` of the cores' cpufreq folders, by core number.
+
+    online: the kernel's list, e.g. ``0-3,6``; cores that are not in it are left out, cores that
+    have no cpufreq folder stand with None.
+    """
+    files: dict[int, dict[str, str]] = {}
+    for line in text.splitlines():
+        if found := _CPU_FILE.fullmatch(line.strip()):
+            files.setdefault(int(found["core"]), {})[found["name"]] = found["value"].strip()
+    there = parse_cpu_list(online)
+    numbers = sorted(there or files)
+    return tuple(_core(number, files.get(number, {})) for number in numbers)
+
+
+def _core(number: int, files: Mapping[str, str]) -> Core:
+    related = tuple(
+        sorted({int(word) for word in files.get("related_cpus", "").split() if word.isdecimal()})
+    )
+    return Core(
+        number,
+        _int(files.get("cpuinfo_max_freq")),
+        related if number in related else (number,),
+        files.get("scaling_governor") or None,
+        _int(files.get("scaling_max_freq")),
+        _int(files.get("scaling_cur_freq")),
+    )
+
+
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """The kernel's way to write sets of cores: ``0-3,6`` is (0, 1, 2, 3, 6)."""
+    cores: set[int] = set()
+    for part in text.strip().split(","):
+        if found := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip(), re.ASCII):
+            cores.update(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return tuple(sorted(cores))
+
+
+def parse_screen_on(text: str) -> bool | None:
+    """`dumpsys power`: whether the phone is awake."""
+    found = re.search(r"^\s*mWakefulness=(\w+)", text, re.M)
+    return None if found is None else found[1] == "Awake"
+
+
+def parse_free_bytes(text: str) -> int | None:
+    """`df -k FOLDER`: what is available there."""
+    for line in reversed(text.splitlines()):
+        if found := re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%", line, re.ASCII):
+            return int(found[3]) * 1024
+    return None
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """`sha256sum FILE...` and its relatives: digest by file name; names without spaces only."""
+    sums = {}
+    for line in text.splitlines():
+        if found := _SUM.fullmatch(line.strip()):
+            sums[found["name"]] = found["digest"]
+    return sums
+
+
+def split_sections(text: str, marker: str) -> dict[str, str]:
+    """The output of several commands in one, each announced by a line ``<marker> <name>``."""
+    sections: dict[str, list[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith(f"{marker} "):
+            name = line[len(marker) + 1 :].strip()
+            sections.setdefault(name, [])
+        elif name:
+            sections[name].append(line)
+    return {key: "\n".join(lines) for key, lines in sections.items()}
+
+
+def big_first(cores: Sequence[Core]) -> list[Core]:
+    """Cores by falling maximum frequency; within a frequency the last first.
+
+    Android and its interrupts prefer the first core of a cluster.
+    """
+    return sorted(cores, key=lambda core: (core.max_khz or 0, core.number), reverse=True)
+
+
+def _int(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < 1e9 else None  # also not for infinities and NaN
