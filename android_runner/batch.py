@@ -6,6 +6,7 @@ import datetime
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from android_runner.compatibility import check_runner_fits
 from android_runner.device import (
     Conditions,
     Failure,
@@ -16,6 +17,7 @@ from android_runner.device import (
     RunSpec,
 )
 from android_runner.errors import DeviceError, InvalidRunError, ProtocolError
+from android_runner.program_format import format_problem
 from android_runner.protocol import (
     SENTINEL_FILE,
     SENTINEL_INDEX,
@@ -78,7 +80,11 @@ def run_batch(
         if on_progress is not None:
             on_progress(Progress(shown, total, program))
 
-    for chunk in _chunks(programs):
+    for program in programs:
+        if problem := format_problem(program.data):
+            finished += 1
+            yield Failure(program.name, "load", problem)
+    for chunk in _chunks([program for program in programs if not format_problem(program.data)]):
         pending = chunk
         deaths = 0
         while pending:
@@ -161,6 +167,8 @@ class _Attempt:
 
     def _take(self, message: Message) -> None:
         match message:
+            case Hello():
+                check_runner_fits(message, {program.data for program in self._programs})
             case Start(snapshot):
                 self._start = snapshot
             case Step(program):

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from android_runner.device import OutputTensor, Program, RunSpec
 from android_runner.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 SENTINEL_INDEX: Final = -1
 SENTINEL_FILE: Final = "sentinel.pte"
 
@@ -25,22 +25,36 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who the runner is; its first message. layout: ``fixed`` or ``random`` addresses."""
+    """Who the runner is; its first message.
+
+    layout: ``fixed`` or ``random`` addresses. backends: those linked in. kernels: how many
+    operators are registered.
+    """
 
     protocol: int
     runtime: str
     abi: str
     options: str
     layout: str
+    backends: tuple[str, ...] = ()
+    kernels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The machine at one moment; None where it does not tell."""
+    """The machine at one moment; None where it does not tell.
+
+    freq_khz: of the first pinned core. temperature_c: of the hottest of the zones closest to the
+    cores; zone: the kernel's name of it. freqs_khz, limits_khz: of each pinned core its frequency
+    and the highest that the system allows it now, which falls while it throttles.
+    """
 
     freq_khz: int | None
     temperature_c: float | None
     load_avg: float | None
+    zone: str | None = None
+    freqs_khz: tuple[int | None, ...] = ()
+    limits_khz: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +94,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The closing message. sentinel_us: one median a round."""
+    """The closing message.
+
+    sentinel_us: one median a round. round_freqs_khz: at the end of each round, the frequency of the
+    slowest pinned core; None where it is not known.
+    """
 
     snapshot: Snapshot
     sentinel_us: tuple[float, ...]
+    round_freqs_khz: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +173,19 @@ def _message(body: bytes) -> Message:
 
 
 def _snapshot(fields: dict[str, Any]) -> Snapshot:
-    freq = fields["freq_khz"]
+    zone = fields["zone"]
     return Snapshot(
-        None if freq is None else int(freq),
+        _int_or_none(fields["freq_khz"]),
         _float_or_none(fields["temperature_c"]),
         _float_or_none(fields["load_avg"]),
+        None if zone is None else str(zone),
+        tuple(map(_int_or_none, fields["freqs_khz"])),
+        tuple(map(_int_or_none, fields["limits_khz"])),
     )
+
+
+def _int_or_none(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _float_or_none(value: Any) -> float | None:
@@ -185,7 +211,13 @@ def _failure_kind(kind: object) -> Literal["load", "execute"]:
 
 _READERS: Final[dict[str, Callable[[dict[str, Any]], Message]]] = {
     "hello": lambda f: Hello(
-        int(f["protocol"]), str(f["runtime"]), str(f["abi"]), str(f["options"]), str(f["layout"])
+        int(f["protocol"]),
+        str(f["runtime"]),
+        str(f["abi"]),
+        str(f["options"]),
+        str(f["layout"]),
+        tuple(map(str, f["backends"])),
+        int(f["kernels"]),
     ),
     "start": lambda f: Start(_snapshot(f)),
     "progress": lambda f: Step(int(f["program"]), int(f["done"]), int(f["total"])),
@@ -196,7 +228,11 @@ _READERS: Final[dict[str, Callable[[dict[str, Any]], Message]]] = {
         tuple(tuple(map(float, samples)) for samples in f["rounds_us"]),
         _outputs(f["outputs"]) if "outputs" in f else None,
     ),
-    "done": lambda f: Done(_snapshot(f), tuple(map(float, f["sentinel_us"]))),
+    "done": lambda f: Done(
+        _snapshot(f),
+        tuple(map(float, f["sentinel_us"])),
+        tuple(map(_int_or_none, f["round_freqs_khz"])),
+    ),
     "fatal": lambda f: Fatal(str(f["message"])),
 }
 

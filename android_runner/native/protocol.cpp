@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cmath>
@@ -52,6 +53,8 @@ JsonObject& JsonObject::raw(std::string_view key, std::string_view json) {
   text_ += json;
   return *this;
 }
+
+std::string json_text(std::string_view text) { return quoted(text); }
 
 std::string json_number(double value) {
   if (std::isnan(value)) return "NaN";

@@ -2,16 +2,19 @@
 #pragma once
 
 #include <charconv>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace netadapt {
 
-inline constexpr int kProtocolVersion = 1;
+inline constexpr int kProtocolVersion = 2;
 
 // Text of a JSON object, built field by field.
 class JsonObject {
@@ -34,6 +37,7 @@ class JsonObject {
 };
 
 std::string json_number(double value);
+std::string json_text(std::string_view text);
 
 template <typename Range, typename Format>
 std::string json_array(const Range& range, Format format) {
@@ -74,8 +78,19 @@ class Arguments {
   template <typename Number>
   static Number parse(const std::string& key, std::string_view text) {
     Number number{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size()) {
+    bool whole = false;
+    if constexpr (std::is_floating_point_v<Number>) {
+      // The NDK's library had no from_chars for these up to LLVM 19.
+      const std::string terminated(text);
+      char* end = nullptr;
+      number = static_cast<Number>(std::strtod(terminated.c_str(), &end));
+      whole = !text.empty() && end == terminated.c_str() + terminated.size() &&
+              std::isfinite(number);
+    } else {
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+      whole = error == std::errc() && end == text.data() + text.size();
+    }
+    if (!whole) {
       throw FatalError("argument " + key + " must be a number, got " + std::string(text));
     }
     return number;

@@ -1,12 +1,15 @@
 // Times a batch of ExecuTorch programs, interleaved over several rounds. See docs/protocol.md.
 
 #include <executorch/extension/threadpool/threadpool.h>
+#include <executorch/runtime/backend/interface.h>
+#include <executorch/runtime/kernel/operator_registry.h>
 #include <executorch/runtime/platform/runtime.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <random>
@@ -148,6 +151,18 @@ class Subject {
   std::string outputs_;
 };
 
+// What the build can execute, by name: a static build that was linked without whole archives loses
+// its backends and kernels without a word.
+std::string backends_json() {
+  namespace et = executorch::runtime;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < et::get_num_registered_backends(); ++i) {
+    const auto name = et::get_backend_name(i);
+    if (name.ok()) names.emplace_back(name.get());
+  }
+  return json_array(names, json_text);
+}
+
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -204,6 +219,7 @@ void run(const Settings& settings) {
   });
 
   std::vector<double> sentinel_us;
+  std::vector<std::string> round_freqs_khz;  // JSON, so that what is unknown can be null
   std::vector<std::size_t> order(subjects.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::mt19937_64 random(settings.seed);
@@ -221,14 +237,19 @@ void run(const Settings& settings) {
       }
       ++done;
     }
+    round_freqs_khz.push_back(slowest_core_khz(settings.cpus));
   }
 
+  if (!still_pinned(settings.cpus)) {
+    throw FatalError("a core that it was pinned to went offline while it ran");
+  }
   for (const Subject& subject : subjects) {
     if (subject.alive()) subject.report();
   }
   JsonObject end("done");
   add_conditions(end, settings.cpus);
   end.raw("sentinel_us", json_array(sentinel_us, json_number));
+  end.raw("round_freqs_khz", json_array(round_freqs_khz, [](const auto& text) { return text; }));
   send(end);
 }
 
@@ -238,14 +259,17 @@ void run(const Settings& settings) {
 int main(int argc, char** argv) {
   using namespace netadapt;
   const bool fixed_layout = fix_layout(argv);
+  executorch::runtime::runtime_init();
   send(JsonObject("hello")
            .add("protocol", kProtocolVersion)
            .add("runtime", NETADAPT_RUNTIME_VERSION)
-           .add("abi", NETADAPT_ABI)
+           .add("abi", kAbi)
            .add("options", NETADAPT_BUILD_OPTIONS)
-           .add("layout", fixed_layout ? "fixed" : "random"));
+           .add("layout", fixed_layout ? "fixed" : "random")
+           .raw("backends", backends_json())
+           .add("kernels", static_cast<std::int64_t>(
+                               executorch::runtime::get_registered_kernels().size())));
   if (argc == 1) return 0;  // only asked who it is
-  executorch::runtime::runtime_init();
   try {
     Arguments arguments(argc, argv);
     run(Settings(arguments));

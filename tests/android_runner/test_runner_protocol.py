@@ -30,7 +30,7 @@ from android_runner.protocol import (
 
 HELLO: dict[str, object] = {
     "type": "hello", "protocol": PROTOCOL_VERSION, "runtime": "1", "abi": "a", "options": "o",
-    "layout": "fixed",
+    "layout": "fixed", "backends": ["XnnpackBackend"], "kernels": 240,
 }  # fmt: skip
 
 
@@ -119,7 +119,10 @@ def test_a_damaged_frame_is_no_message(position: int, flip: int) -> None:
 
 
 def test_reads_every_kind_of_message() -> None:
-    snapshot = {"freq_khz": 1800000, "temperature_c": 31.5, "load_avg": None}
+    snapshot = {
+        "freq_khz": 1800000, "freqs_khz": [1800000, None], "limits_khz": [2400000, None],
+        "temperature_c": 31.5, "zone": "cpu-0-0-usr", "load_avg": None,
+    }  # fmt: skip
     output = {"type": "tensor", "shape": [2], "dtype": "Float", "values": [1.0, float("inf")]}
     sent = [
         HELLO,
@@ -128,18 +131,19 @@ def test_reads_every_kind_of_message() -> None:
         {"type": "failure", "program": 1, "kind": "execute", "message": "because"},
         {"type": "result", "program": 0, "calls_per_sample": 3, "rounds_us": [[1, 2.5]],
          "outputs": [output]},
-        {"type": "done", **snapshot, "sentinel_us": [1.0]},
+        {"type": "done", **snapshot, "sentinel_us": [1.0], "round_freqs_khz": [1, None]},
         {"type": "fatal", "message": "no"},
     ]  # fmt: skip
     hello, _, step, failed, result, done, fatal = _parse(b"".join(_frame(f) + b"\n" for f in sent))
-    assert hello == Hello(PROTOCOL_VERSION, "1", "a", "o", "fixed")
+    assert hello == Hello(PROTOCOL_VERSION, "1", "a", "o", "fixed", ("XnnpackBackend",), 240)
     assert step == Step(0, 1, 2)
     assert failed == Failed(1, "execute", "because")
     assert isinstance(result, Result)
     assert result.rounds_us == ((1.0, 2.5),)
     assert result.outputs is not None
     assert result.outputs[0].values == (1.0, float("inf"))
-    assert done == Done(Snapshot(1800000, 31.5, None), (1.0,))
+    snapshot_read = Snapshot(1800000, 31.5, None, "cpu-0-0-usr", (1800000, None), (2400000, None))
+    assert done == Done(snapshot_read, (1.0,), (1, None))
     assert fatal == Fatal("no")
 
 

@@ -34,6 +34,11 @@ target_link_options(executorch INTERFACE
 target_link_libraries(executorch INTERFACE
   "${_torch_lib}/libtorch_python.so" "${_torch_lib}/libtorch.so"
   "${_torch_lib}/libtorch_cpu.so" "${_torch_lib}/libc10.so" "${_libpython}")
+# Where the wheel has this library, the registry of backends is in it.
+if(EXISTS "${_wheel}/backends/qualcomm/libqnn_executorch_backend.so")
+  target_link_libraries(executorch INTERFACE
+    "${_wheel}/backends/qualcomm/libqnn_executorch_backend.so")
+endif()
 
 # All in the one library.
 foreach(_target extension_data_loader extension_threadpool xnnpack_backend portable_ops_lib)
