@@ -11,7 +11,7 @@ from netadapt.errors import ConfigError, UnknownDeviceError
 from profiler.profile import ProfileSettings
 from search import metrics
 from search.ordered_dropout import OrderedDropout
-from search.searchers.base import Searcher
+from search.searchers.base import Loop, Searcher
 from search.searchers.coordinate_descent import Schedule
 from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from search.searchers.random_search import RandomSearch, RandomSettings
@@ -110,14 +110,15 @@ def make_searcher(
     config: RunConfig, space: Space, constraints: Sequence[metrics.Constraint]
 ) -> Searcher:
     section, seed = config.search, config.run.seed
+    loop = Loop(section.top_k if section.loop == "top_k" else 1, section.guard)
     if section.searcher == "random":
         drawn = RandomSettings(round_size=section.candidates)
         if section.evaluations is not None:
             drawn = dataclasses.replace(drawn, evaluations=section.evaluations)
-        return RandomSearch(space, constraints, drawn, seed=seed)
+        return RandomSearch(space, constraints, drawn, seed=seed, loop=loop)
     if section.searcher == "single_layer":
         single = SingleLayerSettings(_schedule(config, SingleLayerSettings().schedule))
-        return SingleLayerCoordinateDescent(space, constraints, single, seed=seed)
+        return SingleLayerCoordinateDescent(space, constraints, single, seed=seed, loop=loop)
     mcd = McdSettings(
         candidates=section.candidates,
         layers=section.layers,
@@ -125,7 +126,7 @@ def make_searcher(
         window=section.similarity,
         evaluations=section.evaluations,
     )
-    return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed)
+    return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed, loop=loop)
 
 
 def _schedule(config: RunConfig, usual: Schedule) -> Schedule:

@@ -178,6 +178,11 @@ class SearchSection(Section):
     evaluations: networks scored in all; not given, as the schedule has it (random search: 1000).
     validation_images: the first of the validation split; not given, all.
     calibration_images: what batch-norm statistics are re-estimated on for each network.
+    loop: what is measured on the device while the search goes on. "predictor": nothing. "accepted":
+    the network that each iteration settles on. "top_k": the `top_k` most accurate candidates of
+    each iteration, before it settles on one of them.
+    guard: the last candidates stay inside the latency budget with the upper end of the prediction's
+    interval, which measurements narrow; with loop = "predictor" it stays as wide as it is.
     All of them are assumptions.
     """
 
@@ -191,6 +196,9 @@ class SearchSection(Section):
     evaluations: Count | None = None
     validation_images: Count | None = None
     calibration_images: Annotated[int, Field(ge=2)] = 256
+    loop: Literal["predictor", "accepted", "top_k"] = "accepted"
+    top_k: Count = 3
+    guard: bool = True
     constraints: ConstraintsSection = Field(
         default_factory=lambda: ConstraintsSection(latency_share=0.5)
     )

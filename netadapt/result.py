@@ -66,6 +66,7 @@ class RunResult(_Record):
     constraints: what had to be met, by metric name, in ms, MACs, parameters or bytes.
     budget_ms: the latency constraint; None when there was none.
     search_score: the found network's validation score with the super-network's weights.
+    found_alone_ms: the found network, timed twice by itself when the search settled on it.
     durations_s: wall time of each step, resumed parts added up.
     """
 
@@ -80,6 +81,7 @@ class RunResult(_Record):
     scaled: NetworkResult | None
     scaled_variants: tuple[NetworkResult, ...]
     search_score: float
+    found_alone_ms: tuple[Positive, Positive]
     evaluations: int
     iterations: int
     seed: int

@@ -17,15 +17,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from search.errors import MetricError, TrialLogError
-from search.searchers.base import Answer, Evaluate, Measure, Searcher
-from search.trials import Accepted, Finished, Proposal, Record, Scored, Trial, TrialLog
+from search.searchers.base import Accept, Answer, Confirm, Evaluate, Measure, Searcher
+from search.trials import (
+    Accepted,
+    Confirmed,
+    Finished,
+    Measured,
+    Proposal,
+    Record,
+    Scored,
+    Trial,
+    TrialLog,
+)
 
 if TYPE_CHECKING:
     from search.space import Arch
 
 logger = logging.getLogger(__name__)
 
-RecordT = TypeVar("RecordT", Proposal, Scored, Accepted, Finished)
+RecordT = TypeVar("RecordT", Proposal, Scored, Measured, Accepted, Confirmed, Finished)
+
+Evaluation = Callable[[Sequence["Arch"]], Sequence[float]]
+Measurement = Callable[[Sequence["Arch"]], Sequence[float]]
+Confirmation = Callable[["Arch"], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +70,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found; `measured_ms` is None where nobody measures."""
+    """What a search found.
+
+    measured_ms: in the iteration that accepted it; None where nobody measures in the loop.
+    confirmed_ms: timed again by itself, twice; None where nobody confirms.
+    """
 
     arch: Arch
     score: float
     predicted: Mapping[str, float]
     measured_ms: float | None
+    confirmed_ms: tuple[float, float] | None
     evaluations: int
     iterations: int
     seconds: float
@@ -83,11 +102,12 @@ def open_log(path: Path, searcher: Searcher, configuration: str = "") -> TrialLo
 
 def run_search(
     searcher: Searcher,
-    evaluate: Callable[[Sequence[Arch]], Sequence[float]],
-    measure: Callable[[Arch], float] | None,
+    evaluate: Evaluation,
+    measure: Measurement | None,
     log: TrialLog,
     on_progress: Callable[[Progress], None] | None = None,
     *,
+    confirm: Confirmation | None = None,
     batch_size: int = 4,
 ) -> SearchResult:
     """Run a search to its end, or go on with the one that `log` holds.
@@ -95,21 +115,25 @@ def run_search(
     Parameters
     ----------
     evaluate: archs to scores, higher is better, deterministic.
-    measure: an arch to the measured milliseconds of its whole network; None: nobody measures.
+    measure: archs to the measured milliseconds of their whole networks; None: nobody measures.
+    confirm: an arch to the milliseconds of its network, timed twice by itself; None: nobody does.
     batch_size: archs handed to `evaluate` at once; a kill loses at most this many.
 
     Raises `ImpossibleBudgetError` for a budget out of reach, `TrialLogError` when the searcher
-    proposes other than what the log holds, `MetricError` for a score that is not a number.
+    proposes other than what the log holds, `MetricError` for a score that is not a number, and
+    whatever the three functions raise: a device that is lost ends the call, not the search. What
+    was logged stays, and the same call goes on from there.
     """
-    return _Run(searcher, evaluate, measure, log, on_progress, batch_size).result()
+    return _Run(searcher, evaluate, measure, confirm, log, on_progress, batch_size).result()
 
 
 class _Run:
     def __init__(
         self,
         searcher: Searcher,
-        evaluate: Callable[[Sequence[Arch]], Sequence[float]],
-        measure: Callable[[Arch], float] | None,
+        evaluate: Evaluation,
+        measure: Measurement | None,
+        confirm: Confirmation | None,
         log: TrialLog,
         on_progress: Callable[[Progress], None] | None,
         batch_size: int,
@@ -117,13 +141,15 @@ class _Run:
         self._searcher = searcher
         self._evaluate = evaluate
         self._measure = measure
+        self._confirm = confirm
         self._log = log
         self._replay = list(reversed(log.records))
         self._on_progress = on_progress
         self._batch_size = batch_size
         self._trials: dict[Arch, Trial] = {}
-        self._measured: dict[Arch, float | None] = {}
-        self._request = Evaluate(0, (), (), {}, 0)
+        self._measured: dict[Arch, float] = {}
+        self._confirmed: dict[Arch, tuple[float, float]] = {}
+        self._request = Evaluate(0, (), (), {}, 0, 0.0)
         self._candidates_scored = 0
         self._iteration_s = 0.0
         self._elapsed_s = 0.0
@@ -139,11 +165,16 @@ class _Run:
                 request = proposals.send(answer)
             except StopIteration as stop:
                 return self._finish(stop.value)
-            seconds = time.perf_counter() - begin
-            if isinstance(request, Evaluate):
-                answer = self._answer_evaluate(request, seconds)
-            else:
-                answer = self._answer_measure(request)
+            match request:
+                case Evaluate():
+                    answer = self._answer_evaluate(request, time.perf_counter() - begin)
+                case Measure():
+                    answer = self._answer_measure(request)
+                case Accept():
+                    self._answer_accept(request)
+                    answer = None
+                case Confirm():
+                    answer = self._answer_confirm(request)
 
     def _answer_evaluate(self, request: Evaluate, propose_s: float) -> tuple[Trial, ...]:
         self._request = request
@@ -152,7 +183,7 @@ class _Run:
         count = len(request.candidates)
         proposal = self._recorded(Proposal)
         if proposal is None:
-            proposal = Proposal(request.iteration, count, request.targets, propose_s)
+            proposal = Proposal(request.iteration, count, request.targets, request.guard, propose_s)
             self._log.append(proposal)
         elif (proposal.iteration, proposal.candidates) != (request.iteration, count):
             self._mismatch(f"iteration {proposal.iteration} of {proposal.candidates} candidates")
@@ -198,27 +229,63 @@ class _Run:
             batch.append(trial)
         return batch
 
-    def _answer_measure(self, request: Measure) -> float | None:
-        accepted = self._recorded(Accepted)
-        if accepted is not None:
-            if accepted.arch != request.arch.to_json():
-                self._mismatch(accepted.arch)
-        else:
+    def _answer_measure(self, request: Measure) -> tuple[float, ...] | None:
+        if self._measure is None:
+            return None
+        # A network that an earlier iteration measured is the same network.
+        unseen = [arch for arch in dict.fromkeys(request.archs) if arch not in self._measured]
+        while unseen and (measured := self._recorded(Measured)) is not None:
+            if measured.arch != unseen[0].to_json():
+                self._mismatch(measured.arch)
+            self._learn(unseen.pop(0), measured)
+        if unseen:
             begin = time.perf_counter()
-            ms = None if self._measure is None else float(self._measure(request.arch))
-            seconds = time.perf_counter() - begin
-            accepted = Accepted(request.iteration, request.arch.to_json(), ms, seconds)
-            self._log.append(accepted)
+            measured_ms = [float(ms) for ms in self._measure(unseen)]
+            seconds = (time.perf_counter() - begin) / len(unseen)
+            for arch, ms in zip(unseen, measured_ms, strict=True):
+                measured = Measured(request.iteration, arch.to_json(), ms, seconds)
+                self._log.append(measured)
+                self._learn(arch, measured)
+        return tuple(self._measured[arch] for arch in request.archs)
+
+    def _learn(self, arch: Arch, measured: Measured) -> None:
+        self._measured[arch] = self._last_ms = measured.measured_ms
+        self._spend(measured.seconds)
+        self._report()
+
+    def _answer_accept(self, request: Accept) -> None:
+        ms = self._measured.get(request.arch)
+        accepted = self._recorded(Accepted)
+        if accepted is None:
+            self._log.append(Accepted(request.iteration, request.arch.to_json(), ms))
             logger.info(
                 "iteration %d: score %.4f, measured %s ms",
                 request.iteration,
                 self._trials[request.arch].score,
                 "-" if ms is None else f"{ms:.3f}",
             )
-        self._spend(accepted.seconds)
-        self._last_ms = self._measured[request.arch] = accepted.measured_ms
+        elif accepted.arch != request.arch.to_json():
+            self._mismatch(accepted.arch)
+        self._last_ms = ms
         self._report()
-        return accepted.measured_ms
+
+    def _answer_confirm(self, request: Confirm) -> tuple[float, ...] | None:
+        if self._confirm is None:
+            return None
+        confirmed = self._recorded(Confirmed)
+        if confirmed is None:
+            begin = time.perf_counter()
+            first_ms, second_ms = self._confirm(request.arch)
+            seconds = time.perf_counter() - begin
+            confirmed = Confirmed(
+                request.iteration, request.arch.to_json(), first_ms, second_ms, seconds
+            )
+            self._log.append(confirmed)
+        elif confirmed.arch != request.arch.to_json():
+            self._mismatch(confirmed.arch)
+        self._spend(confirmed.seconds)
+        self._confirmed[request.arch] = confirmed.both_ms
+        return confirmed.both_ms
 
     def _finish(self, arch: Arch) -> SearchResult:
         finished = self._recorded(Finished)
@@ -232,6 +299,7 @@ class _Run:
             trial.score,
             trial.predicted,
             self._measured.get(arch),
+            self._confirmed.get(arch),
             len(self._trials),
             self._request.iteration,
             self._elapsed_s,

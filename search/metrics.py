@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Milliseconds = Sequence[float] | NDArray[np.float64]
 NetworkLatency = Callable[[Sequence[Sequence["Kernel"]]], Milliseconds]
 """Networks, each as its kernels in execution order, to milliseconds."""
+NetworkInterval = Callable[[Sequence[Sequence["Kernel"]]], NDArray[np.float64]]
+"""Networks to the lower and upper ends, `(N, 2)` ms, around what `NetworkLatency` predicts."""
 KernelLatency = Callable[[Sequence["Kernel"]], Milliseconds]
 
 
@@ -150,6 +152,36 @@ class LocalCorrection:
         return np.asarray(np.exp(median[:, 0] + (weight * deviation).sum(axis=1)))
 
 
+class IntervalScale:
+    """How wide an interval has to be taken, judged by the networks measured along a search.
+
+    Before a network is measured it was predicted, so each measurement tests the prediction as it
+    stands, correction included. The mean square of those errors, in half-widths of the interval,
+    is kept with exponential forgetting: each measured network counts as much as all before it, the
+    interval as it came like one before the first. A search whose corrected predictions come true
+    narrows the interval, one whose do not widens it. All assumptions.
+    """
+
+    forgetting = 0.5
+    least = 0.01
+    """No interval is narrower than this share: a measurement does not repeat better."""
+
+    _NORMAL_90 = 1.645
+
+    def __init__(self) -> None:
+        self._square = 1.0
+
+    def observe(self, log_errors: NDArray[np.float64], log_widths: NDArray[np.float64]) -> None:
+        """Learn from one round, `(N,)` each: log(measured / predicted), log(upper / predicted)."""
+        widths = np.maximum(log_widths, self.least)
+        square = float(np.mean((self._NORMAL_90 * log_errors / widths) ** 2))
+        self._square += (1 - self.forgetting ** len(log_errors)) * (square - self._square)
+
+    def widths(self, log_widths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The half-widths `(N,)`, logarithms too, as they have to be taken now."""
+        return np.maximum(math.sqrt(self._square) * log_widths, self.least)
+
+
 class LatencyMetric:
     """Predicted latency of an arch in ms, corrected by networks measured along the search.
 
@@ -158,17 +190,24 @@ class LatencyMetric:
     network_ms: networks as kernels to milliseconds, e.g. a predictor's whole-network prediction;
         `from_kernels` builds it from a prediction for single kernels.
     correction: what `observe` teaches; a fresh one belongs to each search.
+    interval: the ends of the prediction's 90 % interval; None: a prediction counts as certain.
     """
 
     name = "latency"
     unit = "ms"
 
     def __init__(
-        self, space: Space, network_ms: NetworkLatency, correction: LocalCorrection | None = None
+        self,
+        space: Space,
+        network_ms: NetworkLatency,
+        correction: LocalCorrection | None = None,
+        interval: NetworkInterval | None = None,
     ) -> None:
         self._space = space
         self._network_ms = network_ms
+        self._interval = interval
         self.correction = LocalCorrection() if correction is None else correction
+        self.scale = IntervalScale()
 
     @classmethod
     def from_kernels(
@@ -186,10 +225,31 @@ class LatencyMetric:
         corrected: list[float] = (raw * self.correction.factors(raw)).tolist()
         return corrected
 
-    def observe(self, arch: Arch, measured_ms: float) -> None:
-        """Learn that the network of `arch` was measured at `measured_ms`."""
-        predicted = float(self._uncorrected([arch])[0])
-        self.correction.observe(predicted, _latency(measured_ms, "a measured network"))
+    def upper(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
+        """`(N,)` ms, the upper end of the interval around the corrected prediction.
+
+        The prediction itself where there is no interval.
+        """
+        predicted = np.asarray(self(archs))
+        if self._interval is None:
+            return predicted
+        return predicted * np.exp(self.scale.widths(self._log_widths(archs)))
+
+    def observe(self, archs: Sequence[Arch], measured_ms: Sequence[float]) -> None:
+        """Learn that the networks of `archs`, one round of measurements, took `measured_ms`."""
+        raw = self._uncorrected(archs)
+        measured = np.array([_latency(ms, "a measured network") for ms in measured_ms])
+        # Nothing was corrected before the first round: its errors are what the correction removes.
+        if self._interval is not None and len(self.correction):
+            errors = np.log(measured / (raw * self.correction.factors(raw)))
+            self.scale.observe(errors, self._log_widths(archs))
+        for predicted, ms in zip(raw, measured, strict=True):
+            self.correction.observe(float(predicted), float(ms))
+
+    def _log_widths(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
+        assert self._interval is not None
+        ends = self._interval([self._space.kernels(arch) for arch in archs])
+        return np.asarray(np.log(ends[:, 1]) - np.log(self._uncorrected(archs)))
 
     def _uncorrected(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
         networks = [self._space.kernels(arch) for arch in archs]

@@ -6,7 +6,9 @@ happened the steps of a search. A kill can only tear the last line, which openin
     {"kind": "header", "version": 1, "fingerprint": ...}
     {"kind": "proposal", "iteration": 1, "candidates": 100, "targets": {...}, "seconds": ...}
     {"kind": "trial", "iteration": 1, "arch": ..., "score": ..., "predicted": {...}, "seconds": ...}
-    {"kind": "accepted", "iteration": 1, "arch": ..., "measured_ms": ..., "seconds": ...}
+    {"kind": "measured", "iteration": 1, "arch": ..., "measured_ms": ..., "seconds": ...}
+    {"kind": "accepted", "iteration": 1, "arch": ..., "measured_ms": ...}
+    {"kind": "confirmed", "iteration": 9, "arch": ..., "first_ms": ..., "second_ms": ..., ...}
     {"kind": "result", "arch": ..., "seconds": ...}
 """
 
@@ -24,7 +26,7 @@ from search.errors import TrialLogError
 if TYPE_CHECKING:
     from search.space import Arch
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An iteration's candidates were made in `seconds`; `targets` is what they aimed at."""
+    """An iteration's candidates were made in `seconds`; `targets` is what they aimed at.
+
+    guard: share by which the upper end of the latency's interval lies above the prediction.
+    """
 
     kind: ClassVar[str] = "proposal"
     iteration: int
     candidates: int
     targets: Mapping[str, float]
+    guard: float
     seconds: float
 
 
@@ -63,6 +69,17 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """One of an iteration's trials was timed as a whole network."""
+
+    kind: ClassVar[str] = "measured"
+    iteration: int
+    arch: str
+    measured_ms: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """What an iteration settled on, and its measured latency where somebody measures."""
 
@@ -70,7 +87,22 @@ class Accepted:
     iteration: int
     arch: str
     measured_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A network that may be the search's answer was timed twice more, each time by itself."""
+
+    kind: ClassVar[str] = "confirmed"
+    iteration: int
+    arch: str
+    first_ms: float
+    second_ms: float
     seconds: float
+
+    @property
+    def both_ms(self) -> tuple[float, float]:
+        return self.first_ms, self.second_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +114,33 @@ class Finished:
     seconds: float
 
 
-Record = Proposal | Scored | Accepted | Finished
+Record = Proposal | Scored | Measured | Accepted | Confirmed | Finished
 
 _KINDS: dict[str, type[Record]] = {
     Proposal.kind: Proposal,
     Scored.kind: Scored,
+    Measured.kind: Measured,
     Accepted.kind: Accepted,
+    Confirmed.kind: Confirmed,
     Finished.kind: Finished,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """One iteration read back: its trials, the accepted arch (JSON text) and what was measured."""
+    """One iteration read back: its trials, which of them were measured, the accepted one.
+
+    guard: as in `Proposal`. confirmed: of the networks that were timed again, the last one's.
+    """
 
     number: int
     targets: Mapping[str, float]
-    trials: tuple[Scored, ...]
-    accepted: Accepted | None
+    guard: float
     propose_seconds: float
+    trials: tuple[Scored, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    accepted: Accepted | None = None
+    confirmed: Confirmed | None = None
 
 
 class TrialLog:
@@ -164,11 +204,15 @@ def _iterations(records: Iterator[Record]) -> Iterator[Iteration]:
         if isinstance(record, Proposal):
             if current is not None:
                 yield current
-            current = Iteration(record.iteration, record.targets, (), None, record.seconds)
+            current = Iteration(record.iteration, record.targets, record.guard, record.seconds)
         elif isinstance(record, Scored) and current is not None:
             current = replace(current, trials=(*current.trials, record))
+        elif isinstance(record, Measured) and current is not None:
+            current = replace(current, measured=(*current.measured, record))
         elif isinstance(record, Accepted) and current is not None:
             current = replace(current, accepted=record)
+        elif isinstance(record, Confirmed) and current is not None:
+            current = replace(current, confirmed=record)
     if current is not None:
         yield current
 

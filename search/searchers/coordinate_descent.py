@@ -19,9 +19,11 @@ from search.errors import InvalidSettingError
 from search.searchers.base import (
     TOLERANCE,
     USES_BUDGET,
+    Choice,
     Draft,
     Landing,
     Loads,
+    Loop,
     Proposals,
     Searcher,
     excess,
@@ -101,9 +103,10 @@ class CoordinateDescent(Searcher):
         constraints: Sequence[Constraint],
         schedule: Schedule,
         seed: int,
-        landing: Landing,
+        landing: Landing | None,
+        loop: Loop | None,
     ) -> None:
-        super().__init__(space, constraints, seed, landing)
+        super().__init__(space, constraints, seed, landing, loop)
         self.schedule = schedule
 
     @abstractmethod
@@ -124,20 +127,23 @@ class CoordinateDescent(Searcher):
         self._check_reachable()
         base = self.space.full()
         loads = self.loads([base])
-        yield from self._evaluate(0, [base], loads, loads[0], 0)
-        measured_ms = yield from self._measure(0, base)
-        met, _ = self._landed(base, measured_ms)
+        trials = yield from self._evaluate(0, [base], loads, loads[0], 0)
+        choice = yield from self._choose(0, trials, np.ones(len(self.constraints)))
+        measured = choice.measured_ms is not None
+        met, _ = self._landed(base, choice.measured_ms)
         if met:
-            return base
-        floors = self._floors(measured_ms)
+            met, _ = yield from self._confirm(0, choice)
+            if met:
+                return base
         origin = self.loads([base])[0]
-        reduction = self.schedule.reduction(float((1 - floors / origin).max()))
+        reduction = self.schedule.reduction(float((1 - self._floors(measured) / origin).max()))
         iteration, step, spent = 0, 0, 1
-        frugal: tuple[float, Arch] | None = None  # the best that leaves part of the budget unused
+        frugal: Choice | None = None  # the best that leaves part of the budget unused
         tries = 0
         while True:
             iteration += 1
             start = Draft(base, self.loads([base])[0])
+            floors = self._floors(measured, base)
             step, targets = self._next_targets(step, start.loads, origin, reduction, floors)
             left = self._steps_left(step, origin, reduction, floors)
             drafts = self._select(
@@ -146,6 +152,10 @@ class CoordinateDescent(Searcher):
                 floors,
             )
             if not drafts:
+                if not measured and meets(start.loads, np.ones(len(floors))):
+                    # Nothing is smaller: a guard band that reaches over the budget gives way.
+                    yield from self._confirm(iteration - 1, choice)
+                    return base
                 self._give_up(start.loads)
             trials = yield from self._evaluate(
                 iteration,
@@ -155,21 +165,31 @@ class CoordinateDescent(Searcher):
                 left,
             )
             spent += len(trials)
-            best = max(trials, key=lambda trial: trial.score)
-            measured_ms = yield from self._measure(iteration, best.arch)
-            met, used = self._landed(best.arch, measured_ms)
+            last = self._is_last(targets, floors)
+            choice = yield from self._choose(
+                iteration,
+                trials,
+                self._limits(targets, floors, measured),
+                self.landing.lowest if last else 0.0,
+            )
+            met, used = self._landed(choice.arch, choice.measured_ms)
             if met and used:
-                return best.arch
+                met, used = yield from self._confirm(iteration, choice)
+                if met and used:
+                    return choice.arch
             if not met:
-                base = best.arch
+                base = choice.arch
                 continue
             # Under the window: the correction now knows better, so aim again from the same parent.
             step -= 1
-            if frugal is None or best.score > frugal[0]:
-                frugal = (best.score, best.arch)
+            if frugal is None or choice.score > frugal.score:
+                frugal = choice
             tries += 1
             if tries > self.landing.tries:
-                return frugal[1]
+                met, _ = yield from self._confirm(iteration, frugal)
+                if met:
+                    return frugal.arch
+                base, frugal = frugal.arch, None
 
     def _next_targets(
         self, step: int, loads: Loads, origin: Loads, reduction: float, floors: Loads
@@ -201,6 +221,8 @@ class CoordinateDescent(Searcher):
     def _select(self, drafts: Sequence[Draft], targets: Loads, floors: Loads) -> list[Draft]:
         """The fit ones: all that meet the targets and use the budget, or the nearest to that."""
         meeting = [d for d in drafts if meets(d.loads, targets)]
+        if self._is_last(targets, floors):
+            meeting = self._guarded(meeting)
         using = [d for d in meeting if (d.loads >= floors * (1 - USES_BUDGET)).any()]
         if using:
             return using

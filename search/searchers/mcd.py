@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search.errors import InvalidSettingError
-from search.searchers.base import Draft, Landing, Loads, excess, meets
+from search.searchers.base import Draft, Landing, Loads, Loop, excess, meets
 from search.searchers.coordinate_descent import CoordinateDescent, Schedule
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ class MultiLayerCoordinateDescent(CoordinateDescent):
         *,
         seed: int,
         landing: Landing | None = None,
+        loop: Loop | None = None,
     ) -> None:
         self._settings = settings or McdSettings()
-        super().__init__(space, constraints, self._settings.schedule, seed, landing or Landing())
+        super().__init__(space, constraints, self._settings.schedule, seed, landing, loop)
 
     def settings(self) -> McdSettings:
         return self._settings

@@ -11,9 +11,11 @@ import numpy as np
 from search.errors import InvalidSettingError
 from search.searchers.base import (
     USES_BUDGET,
+    Choice,
     Draft,
     Landing,
     Loads,
+    Loop,
     Proposals,
     Searcher,
     meets,
@@ -58,8 +60,9 @@ class RandomSearch(Searcher):
         *,
         seed: int,
         landing: Landing | None = None,
+        loop: Loop | None = None,
     ) -> None:
-        super().__init__(space, constraints, seed, landing or Landing())
+        super().__init__(space, constraints, seed, landing, loop)
         self._settings = settings or RandomSettings()
 
     def settings(self) -> RandomSettings:
@@ -68,11 +71,20 @@ class RandomSearch(Searcher):
     def search(self) -> Proposals:
         rng = np.random.default_rng(self.seed)
         self._check_reachable()
-        floors = np.ones(len(self.constraints))
+        middle = self.space.reference()
+        measured = False
         spent, iteration = 0, 0
         tried: set[Arch] = set()
-        best: tuple[bool, float, Arch] | None = None  # uses the budget, score, arch
-        while spent < self._settings.evaluations or best is None:
+        best: tuple[bool, float, Choice] | None = None  # uses the budget, score
+        while True:
+            # Measured results that leave part of the budget unused are worth some more rounds.
+            enough = best is not None and (best[0] or iteration > self._rounds + self.landing.tries)
+            if best is not None and enough and spent >= self._settings.evaluations:
+                met, _ = yield from self._confirm(iteration - 1, best[2])
+                if met:
+                    return best[2].arch
+                best = None
+            floors = self._floors(measured, middle)
             drafts = self._round(
                 min(self._settings.round_size, max(self._settings.evaluations - spent, 1)),
                 floors,
@@ -81,6 +93,7 @@ class RandomSearch(Searcher):
             )
             if not drafts or iteration > self._rounds + self.landing.tries:
                 break
+            drafts = self._guarded(drafts)
             trials = yield from self._evaluate(
                 iteration,
                 [draft.arch for draft in drafts],
@@ -89,16 +102,19 @@ class RandomSearch(Searcher):
                 max(self._rounds - iteration - 1, 0),
             )
             spent += len(trials)
-            favourite = max(trials, key=lambda trial: trial.score)
-            measured_ms = yield from self._measure(iteration, favourite.arch)
-            floors = self._floors(measured_ms)
-            met, used = self._landed(favourite.arch, measured_ms)
-            if met and (best is None or (used, favourite.score) > best[:2]):
-                best = (used, favourite.score, favourite.arch)
+            choice = yield from self._choose(
+                iteration, trials, self._limits(floors, floors, True), self.landing.lowest
+            )
+            measured = choice.measured_ms is not None
+            middle = choice.arch
+            met, used = self._landed(choice.arch, choice.measured_ms)
+            if met and (best is None or (used, choice.score) > best[:2]):
+                best = (used, choice.score, choice)
             iteration += 1
         if best is None:
             self._give_up(self.loads([self._smallest()])[0])
-        return best[2]
+        yield from self._confirm(iteration - 1, best[2])
+        return best[2].arch
 
     @property
     def _rounds(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from search.searchers.base import Draft, Landing, Loads
+from search.searchers.base import Draft, Landing, Loads, Loop
 from search.searchers.coordinate_descent import CoordinateDescent, Schedule
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ class SingleLayerCoordinateDescent(CoordinateDescent):
         *,
         seed: int,
         landing: Landing | None = None,
+        loop: Loop | None = None,
     ) -> None:
         self._settings = settings or SingleLayerSettings()
-        super().__init__(space, constraints, self._settings.schedule, seed, landing or Landing())
+        super().__init__(space, constraints, self._settings.schedule, seed, landing, loop)
 
     def settings(self) -> SingleLayerSettings:
         return self._settings

@@ -31,6 +31,7 @@ RESULT = RunResult(
     scaled=None,
     scaled_variants=(),
     search_score=0.8,
+    found_alone_ms=(0.401, 0.398),
     evaluations=300,
     iterations=15,
     seed=0,

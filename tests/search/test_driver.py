@@ -15,53 +15,61 @@ import pytest
 
 from search.driver import Progress, SearchResult, open_log, run_search
 from search.errors import MetricError, TrialLogError
-from search.metrics import Constraint, FunctionMetric, LatencyMetric
-from search.searchers.base import Searcher
+from search.metrics import Constraint, FunctionMetric
+from search.searchers.base import Loop, Searcher
 from search.searchers.coordinate_descent import Schedule
 from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from search.space import Arch, Space
 from search.trials import TrialLog, accepted_path, read_iterations
-from tests.search.test_searchers import kernel_ms, score
+from tests.search.test_searchers import latency, score, true_ms
 
 SPACE = Space.load("digits")
-REFERENCE_MS = float(LatencyMetric.from_kernels(SPACE, kernel_ms)([SPACE.reference()])[0])
+REFERENCE_MS = true_ms(SPACE.reference())
 
 
-def searcher(seed: int = 0, share: float = 0.6) -> Searcher:
-    latency = LatencyMetric.from_kernels(SPACE, kernel_ms)
+def searcher(seed: int = 0, share: float = 0.6, top_k: int = 1) -> Searcher:
     return MultiLayerCoordinateDescent(
         SPACE,
-        [Constraint(latency, share * REFERENCE_MS)],
+        [Constraint(latency(0.05), share * REFERENCE_MS)],
         McdSettings(candidates=6, layers=6, schedule=Schedule(0.1)),
         seed=seed,
+        loop=Loop(top_k),
     )
 
 
 class Workshop:
     """Evaluates and measures for real, and counts how often it was asked for what."""
 
-    def __init__(self) -> None:
+    def __init__(self, top_k: int = 1) -> None:
+        self.top_k = top_k
         self.evaluated: list[Arch] = []
         self.measured: list[Arch] = []
+        self.confirmed: list[Arch] = []
 
     def evaluate(self, archs: Sequence[Arch]) -> list[float]:
         self.evaluated += archs
         return [score(arch) for arch in archs]
 
-    def measure(self, arch: Arch) -> float:
-        self.measured.append(arch)
-        return 1.07 * float(LatencyMetric.from_kernels(SPACE, kernel_ms)([arch])[0])
+    def measure(self, archs: Sequence[Arch]) -> list[float]:
+        self.measured += archs
+        return [1.07 * true_ms(arch) for arch in archs]
+
+    def confirm(self, arch: Arch) -> tuple[float, float]:
+        self.confirmed.append(arch)
+        return 1.069 * true_ms(arch), 1.072 * true_ms(arch)
 
     def run(self, path: Path, seed: int = 0) -> SearchResult:
-        one = searcher(seed)
+        one = searcher(seed, top_k=self.top_k)
         with open_log(path, one) as log:
-            return run_search(one, self.evaluate, self.measure, log)
+            return run_search(one, self.evaluate, self.measure, log, confirm=self.confirm)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SearchResult, Workshop]:
+@pytest.fixture(scope="module", params=[1, 3], ids=["accepted", "top_k"])
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, SearchResult, Workshop]:
     path = tmp_path_factory.mktemp("search") / "trials.jsonl"
-    workshop = Workshop()
+    workshop = Workshop(request.param)
     return path, workshop.run(path), workshop
 
 
@@ -79,31 +87,80 @@ def test_the_log_holds_the_whole_search(finished: tuple[Path, SearchResult, Work
     assert {t.arch for t in trials} == {arch.to_json() for arch in workshop.evaluated}
     assert result.evaluations == len(workshop.evaluated) == len(set(workshop.evaluated))
     assert all(t.score == score(Arch.from_json(t.arch)) for t in trials)
-    accepted = [i.accepted for i in iterations if i.accepted]
-    assert [a.arch for a in accepted] == [arch.to_json() for arch in workshop.measured]
+    measured = [m.arch for i in iterations for m in i.measured]
+    assert measured == [arch.to_json() for arch in workshop.measured]
+    assert len(measured) == len(set(measured))
+    for iteration in iterations:
+        assert iteration.accepted is not None
+        assert iteration.accepted.arch in {m.arch for m in iteration.measured}
+        best = sorted((t.score for t in iteration.trials), reverse=True)[: workshop.top_k]
+        scores = {t.arch: t.score for t in iteration.trials}
+        assert sorted((scores[m.arch] for m in iteration.measured), reverse=True) == best
     assert len(accepted_path(iterations)) == len(iterations)
-    assert accepted[-1].measured_ms == result.measured_ms
+    last = iterations[-1]
+    assert last.accepted is not None
+    assert last.accepted.measured_ms == result.measured_ms
+    assert last.confirmed is not None
+    assert last.confirmed.both_ms == result.confirmed_ms
+    assert last.confirmed.arch == result.arch.to_json() == workshop.confirmed[-1].to_json()
+    assert all(i.guard > 0 for i in iterations)
     assert all(i.targets["latency"] > 0 for i in iterations)
 
 
 def test_resume_does_nothing_again(
     finished: tuple[Path, SearchResult, Workshop], tmp_path: Path
 ) -> None:
-    path, result, _ = finished
+    path, result, original = finished
     whole = path.read_bytes()
     for cut in (*random.Random(0).sample(range(len(whole)), 12), len(whole)):
         copy = tmp_path / f"{cut}.jsonl"
         copy.write_bytes(whole[:cut])
         recorded = whole[:cut].rpartition(b"\n")[0].decode()
-        workshop = Workshop()
+        workshop = Workshop(original.top_k)
         resumed = workshop.run(copy)
         assert (resumed.arch, resumed.score) == (result.arch, result.score)
+        assert resumed.confirmed_ms == result.confirmed_ms
         assert timeless(copy.read_text()) == timeless(whole.decode())
         before = [json.loads(line) for line in recorded.splitlines()]
         known = {line["arch"] for line in before if line["kind"] == "trial"}
         assert not known & {arch.to_json() for arch in workshop.evaluated}
-        timed = [line["arch"] for line in before if line["kind"] == "accepted"]
-        assert not set(timed) & {arch.to_json() for arch in workshop.measured}
+        timed = {line["arch"] for line in before if line["kind"] == "measured"}
+        assert not timed & {arch.to_json() for arch in workshop.measured}
+        assert len(timed) + len(workshop.measured) == len(original.measured)
+        again = sum(line["kind"] == "confirmed" for line in before)
+        assert again + len(workshop.confirmed) == len(original.confirmed)
+
+
+class GoneError(Exception):
+    """Stands for a device that went away for good."""
+
+
+def test_a_lost_device_pauses_the_search_and_loses_nothing(
+    finished: tuple[Path, SearchResult, Workshop], tmp_path: Path
+) -> None:
+    path, result, original = finished
+    log = tmp_path / "trials.jsonl"
+
+    class Loose(Workshop):
+        """Its device is lost whenever it has measured two more networks."""
+
+        def measure(self, archs: Sequence[Arch]) -> list[float]:
+            if len(self.measured) >= 2:
+                raise GoneError
+            return super().measure(archs)
+
+    pauses = 0
+    while True:
+        workshop = Loose(original.top_k)
+        try:
+            resumed = workshop.run(log)
+            break
+        except GoneError:
+            assert workshop.measured, "a resumed search goes on where the device was lost"
+            pauses += 1
+    assert pauses >= 3
+    assert resumed.arch == result.arch
+    assert timeless(log.read_text()) == timeless(path.read_text())
 
 
 SCRIPT = """
@@ -117,20 +174,22 @@ class Slow(Workshop):
         return super().evaluate(archs)
 
 print("begun", flush=True)
-print(Slow().run(Path(sys.argv[1])).arch.to_json())
+print(Slow(int(sys.argv[2])).run(Path(sys.argv[1])).arch.to_json())
 """
 
 
 def test_a_killed_search_ends_as_one_that_was_not(
     finished: tuple[Path, SearchResult, Workshop], tmp_path: Path
 ) -> None:
-    path, result, _ = finished
+    path, result, original = finished
     log = tmp_path / "trials.jsonl"
     rng = random.Random(1)
     kills = 0
     while kills < 4:
         child = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(log)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SCRIPT, str(log), str(original.top_k)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert child.stdout is not None
         assert child.stdout.readline() == "begun\n"
@@ -144,17 +203,17 @@ def test_a_killed_search_ends_as_one_that_was_not(
             break
         kills += 1
     assert kills, "the search ended before it could be killed"
-    assert Workshop().run(log).arch == result.arch
+    assert Workshop(original.top_k).run(log).arch == result.arch
     assert timeless(log.read_text()) == timeless(path.read_text())
 
 
 def test_a_log_of_another_search_is_refused(
     finished: tuple[Path, SearchResult, Workshop], tmp_path: Path
 ) -> None:
-    path, _, _ = finished
+    path, _, original = finished
     before = path.read_bytes()
     with pytest.raises(TrialLogError, match="another configuration") as caught:
-        Workshop().run(path, seed=1)
+        Workshop(original.top_k).run(path, seed=1)
     assert "\n" not in str(caught.value)
     with pytest.raises(TrialLogError, match="another configuration"):
         open_log(path, searcher(), "other weights")
@@ -164,15 +223,16 @@ def test_a_log_of_another_search_is_refused(
 def test_a_log_that_the_proposals_do_not_match_is_refused(
     finished: tuple[Path, SearchResult, Workshop], tmp_path: Path
 ) -> None:
-    lines = finished[0].read_text().splitlines()
+    path, _, original = finished
+    lines = path.read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if '"trial"' in line and '"iteration": 1' in line)
     record = json.loads(lines[at])
     record["arch"] = SPACE.reference().to_json()
     lines[at] = json.dumps(record)
-    path = tmp_path / "trials.jsonl"
-    path.write_text("\n".join(lines) + "\n")
+    changed = tmp_path / "trials.jsonl"
+    changed.write_text("\n".join(lines) + "\n")
     with pytest.raises(TrialLogError, match="proposes something else"):
-        Workshop().run(path)
+        Workshop(original.top_k).run(changed)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +241,7 @@ def test_a_log_that_the_proposals_do_not_match_is_refused(
         ("not json\n", "line 1 is not JSON"),
         ("[1]\n", "line 1 is not an object"),
         ('{"kind": "trial"}\n', "no header line"),
-        ('{"kind": "header", "version": 99, "fingerprint": ""}\n', "version 1, got 99"),
+        ('{"kind": "header", "version": 99, "fingerprint": ""}\n', "version 2, got 99"),
     ],
 )
 def test_a_file_that_is_no_log_is_one_clear_error(tmp_path: Path, content: str, what: str) -> None:
@@ -209,6 +269,7 @@ def test_progress_counts_and_estimates(tmp_path: Path) -> None:
     with open_log(tmp_path / "trials.jsonl", one) as log:
         result = run_search(one, Workshop().evaluate, None, log, seen.append)
     assert result.measured_ms is None
+    assert result.confirmed_ms is None
     assert seen[-1].scored == result.evaluations
     assert seen[-1].iterations_left == 0
     assert all(p.candidates_scored <= p.candidates for p in seen)
@@ -233,5 +294,5 @@ def test_any_callable_can_be_the_constraint(tmp_path: Path) -> None:
         SPACE, [Constraint(depth, 5.0)], McdSettings(candidates=5, layers=4), seed=0
     )
     with open_log(tmp_path / "trials.jsonl", one) as log:
-        result = run_search(one, Workshop().evaluate, lambda arch: 1.0, log)
+        result = run_search(one, Workshop().evaluate, lambda archs: [1.0] * len(archs), log)
     assert 4.5 <= SPACE.depth(result.arch) <= 5.0

@@ -86,16 +86,16 @@ def test_a_missing_network_latency_is_an_error(space: Space, wrong: float) -> No
     with pytest.raises(MetricError, match="one number a network"):
         LatencyMetric(space, lambda networks: [1.0, 1.0])([space.full()])
     with pytest.raises(MetricError, match="a measured network"):
-        LatencyMetric(space, lambda networks: [1.0]).observe(space.full(), wrong)
+        LatencyMetric(space, lambda networks: [1.0]).observe([space.full()], [wrong])
 
 
 def test_observations_correct_the_prediction(space: Space) -> None:
     metric = LatencyMetric.from_kernels(space, by_macs)
     full, reference = space.full(), space.reference()
     raw = np.asarray(metric([full, reference]))
-    metric.observe(full, float(raw[0]) * 1.2)
+    metric.observe([full], [float(raw[0]) * 1.2])
     assert np.asarray(metric([full, reference])) == pytest.approx(raw * 1.2)
-    metric.observe(reference, float(raw[1]) * 0.9)
+    metric.observe([reference], [float(raw[1]) * 0.9])
     assert np.asarray(metric([full, reference])) == pytest.approx(raw * [1.2, 0.9], rel=0.02)
 
 
@@ -115,3 +115,42 @@ def test_one_disturbed_measurement_hardly_counts() -> None:
     for predicted, ratio in ((5.0, 1.0), (4.9, 1.0), (4.85, 1.5), (4.8, 1.0), (4.7, 1.0)):
         correction.observe(predicted, predicted * ratio)
     assert correction.factors(np.array([4.8])) == pytest.approx(1.0, abs=0.02)
+
+
+def with_interval(space: Space, width: float) -> LatencyMetric:
+    """Predicts 1 to 2 ms by MACs, with an interval of the share `width` on both sides."""
+
+    def network_ms(networks: Sequence[Sequence[Kernel]]) -> list[float]:
+        return [1 + sum(k.macs for k in kernels) / 1e9 for kernels in networks]
+
+    return LatencyMetric(
+        space,
+        network_ms,
+        interval=lambda nets: np.outer(network_ms(nets), [1 / (1 + width), 1 + width]),
+    )
+
+
+def test_an_interval_narrows_while_predictions_come_true_and_widens_when_not(space: Space) -> None:
+    metric, reference = with_interval(space, 0.1), space.reference()
+
+    def width() -> float:
+        return float(metric.upper([reference])[0] / metric([reference])[0] - 1)
+
+    assert width() == pytest.approx(0.1)
+    # What the device is slower by as a whole is learnt at once and says nothing of the next ones.
+    metric.observe([reference], [1.4 * metric([reference])[0]])
+    assert width() == pytest.approx(0.1)
+    widths = []
+    for _ in range(12):
+        metric.observe([reference], [1.001 * metric([reference])[0]])
+        widths.append(width())
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] == pytest.approx(0.01, rel=0.01), "a measurement repeats no better"
+    metric.observe([reference] * 2, [1.2 * metric([reference])[0]] * 2)
+    assert width() > 0.15
+
+
+def test_without_an_interval_the_prediction_is_the_upper_end(space: Space) -> None:
+    metric = LatencyMetric.from_kernels(space, by_macs)
+    archs = [space.full(), space.reference()]
+    assert list(metric.upper(archs)) == metric(archs)
