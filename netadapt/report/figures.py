@@ -28,6 +28,7 @@ from netadapt.report.records import (
     Layer,
     PredictedMeasured,
     PredictionErrors,
+    Probe,
     RunReport,
 )
 from netadapt.text import duration
@@ -48,6 +49,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
 INK = "#010203"
 GROUP_STYLES = {
     "other networks of the table": (SKY, "s"),
+    "measured beside them": (ORANGE, "v"),
     "kept in the search": (BLUE, "o"),
     "trained": (RED, "D"),
 }
@@ -157,6 +159,52 @@ def predicted_measured(pairs: Sequence[PredictedMeasured]) -> str:
         axes.set_xlabel("measured, ms")
         axes.set_ylabel("predicted, ms")
         axes.legend(loc="upper left")
+        return _markup(figure)
+
+
+def loop_errors(probes: Sequence[Probe]) -> str:
+    """Error of the prediction along the search, all measured candidates, the guard band behind."""
+    with _figure("loop-errors", "Prediction error along the search", 3.2) as (figure, axes):
+        guards = {p.iteration: 100 * p.guard for p in probes}
+        if any(guards.values()):
+            axes.fill_between(
+                list(guards),
+                [-guard for guard in guards.values()],
+                list(guards.values()),
+                color=INK,
+                alpha=0.1,
+                lw=0,
+                label="guard band",
+            )
+        axes.axhline(0, color=INK, lw=0.8)
+        for kept, (colour, marker), label in (
+            (False, GROUP_STYLES["measured beside them"], "measured beside it"),
+            (True, GROUP_STYLES["kept in the search"], "kept"),
+        ):
+            dots = [(p.iteration, 100 * p.error) for p in probes if p.kept == kept]
+            if dots:
+                line = "-" if kept else ""
+                axes.plot(
+                    *zip(*dots, strict=True), line + marker, color=colour, ms=5, lw=1.2, label=label
+                )
+        # The first network is predicted without any correction and may be far off.
+        later = [abs(100 * p.error) for p in probes if p.iteration > 0]
+        limit = 1.3 * max([*later, *(guards[i] for i in guards if i > 0), 2.0])
+        first = next((100 * p.error for p in probes if p.iteration == 0), 0.0)
+        if abs(first) > limit:
+            edge = limit if first > 0 else -limit
+            axes.annotate(
+                f"{first:+.0f} %",
+                (0, edge),
+                xytext=(6, -10 if first > 0 else 4),
+                textcoords="offset points",
+                fontsize=10,
+            )
+        axes.set_ylim(-limit, limit)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("predicted against measured, %")
+        axes.legend(loc="lower right", ncols=3)
         return _markup(figure)
 
 

@@ -49,6 +49,8 @@ def _pictures(report: RunReport) -> dict[str, str]:
     pictures = {}
     if report.candidates:
         pictures["search"] = figures.search_path(report)
+    if report.probes:
+        pictures["loop"] = figures.loop_errors(report.probes)
     if report.predicted_measured:
         pictures["predicted"] = figures.predicted_measured(report.predicted_measured)
     if report.drawings:

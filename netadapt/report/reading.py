@@ -22,6 +22,7 @@ from netadapt.report.records import (
     PathStep,
     PredictedMeasured,
     PredictionErrors,
+    Probe,
     RunReport,
 )
 from netadapt.result import NetworkResult, RunResult
@@ -50,7 +51,8 @@ def read_run(folder: RunFolder) -> RunReport:
     archs = _archs(space, result, iterations)
     metric = _search_metric(config)
     path = _path(iterations, metric)
-    accepted = {i.accepted.arch for i in iterations if i.accepted is not None}
+    probes = _probes(iterations)
+    known = {m.arch for i in iterations for m in i.measured}
     return RunReport(
         name=config.run.name,
         finished=result is not None,
@@ -65,7 +67,9 @@ def read_run(folder: RunFolder) -> RunReport:
             Candidate(i.number, t.score, t.predicted[metric]) for i in iterations for t in i.trials
         ),
         path=path,
-        predicted_measured=_pairs(predictor, rows, path, accepted),
+        probes=probes,
+        found_alone_ms=_alone_ms(result, iterations),
+        predicted_measured=_pairs(predictor, rows, probes, known),
         drawings=tuple(_drawing(space, label, arch) for label, arch in archs.items()),
         kernel_shares=_kernel_shares(space, predictor, archs),
         predictor=() if predictor is None else _prediction_errors(predictor.report_),
@@ -185,19 +189,50 @@ def _path(iterations: Sequence[Iteration], metric: str) -> tuple[PathStep, ...]:
     )
 
 
+def _probes(iterations: Sequence[Iteration]) -> tuple[Probe, ...]:
+    """What was measured in the search, as it was predicted when it was proposed."""
+    found = []
+    for iteration in iterations:
+        predicted = {t.arch: t.predicted for t in iteration.trials}
+        kept = iteration.accepted.arch if iteration.accepted is not None else None
+        found += [
+            Probe(
+                iteration.number,
+                predicted[m.arch]["latency"],
+                m.measured_ms,
+                m.arch == kept,
+                iteration.guard,
+            )
+            for m in iteration.measured
+            if "latency" in predicted[m.arch]
+        ]
+    return tuple(found)
+
+
+def _alone_ms(result: RunResult | None, iterations: Sequence[Iteration]) -> tuple[float, ...]:
+    """Of an unfinished run the last network that was timed by itself."""
+    if result is not None:
+        return result.found_alone_ms
+    confirmed = [i.confirmed for i in iterations if i.confirmed is not None]
+    return confirmed[-1].both_ms if confirmed else ()
+
+
 def _pairs(
     predictor: LatencyPredictor | None,
     rows: Sequence[Row],
-    path: Sequence[PathStep],
-    accepted: set[str],
+    probes: Sequence[Probe],
+    known: set[str],
 ) -> tuple[PredictedMeasured, ...]:
-    """Kept networks as predicted when they were proposed, all others by the fitted predictor."""
+    """Measured candidates as predicted when they were proposed, all others by the predictor."""
     pairs = [
-        PredictedMeasured("kept in the search", step.predicted, step.measured)
-        for step in path
-        if step.measured is not None
+        PredictedMeasured(
+            "kept in the search" if probe.kept else "measured beside them",
+            probe.predicted_ms,
+            probe.measured_ms,
+        )
+        for probe in probes
     ]
-    others = [row for row in rows if row.kernels is not None and row.key not in accepted]
+    others = [row for row in rows if row.kernels is not None and row.key not in known]
     if predictor is None or not others:
         return tuple(pairs)
     networks = [[Kernel.from_key(key) for key in row.kernels or ()] for row in others]

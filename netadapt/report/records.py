@@ -59,6 +59,26 @@ class PathStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A candidate that was measured before its iteration settled on one network.
+
+    kept: whether that was this one. guard: share by which the interval's upper end lay above the
+    prediction in that iteration.
+    """
+
+    iteration: int
+    predicted_ms: float
+    measured_ms: float
+    kept: bool
+    guard: float
+
+    @property
+    def error(self) -> float:
+        """Predicted against measured, as a share of the measured."""
+        return self.predicted_ms / self.measured_ms - 1
+
+
+@dataclass(frozen=True, slots=True)
 class PredictedMeasured:
     """A network's latency as predicted, with its 90 % interval, and as measured."""
 
@@ -140,6 +160,8 @@ class RunReport:
     score_name: what the task calls its metric; score_is_share: 0 to 1, so shown in percent.
     search_metric: what candidates are drawn against, latency where that is constrained.
     networks: reference, found and scaled, as far as they are there.
+    probes: the candidates that the search measured, in their order.
+    found_alone_ms: the found network timed by itself, and again.
     """
 
     name: str
@@ -153,6 +175,8 @@ class RunReport:
     scaled_variants: tuple[NetworkFigures, ...]
     candidates: tuple[Candidate, ...]
     path: tuple[PathStep, ...]
+    probes: tuple[Probe, ...]
+    found_alone_ms: tuple[float, ...]
     predicted_measured: tuple[PredictedMeasured, ...]
     drawings: tuple[Drawing, ...]
     kernel_shares: tuple[KernelShare, ...]

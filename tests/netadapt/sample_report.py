@@ -18,6 +18,7 @@ from netadapt.report.records import (
     PathStep,
     PredictedMeasured,
     PredictionErrors,
+    Probe,
     RunReport,
 )
 from predictor.report import ErrorFigures
@@ -77,9 +78,21 @@ def sample_report() -> RunReport:
         for group, count in (
             ("other networks of the table", 8),
             ("kept in the search", 18),
+            ("measured beside them", 20),
             ("trained", 3),
         )
         for ms in rng.uniform(0.35, 3.4, count)
+    )
+    probes = tuple(
+        Probe(
+            i,
+            float(t * rng.normal(1, 0.02)) if i else float(t * 0.7),
+            float(t),
+            kept=beside == 0,
+            guard=0.06 * 0.85**i + 0.01,
+        )
+        for i, t in enumerate(targets)
+        for beside in range(3 if i else 1)
     )
     types = ["standard_conv", "pointwise_conv", "depthwise_conv", "squeeze_excite", "activation"]
     types += ["bypass", "linear", "global_pool", "add"]
@@ -107,6 +120,8 @@ def sample_report() -> RunReport:
         scaled_variants=(NetworkFigures("0.5x, 3x3", 0.82, 0.4, 0.405, 5e6, 9e4, 4.8),),
         candidates=candidates,
         path=path,
+        probes=probes,
+        found_alone_ms=(0.393, 0.396),
         predicted_measured=pairs,
         drawings=_drawings(),
         kernel_shares=shares,

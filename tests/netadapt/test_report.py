@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from netadapt.report.page import render, write_page
-from netadapt.report.records import Candidate, Fact, PredictedMeasured, RunReport
+from netadapt.report.records import Candidate, Fact, PredictedMeasured, Probe, RunReport
 from netadapt.text import milliseconds, quantity
 from tests.netadapt.sample_report import sample_report
 
 BROWSER = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-PICTURES = ["search", "networks", "kernels", "predicted", "errors", "durations"]
+PICTURES = ["search", "networks", "kernels", "predicted", "loop", "errors", "durations"]
 
 BARE = RunReport(
     name="bare",
@@ -36,6 +36,8 @@ BARE = RunReport(
     scaled_variants=(),
     candidates=(),
     path=(),
+    probes=(),
+    found_alone_ms=(),
     predicted_measured=(),
     drawings=(),
     kernel_shares=(),
@@ -100,7 +102,7 @@ def test_an_unfinished_run_says_what_is_missing() -> None:
     page = render(BARE)
     assert "not finished" in page
     assert "<svg" not in page
-    assert page.count('class="missing"') == 8
+    assert page.count('class="missing"') == 9
 
 
 def test_equal_records_give_equal_pages(page: str) -> None:
@@ -114,6 +116,17 @@ def test_a_single_candidate_and_pair_can_be_drawn() -> None:
         predicted_measured=(PredictedMeasured("trained", 0.4, 0.41),),
     )
     assert render(report).count("<svg") == 2
+
+
+def test_both_times_of_the_found_network_are_named(page: str) -> None:
+    assert "by itself, twice: 0.393 ms and 0.396 ms" in unescape(page)
+    silent = dataclasses.replace(BARE, found_alone_ms=(0.5, 0.51))
+    assert "Nothing was measured while the search went on" in render(silent)
+
+
+def test_one_probe_without_a_guard_can_be_drawn() -> None:
+    report = dataclasses.replace(BARE, probes=(Probe(0, 1.0, 1.4, kept=True, guard=0.0),))
+    assert "-29 %" in render(report), "an error beyond the axis is written out"
 
 
 @pytest.mark.parametrize(
