@@ -12,25 +12,35 @@ from android_runner.device import (
     RunSpec,
 )
 from android_runner.errors import (
+    AdbError,
     BuildError,
     DeviceError,
+    DeviceLostError,
+    DeviceStateError,
     InvalidRunError,
+    NoSuchDeviceError,
     ProtocolError,
     RunnerError,
+    StorageError,
+    UnsupportedDeviceError,
 )
 from android_runner.host import HostDevice
 from android_runner.replay import ReplayDevice
 
 __all__ = [
+    "AdbError",
     "BuildError",
     "Conditions",
     "Device",
     "DeviceError",
     "DeviceInfo",
+    "DeviceLostError",
+    "DeviceStateError",
     "Failure",
     "HostDevice",
     "InvalidRunError",
     "Measurement",
+    "NoSuchDeviceError",
     "OutputTensor",
     "Program",
     "Progress",
@@ -38,4 +48,6 @@ __all__ = [
     "ReplayDevice",
     "RunSpec",
     "RunnerError",
+    "StorageError",
+    "UnsupportedDeviceError",
 ]

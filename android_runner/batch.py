@@ -238,6 +238,9 @@ class _Attempt:
             load_avg_after=after.load_avg,
             sentinel_us=done.sentinel_us,
             started_at=self._started_at,
+            limits_khz_before=before.limits_khz,
+            limits_khz_after=after.limits_khz,
+            round_freqs_khz=done.round_freqs_khz,
         )
 
     def _name(self, index: int) -> str:

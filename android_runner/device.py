@@ -121,6 +121,12 @@ class Conditions:
     freq_khz: of the first pinned core. temperature_c: the hottest thermal zone.
     load_avg: one-minute load average. sentinel_us: the sentinel's latency in each round.
     started_at: UTC, ISO 8601.
+    performance: how the cores' clock is kept, e.g. ``fixed-performance``; see `DeviceInfo`.
+    battery_pct: charge. charging: whether a charger is connected. screen_on: whether it is awake.
+    thermal_status: Android's, 0 (none) to 6 (shutdown).
+    limits_khz_before, limits_khz_after: the highest clock allowed to each pinned core.
+    round_freqs_khz: at the end of each round, the clock of the slowest pinned core.
+    throttled: the clock was seen to fall while the process ran, and could not be kept up.
     """
 
     cpus: tuple[int, ...]
@@ -133,6 +139,15 @@ class Conditions:
     load_avg_after: float | None
     sentinel_us: tuple[float, ...]
     started_at: str
+    performance: str | None = None
+    battery_pct: int | None = None
+    charging: bool | None = None
+    screen_on: bool | None = None
+    thermal_status: int | None = None
+    limits_khz_before: tuple[int | None, ...] = ()
+    limits_khz_after: tuple[int | None, ...] = ()
+    round_freqs_khz: tuple[int | None, ...] = ()
+    throttled: bool = False
 
     @property
     def sentinel_drift(self) -> float | None:
@@ -234,7 +249,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """What a device is, as stored with every row that it gives."""
+    """What a device is, as stored with every row that it gives.
+
+    id: a phone's own serial number, whichever way it is connected; two phones of one model share a
+    fingerprint when they can be compared, and never an id.
+    performance: how the cores' clock is kept: ``default`` leaves it to the system.
+    """
 
     id: str
     kind: DeviceKind
@@ -246,10 +266,14 @@ class DeviceInfo:
     runtime_version: str
     runner_sha256: str
     build_options: str
+    performance: str = "default"
 
     @property
     def fingerprint(self) -> str:
-        """Short stable hash of all that decides comparability, so not of `id`."""
+        """Short stable hash of all that decides comparability, so not of `id`.
+
+        The usual performance is left out of it: fingerprints outlive the field.
+        """
         text = "\0".join(
             (
                 self.kind,
@@ -261,6 +285,7 @@ class DeviceInfo:
                 self.runtime_version,
                 self.runner_sha256,
                 self.build_options,
+                *(() if self.performance == "default" else (self.performance,)),
             )
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -236,11 +236,7 @@ class Profiler:
         self._warm = True
 
     def _sentinel_course_us(self) -> float | None:
-        sentinels = [
-            row.sentinel_us
-            for row in self.table.rows(self.provenance)
-            if row.sentinel_us is not None
-        ]
+        sentinels = self.table.sentinels_us(self.provenance)
         return statistics.median(sentinels) if sentinels else None
 
 
@@ -277,6 +273,12 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
         load_avg_after=conditions.load_avg_after,
         measured_at=conditions.started_at,
         provenance=provenance,
+        freq_khz_lowest=min(filter(None, conditions.round_freqs_khz), default=None),
+        performance=conditions.performance,
+        battery_pct=conditions.battery_pct,
+        charging=conditions.charging,
+        screen_on=conditions.screen_on,
+        thermal_status=conditions.thermal_status,
     )
 
 

@@ -14,7 +14,7 @@ import io
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,12 @@ from profiler.errors import MissingLatencyError, TableError
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _APPLICATION_ID = 0x6E61_6C74  # "nalt": netadapt latency table
 
-Quality = Literal["ok", "unstable", "drifted"]
-"""`ok`: two runs agreed. `unstable`: no two did. `drifted`: the sentinel kernel ran off course."""
+Quality = Literal["ok", "unstable", "drifted", "throttled"]
+"""`ok`: two runs agreed. `unstable`: no two did. `drifted`: the sentinel kernel ran off course.
+`throttled`: the device's clock fell and could not be kept up."""
 
 Rounds = tuple[tuple[float, ...], ...]
 
@@ -75,6 +76,9 @@ class Row:
     spread: interquartile range of the rounds, as a share of the latency.
     attempts: runs it took, at least 2.
     sentinel_us: the sentinel kernel's latency in the same runs; None where there was none.
+    freq_khz_lowest: clock of the slowest pinned core, the lowest at any round's end.
+    performance, battery_pct, charging, screen_on, thermal_status: as in
+        `android_runner.Conditions`; None on this machine, and in rows of format 1.
     """
 
     key: str
@@ -97,6 +101,12 @@ class Row:
     load_avg_after: float | None
     measured_at: str
     provenance: Provenance
+    freq_khz_lowest: int | None = None
+    performance: str | None = None
+    battery_pct: int | None = None
+    charging: bool | None = None
+    screen_on: bool | None = None
+    thermal_status: int | None = None
 
     def __post_init__(self) -> None:
         if not self.latency_us > 0:
@@ -117,6 +127,7 @@ class Row:
 
 _PROVENANCE = tuple(f.name for f in dataclasses.fields(Provenance))
 _VALUES = tuple(f.name for f in dataclasses.fields(Row) if f.name not in ("provenance",))
+_SINCE_2 = tuple(f.name for f in dataclasses.fields(Row) if f.default is not dataclasses.MISSING)
 _SQL_TYPES = {
     "copies": "INTEGER",
     "attempts": "INTEGER",
@@ -133,8 +144,17 @@ _SQL_TYPES = {
     "load_avg_before": "REAL",
     "load_avg_after": "REAL",
     "rounds_us": "BLOB",
+    "freq_khz_lowest": "INTEGER",
+    "battery_pct": "INTEGER",
+    "thermal_status": "INTEGER",
+    "charging": "BOOLEAN",
+    "screen_on": "BOOLEAN",
 }
-_NULLABLE = {"kernels", "sentinel_us", *(n for n in _VALUES if n.endswith(("_before", "_after")))}
+_NULLABLE = {
+    *("kernels", "sentinel_us"),
+    *_SINCE_2,
+    *(n for n in _VALUES if n.endswith(("_before", "_after"))),
+}
 
 
 def _columns(names: Iterable[str]) -> str:
@@ -210,33 +230,47 @@ class LatencyTable:
 
     def rows(self, provenance: Provenance | None = None) -> list[Row]:
         """Every row, in the order measured; of one provenance where given."""
-        where, values = "", ()
-        if provenance is not None:
-            where = "WHERE " + " AND ".join(f"p.{name} = ?" for name in _PROVENANCE)
-            values = dataclasses.astuple(provenance)
-        with self._guard():
-            found = self._db.execute(
-                "SELECT m.*, "
-                + ", ".join(f"p.{name} AS p_{name}" for name in _PROVENANCE)
-                + " FROM measurements m JOIN provenance p ON p.id = m.provenance_id "
-                f"{where} ORDER BY m.id",
-                values,
-            ).fetchall()
-            return [_decode(record) for record in found]
+        columns = "m.*, " + ", ".join(f"p.{name} AS p_{name}" for name in _PROVENANCE)
+        return [_decode(record) for record in self._select(columns, provenance)]
 
     def keys(self, provenance: Provenance) -> set[tuple[str, int]]:
         """(key, copies) of the rows of one provenance."""
-        return {(row.key, row.copies) for row in self.rows(provenance)}
+        return {(key, copies) for key, copies in self._select("m.key, m.copies", provenance)}
+
+    def sentinels_us(self, provenance: Provenance) -> list[float]:
+        """The sentinel kernel's latencies in the rows of one provenance that have one."""
+        found = self._select("m.sentinel_us", provenance, "m.sentinel_us IS NOT NULL")
+        return [sentinel_us for (sentinel_us,) in found]
 
     def latency_us(self, key: str, provenance: Provenance) -> float:
         """The kernel's or network's own latency. Raises `MissingLatencyError`."""
-        for row in self.rows(provenance):
-            if row.key == key and row.copies == 1:
-                return row.latency_us
+        wanted = "m.key = ? AND m.copies = 1"
+        for (latency_us,) in self._select("m.latency_us", provenance, wanted, (key,)):
+            return float(latency_us)
         raise MissingLatencyError(
             f"a latency must be measured before it is used, the table has none of {key} on "
             f"{provenance}; profile it, or fit a predictor"
         )
+
+    def _select(
+        self,
+        columns: str,
+        provenance: Provenance | None,
+        condition: str = "",
+        values: tuple[object, ...] = (),
+    ) -> list[Any]:
+        """Columns of the rows of a provenance, in the order measured, that meet a condition."""
+        conditions = [condition] if condition else []
+        if provenance is not None:
+            conditions += [f"p.{name} = ?" for name in _PROVENANCE]
+            values = (*values, *dataclasses.astuple(provenance))
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        with self._guard():
+            return self._db.execute(
+                f"SELECT {columns} FROM measurements m JOIN provenance p ON p.id = m.provenance_id "
+                f"{where} ORDER BY m.id",
+                values,
+            ).fetchall()
 
     def provenances(self) -> list[Provenance]:
         """The distinct provenances, in the order they came."""
@@ -260,12 +294,17 @@ class LatencyTable:
             records.append(record | dataclasses.asdict(row.provenance) | {"type": row.type})
         frame = pd.DataFrame(records, columns=[*names, "type"])
         integers = [name for name, kind in _SQL_TYPES.items() if kind == "INTEGER"]
-        return frame.astype(dict.fromkeys(integers, "Int64"))
+        truths = [name for name, kind in _SQL_TYPES.items() if kind == "BOOLEAN"]
+        return frame.astype(dict.fromkeys(integers, "Int64") | dict.fromkeys(truths, "boolean"))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, path: Path | str | None = None) -> Self:
-        """The table of a frame with the columns of `to_frame`. Raises `TableError`."""
-        missing = [name for name in (*_VALUES, *_PROVENANCE) if name not in frame.columns]
+        """The table of a frame with the columns of `to_frame`. Raises `TableError`.
+
+        Columns that came with a later format may be missing.
+        """
+        wanted = (name for name in (*_VALUES, *_PROVENANCE) if name not in _SINCE_2)
+        missing = [name for name in wanted if name not in frame.columns]
         if missing:
             raise TableError(
                 f"a frame of a latency table has the columns of to_frame(), {missing} missing; "
@@ -307,12 +346,26 @@ class LatencyTable:
                     self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         if self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
             raise TableError(f"{self.path} is a database but no latency table; name another file")
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if self._version() == 1:
+            self._upgrade()
+        found = self._version()
         if found != FORMAT_VERSION:
             raise TableError(
                 f"this version reads latency tables of format {FORMAT_VERSION}, {self.path} has "
                 f"{found}; use the netadapt version that wrote it, or profile anew"
             )
+
+    def _version(self) -> int:
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    def _upgrade(self) -> None:
+        """From format 1, which lacked some columns, to this one."""
+        with self._transaction():
+            if self._version() == 1:  # else another process was faster
+                for name in _SINCE_2:
+                    self._db.execute(f"ALTER TABLE measurements ADD COLUMN {_columns([name])}")
+                self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -366,6 +419,9 @@ def _decode(record: sqlite3.Row) -> Row:
             "delete it and profile again"
         ) from error
     values |= {"rounds_us": _freeze(rounds), "kernels": kernels}
+    for name, kind in _SQL_TYPES.items():
+        if kind == "BOOLEAN" and values[name] is not None:
+            values[name] = bool(values[name])
     return Row(**values, provenance=_provenance(tuple(record[f"p_{n}"] for n in _PROVENANCE)))
 
 
@@ -378,7 +434,7 @@ def _row_of_record(record: dict[Any, Any]) -> Row:
     """A line of a frame (also one read back from CSV, where lists are text) as a row."""
     values: dict[str, Any] = {}
     for name in (*_VALUES, *_PROVENANCE):
-        value = record[name]
+        value = record.get(name)
         if name in ("kernels", "rounds_us") and isinstance(value, str):
             value = json.loads(value)
         values[name] = value
@@ -394,7 +450,7 @@ def _row_of_record(record: dict[Any, Any]) -> Row:
             elif name == "kernels":
                 values[name] = tuple(str(key) for key in values[name])
             else:
-                values[name] = {"INTEGER": int, "REAL": float, "TEXT": str}[kind](values[name])
+                values[name] = _READERS[kind](values[name])
     except (TypeError, ValueError) as error:
         raise TableError(
             f"a line of the frame is no row of a latency table ({error}, key "
@@ -402,6 +458,21 @@ def _row_of_record(record: dict[Any, Any]) -> Row:
         ) from error
     provenance = Provenance(**{name: values.pop(name) for name in _PROVENANCE})
     return Row(**values, provenance=provenance)
+
+
+def _truth(value: object) -> bool:
+    text = str(value)
+    if text not in ("True", "False"):
+        raise ValueError(f"{text!r} is neither True nor False")
+    return text == "True"
+
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "INTEGER": int,
+    "REAL": float,
+    "TEXT": str,
+    "BOOLEAN": _truth,
+}
 
 
 def _is_missing(value: object) -> bool:

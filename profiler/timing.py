@@ -140,15 +140,18 @@ def _judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> 
         sentinel = _sentinel_us([run])
         return 0.0 if sentinel is None or course_us is None else abs(sentinel / course_us - 1)
 
-    def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, float]:
+    def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, bool, float]:
+        throttled = any(run.conditions.throttled for run in pair)
         drifted = max(map(off_course, pair)) > gate.max_sentinel_dev
-        return drifted, abs(pair[1].latency_us / pair[0].latency_us - 1)
+        return throttled, drifted, abs(pair[1].latency_us / pair[0].latency_us - 1)
 
     pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
     first, second = min(pairs, key=rank)
-    drifted, disagreement = rank((first, second))
+    throttled, drifted, disagreement = rank((first, second))
     quality: Quality = "ok"
-    if drifted:
+    if throttled:
+        quality = "throttled"
+    elif drifted:
         quality = "drifted"
     elif disagreement > gate.max_repeat_dev:
         quality = "unstable"
@@ -168,6 +171,8 @@ def _pool(first: Measurement, second: Measurement) -> Measurement:
             temperature_c_before=before.temperature_c_before,
             load_avg_before=before.load_avg_before,
             sentinel_us=(*before.sentinel_us, *after.sentinel_us),
+            round_freqs_khz=(*before.round_freqs_khz, *after.round_freqs_khz),
+            throttled=before.throttled or after.throttled,
             started_at=before.started_at,
         ),
     )

@@ -335,7 +335,7 @@ class Adb:
         result = self.shell(script, timeout_s)
         if result.exit_code != 0:
             said = " ".join((result.err or result.out).split())[-200:]
-            raise _refusal(
+            raise refusal(
                 f"phone {self.serial} must do what it is told, `{script[:80]}` ended with exit "
                 f"code {result.exit_code} ({said})",
                 said,
@@ -399,10 +399,11 @@ class Adb:
         if kind == b"OKAY":
             return
         said = connection.read_exact(min(length, 1000)).decode(errors="replace")
-        raise _refusal(f"phone {self.serial} must store {path}, it did not ({said[:200]})", said)
+        raise refusal(f"phone {self.serial} must store {path}, it did not ({said[:200]})", said)
 
 
-def _refusal(what: str, said: str) -> DeviceError:
+def refusal(what: str, said: str) -> DeviceError:
+    """What a phone did not do, as the error that fits what it ``said``."""
     if "no space" in said.lower():
         return StorageError(f"{what}; free some space on the phone")
     if "read-only" in said.lower() or "denied" in said.lower():

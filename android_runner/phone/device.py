@@ -1,0 +1,452 @@
+"""A phone as a `Device`: connected when it is needed, waited for when it is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from android_runner.batch import greet, run_batch
+from android_runner.build import RunnerBinary
+from android_runner.device import (
+    DeviceInfo,
+    Failure,
+    Measurement,
+    Program,
+    Progress,
+    RunSpec,
+    check_names,
+)
+from android_runner.errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceStateError,
+    ProtocolError,
+    StorageError,
+    UnsupportedDeviceError,
+)
+from android_runner.paths import cache_folder
+from android_runner.phone.adb import Adb, AdbServer
+from android_runner.phone.conditions import (
+    Keeper,
+    PhoneSettings,
+    Reading,
+    ThrottledError,
+    Watch,
+    choose_cpus,
+    cool_down,
+    read,
+)
+from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone
+from android_runner.phone.runners import runner_for
+from android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
+
+logger = logging.getLogger(__name__)
+
+MAX_THROTTLED = 3
+"""Runs in a row that are broken off because the phone throttles; the next is kept, and says so."""
+
+_READING_AGE_S = 30.0  # charge and screen change slowly, and asking takes a phone a while
+_RETRY_S = 1.0
+_TELL_S = 10.0
+_MAX_NONSENSE = 3
+_MAX_REFUSED = 2
+
+# What a phone comes back from by itself or with somebody's help: the run waits.
+_PASSING = (DeviceLostError, DeviceStateError, StorageError)
+
+
+class _WeakPhoneError(DeviceError):
+    """The battery is low, or its saver on: measured now, figures would be of another phone."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """A connected, prepared phone."""
+
+    phone: PhoneInfo
+    adb: Adb
+    store: PhoneStore
+    keeper: Keeper
+    watch: Watch
+    transport: AdbTransport
+    reading: Reading
+    read_at: float
+
+    def close(self) -> None:
+        """Leave the phone as it was found, but for the programs in its store."""
+        self.keeper.restore()
+        self.store.trim(STORE_BYTES)
+
+
+class PhoneDevice:
+    """A phone reached through adb.
+
+    serial: its serial in `adb devices`, its own serial number, or ``host:port``; None is the only
+    phone there is. runner: None takes the one that is there for the phone's ABI
+    (`android_runner.phone.runners`). notify: is told what the phone is waited for; None logs it.
+
+    Connects when it is first asked something. A phone that is lost, locked or full is waited for
+    (`PhoneSettings.wait_s`), and what was under way is run again. Usable as a context manager;
+    closing puts the phone's settings back, which the interpreter's exit does as well.
+    """
+
+    def __init__(
+        self,
+        serial: str | None = None,
+        settings: PhoneSettings | None = None,
+        *,
+        runner: RunnerBinary | None = None,
+        server: AdbServer | None = None,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings or PhoneSettings()
+        self._name = serial
+        self._runner = runner
+        self._server = server
+        self._notify = notify or (lambda line: logger.warning("%s", line))
+        self._phone: PhoneInfo | None = None  # which it is, once known, also while it is lost
+        self._info: DeviceInfo | None = None
+        self._open = _Open()
+        self._trouble_since: float | None = None
+        self._told_at = 0.0
+        weakref.finalize(self, self._open.close)  # also at the interpreter's exit
+
+    def __enter__(self) -> PhoneDevice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Put the phone's settings back. A phone that is gone gets that when it is next used."""
+        self._open.close()
+
+    def info(self) -> DeviceInfo:
+        """See `Device.info`. Waits for a phone that is lost."""
+        while self._info is None:
+            try:
+                self._connected()
+            except _PASSING as error:
+                self._wait(error)
+        return self._info
+
+    def cpus(self, spec: RunSpec) -> tuple[int, ...]:
+        """See `Device.cpus`. Raises `UnsupportedDeviceError` where the phone lacks the cores."""
+        self.info()
+        assert self._phone is not None
+        if spec.cpus is None:
+            return choose_cpus(self._phone.cores, spec.threads, self.settings.cluster)
+        there = {core.number for core in self._phone.cores}
+        if missing := sorted(set(spec.cpus) - there):
+            raise UnsupportedDeviceError(
+                f"cpus must be cores of the phone ({_listed(there)}), got {_listed(missing)}; "
+                "see `netadapt devices`"
+            )
+        return spec.cpus
+
+    def run(
+        self,
+        programs: Sequence[Program],
+        spec: RunSpec,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Measurement | Failure]:
+        """See `Device.run`.
+
+        A program fails for good when it failed twice, in processes of their own: a phone kills
+        processes, cuts output and damages files for reasons that are not the program's.
+        Raises `DeviceLostError` and its like when the phone was waited for in vain.
+        """
+        check_names(programs)
+        return self._time(list(programs), spec, self.cpus(spec), on_progress)
+
+    def _time(
+        self,
+        programs: list[Program],
+        spec: RunSpec,
+        cpus: tuple[int, ...],
+        on_progress: Callable[[Progress], None] | None,
+    ) -> Iterator[Measurement | Failure]:
+        pending = {program.name: program for program in programs}
+        failed: set[str] = set()
+        throttled = nonsense = refused = 0
+        course = _Course(len(programs), spec, on_progress)
+        self._trouble_since = None
+        while pending:
+            try:
+                session = self._connected()
+                reading = self._fresh_reading(session)
+                session.watch.begin(cpus, tolerant=throttled >= MAX_THROTTLED)
+                course.begin(len(pending))
+                for answer in run_batch(
+                    session.transport, list(pending.values()), spec, cpus, course.show
+                ):
+                    self._trouble_since = None
+                    if isinstance(answer, Measurement):
+                        session.watch.review(answer.conditions)
+                        answer = _with_conditions(answer, session, reading)
+                    elif answer.program not in failed:
+                        logger.info("%s failed, once more: %s", answer.program, answer.message)
+                        failed.add(answer.program)
+                        continue
+                    del pending[answer.program]
+                    yield answer
+            except ThrottledError as error:
+                throttled += 1
+                self._notify(f"{error}; pausing")
+                self._cool_down()
+                if throttled == MAX_THROTTLED and self._open.session is not None:
+                    self._open.session.watch.settle()
+            except ProtocolError as error:
+                nonsense += 1
+                if nonsense == _MAX_NONSENSE:
+                    raise
+                logger.warning("once more: %s", error)
+            except (*_PASSING, _WeakPhoneError) as error:
+                self._wait(error)
+            except DeviceError as error:
+                # A sentinel damaged on the way, a runner killed before it began, a core gone to
+                # sleep: files are checked again before the second try
+                refused += 1
+                if refused == _MAX_REFUSED or type(error) is not DeviceError:
+                    raise
+                logger.warning("once more: %s", error)
+
+    def _connected(self) -> _Session:
+        """The session under way, or a new one."""
+        session = self._open.session
+        if session is not None:
+            return session
+        server = self._server = self._server or AdbServer.from_environment()
+        phone = self._found(server)
+        check_usable(phone)
+        self._open.lock(phone.id)
+        adb = Adb(server, phone.serial)
+        _see_that_it_is_up(adb, phone)
+        runner = self._runner = self._runner or runner_for(phone.abi)
+        store = PhoneStore(adb)
+        store.prepare()
+        keeper = Keeper(adb, phone, self.settings)
+        keeper.apply(choose_cpus(phone.cores, 1, self.settings.cluster))
+        try:
+            reading = cool_down(adb, self.settings, phone.cores, self._notify)
+            watch = Watch(adb, reading.cores, self.settings.watch_s)
+            transport = AdbTransport(store, runner, watch.look)
+            info = self._described(phone, transport, keeper.performance)
+        except BaseException:
+            with contextlib.suppress(DeviceError):
+                keeper.restore()
+            raise
+        if self._info is not None and info != self._info:
+            keeper.restore()
+            raise DeviceError(
+                f"phone {phone.serial} must stay as it was, it was {self._info} and is {info}; "
+                "start again, for a table of its own"
+            )
+        self._phone, self._info = phone, info
+        self._open.session = _Session(
+            phone, adb, store, keeper, watch, transport, reading, time.monotonic()
+        )
+        return self._open.session
+
+    def _found(self, server: AdbServer) -> PhoneInfo:
+        if self._phone is None:
+            return choose_phone(server, self._name)
+        known = self._phone
+        phone = choose_phone(server, known.serial)
+        if phone.ready and phone.id != known.id:
+            raise DeviceLostError(
+                f"phone {known.serial} must be the one called {known.id}, it is {phone.id}; "
+                "connect the other one again"
+            )
+        return phone
+
+    def _described(self, phone: PhoneInfo, transport: AdbTransport, performance: str) -> DeviceInfo:
+        hello = greet(transport)
+        return DeviceInfo(
+            id=phone.id,
+            kind="adb",
+            model=phone.model,
+            soc=phone.soc,
+            os=phone.os,
+            abi=hello.abi,
+            cores=len(phone.cores),
+            runtime_version=hello.runtime,
+            runner_sha256=transport.binary.sha256,
+            build_options=f"{hello.options} {hello.layout}-layout",
+            performance=performance,
+        )
+
+    def _fresh_reading(self, session: _Session) -> Reading:
+        """How the phone is. Raises `_WeakPhoneError` where nothing should be measured now."""
+        now = time.monotonic()
+        if now - session.read_at > _READING_AGE_S or self._trouble_since is not None:
+            session.reading, session.read_at = read(session.adb), now
+        reading = session.reading
+        battery = reading.battery
+        if reading.low_power:
+            raise _WeakPhoneError(
+                f"phone {session.phone.serial} must not save its battery; switch battery saver off"
+            )
+        level = battery.level_pct
+        if level is not None and level < self.settings.min_battery_pct and battery.powered is False:
+            raise _WeakPhoneError(
+                f"phone {session.phone.serial} must have a charge of "
+                f"{self.settings.min_battery_pct} % or a charger, it has {level} %; charge it"
+            )
+        return reading
+
+    def _cool_down(self) -> None:
+        session = self._open.session
+        if session is None:
+            return
+        try:
+            session.reading = cool_down(
+                session.adb, self.settings, session.phone.cores, self._notify
+            )
+            session.read_at = time.monotonic()
+        except _PASSING as error:
+            self._wait(error)
+
+    def _wait(self, error: DeviceError) -> None:
+        """Until the next try; raises ``error`` when there were enough of them."""
+        now = time.monotonic()
+        if not isinstance(error, _WeakPhoneError):
+            self._open.drop()
+        if self._trouble_since is None:
+            self._trouble_since, self._told_at = now, 0.0
+        waited_s = now - self._trouble_since
+        if waited_s >= self.settings.wait_s:
+            raise error
+        if now - self._told_at >= _TELL_S:
+            self._told_at = now
+            self._notify(f"{error}; waiting, {waited_s:.0f} of {self.settings.wait_s:.0f} s")
+        # The first failure may have been a hiccup of the connection
+        time.sleep(0.1 if waited_s < 0.5 else _RETRY_S)
+
+
+class _Open:
+    """What has to be closed: apart from the device, so that it can be when that is gone."""
+
+    def __init__(self) -> None:
+        self.session: _Session | None = None
+        self._lock: _Lock | None = None
+
+    def lock(self, phone_id: str) -> None:
+        """See that no other process measures on this phone."""
+        if self._lock is None:
+            self._lock = _Lock(phone_id)
+
+    def drop(self) -> None:
+        """Forget a session whose phone is gone."""
+        self.session = None
+
+    def close(self) -> None:
+        session, self.session = self.session, None
+        try:
+            if session is not None:
+                session.close()
+        except DeviceError as error:
+            logger.warning("left as it is, put back when it is next used: %s", error)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+
+class _Lock:
+    """Held while a process of this user measures on a phone; the system frees a dead one's."""
+
+    _held: dict[str, tuple[int, int]] = {}  # noqa: RUF012  # this process's, counted
+
+    def __init__(self, phone_id: str) -> None:
+        self._id = phone_id
+        descriptor, count = self._held.get(phone_id, (-1, 0))
+        if not count:
+            folder = cache_folder() / "phones"
+            folder.mkdir(parents=True, exist_ok=True)
+            name = hashlib.sha256(phone_id.encode(errors="surrogateescape")).hexdigest()[:16]
+            descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                raise DeviceError(
+                    f"a phone must be measured by one process at a time, another has {phone_id}; "
+                    "wait until that has ended"
+                ) from error
+        self._held[phone_id] = descriptor, count + 1
+
+    def release(self) -> None:
+        descriptor, count = self._held[self._id]
+        if count == 1:
+            os.close(descriptor)
+            del self._held[self._id]
+        else:
+            self._held[self._id] = descriptor, count - 1
+
+
+class _Course:
+    """Progress over all runs of a batch, never backwards."""
+
+    def __init__(
+        self, programs: int, spec: RunSpec, on_progress: Callable[[Progress], None] | None
+    ) -> None:
+        self._steps = spec.rounds + 2  # as `run_batch` counts
+        self._programs = programs
+        self._base = self._shown = 0
+        self._on_progress = on_progress
+
+    def begin(self, pending: int) -> None:
+        """A run of the programs that are left."""
+        self._base = (self._programs - pending) * self._steps
+
+    def show(self, progress: Progress) -> None:
+        total = self._programs * self._steps
+        self._shown = max(self._shown, min(self._base + progress.done, total))
+        if self._on_progress is not None:
+            self._on_progress(Progress(self._shown, total, progress.program))
+
+
+def _see_that_it_is_up(adb: Adb, phone: PhoneInfo) -> None:
+    """Raises `DeviceLostError` while Android starts, `UnsupportedDeviceError` for an old one."""
+    if "shell_v2" not in adb.features():
+        raise UnsupportedDeviceError(
+            f"phone {phone.serial} must tell exit codes (adb feature shell_v2), it does not; use "
+            "one with Android 7 or newer"
+        )
+    if adb.ask("getprop sys.boot_completed").strip() != "1":
+        raise DeviceLostError(f"phone {phone.serial} must have started, it has not; wait for it")
+
+
+def _with_conditions(answer: Measurement, session: _Session, reading: Reading) -> Measurement:
+    """A measurement with what only this side of the cable knows."""
+    conditions = answer.conditions
+    latest = session.watch.reading or reading
+    before_c, after_c = conditions.temperature_c_before, conditions.temperature_c_after
+    return dataclasses.replace(
+        answer,
+        conditions=dataclasses.replace(
+            conditions,
+            # Many phones let no program see their sensors, and tell adb's shell
+            temperature_c_before=reading.temperature_c if before_c is None else before_c,
+            temperature_c_after=latest.temperature_c if after_c is None else after_c,
+            performance=session.keeper.performance,
+            battery_pct=reading.battery.level_pct,
+            charging=reading.battery.powered,
+            screen_on=reading.screen_on,
+            thermal_status=reading.thermal_status,
+            throttled=session.watch.throttled,
+        ),
+    )
+
+
+def _listed(numbers: Sequence[int] | set[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))

@@ -1,0 +1,259 @@
+"""Which phones there are, what each is, and which of them is meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from android_runner.errors import (
+    DeviceError,
+    DeviceLostError,
+    DeviceStateError,
+    NoSuchDeviceError,
+    UnsupportedDeviceError,
+)
+from android_runner.phone.adb import REMEDIES, Adb, AdbServer
+from android_runner.phone.parsing import (
+    CPU_FOLDER,
+    Battery,
+    Core,
+    ListedPhone,
+    cpu_temperature_c,
+    is_address,
+    parse_battery,
+    parse_cores,
+    parse_getprop,
+    parse_thermalservice,
+    parse_zones,
+    split_sections,
+)
+
+logger = logging.getLogger(__name__)
+
+MARK = "@@netadapt"
+READY = "device"
+MIN_SDK = 24
+"""Android 7: the first whose adb daemon tells exit codes (shell protocol 2)."""
+
+# Serials that makers left in firmware for thousands of phones.
+_PLACEHOLDERS = frozenset({"", "unknown", "0123456789ABCDEF", "0123456789abcdef", "1234567890"})
+
+_READ_FILES = 'for f in {}; do read -r v <"$f" && echo "$f:$v"; done 2>/dev/null'
+READ_CORES = _READ_FILES.format(
+    " ".join(
+        f"{CPU_FOLDER}/cpu[0-9]*/cpufreq/{name}"
+        for name in (
+            "cpuinfo_max_freq",
+            "related_cpus",
+            "scaling_governor",
+            "scaling_max_freq",
+            "scaling_cur_freq",
+        )
+    )
+)
+READ_ZONES = _READ_FILES.format("/sys/class/thermal/thermal_zone*/temp")
+READ_ONLINE = f'read -r v <{CPU_FOLDER}/online && echo "$v"'
+
+
+def script(commands: dict[str, str]) -> str:
+    """Several commands as one; `parsing.split_sections` takes their outputs apart."""
+    return "\n".join(f"echo '{MARK} {name}'; {{ {c}; }}" for name, c in commands.items()) + "\ntrue"
+
+
+_DESCRIBE = script(
+    {
+        "properties": "getprop",
+        "boot": "cat /proc/sys/kernel/random/boot_id",
+        "online": READ_ONLINE,
+        "cores": READ_CORES,
+        "battery": "dumpsys battery",
+        "thermal": "dumpsys thermalservice 2>/dev/null",
+        "zones": READ_ZONES,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneInfo:
+    """A phone as `netadapt devices` shows it; what only a ready phone tells is empty or None.
+
+    serial: how adb calls it; ``host:port`` for a phone on the network.
+    id: how its rows are called: its own serial number, whichever way it is connected.
+    remedy: what to do when ``state`` is not ``device``, or when it cannot be used at all.
+    boot_id: a phone's from start to start; two phones never share one.
+    """
+
+    serial: str
+    state: str
+    id: str
+    model: str = ""
+    soc: str = ""
+    os: str = ""
+    sdk: int = 0
+    abis: tuple[str, ...] = ()
+    cores: tuple[Core, ...] = ()
+    battery: Battery | None = None
+    temperature_c: float | None = None
+    boot_id: str = ""
+    remedy: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether something can be measured on it."""
+        return self.state == READY and not self.remedy
+
+    @property
+    def abi(self) -> str:
+        """The one that its programs should have."""
+        return self.abis[0] if self.abis else ""
+
+    @property
+    def clusters(self) -> tuple[tuple[Core, ...], ...]:
+        """Its cores by the frequency they share, the slowest first."""
+        groups: dict[tuple[int, ...], list[Core]] = {}
+        for core in self.cores:
+            groups.setdefault(core.cluster, []).append(core)
+        ordered = sorted(
+            groups.values(), key=lambda cores: (cores[0].max_khz or 0, cores[0].number)
+        )
+        return tuple(map(tuple, ordered))
+
+
+def describe(adb: Adb) -> PhoneInfo:
+    """Ask a phone what it is. Raises `DeviceLostError` or `DeviceStateError`."""
+    sections = split_sections(adb.ask(_DESCRIBE), MARK)
+    properties = parse_getprop(sections.get("properties", ""))
+
+    def first(*keys: str) -> str:
+        values = (" ".join(properties.get(key, "").split()) for key in keys)
+        return next((value for value in values if value and value != "unknown"), "")
+
+    own = first("ro.serialno", "ro.boot.serialno")
+    sdk_text = first("ro.build.version.sdk")
+    sdk = int(sdk_text) if sdk_text.isascii() and sdk_text.isdigit() else 0
+    maker, name = first("ro.product.manufacturer"), first("ro.product.model")
+    model = name if name.lower().startswith(maker.lower()) else f"{maker} {name}"
+    soc = f"{first('ro.soc.manufacturer')} {first('ro.soc.model')}".strip()
+    thermal = parse_thermalservice(sections.get("thermal", ""))
+    temperature_c = cpu_temperature_c(thermal)
+    if temperature_c is None:
+        temperature_c = parse_zones(sections.get("zones", ""))
+    return PhoneInfo(
+        serial=adb.serial,
+        state=READY,
+        id=adb.serial if own in _PLACEHOLDERS else own,
+        model=model.strip() or "unknown",
+        soc=soc or first("ro.board.platform", "ro.hardware") or "unknown",
+        os=f"Android {first('ro.build.version.release') or '?'} {first('ro.build.id')}".strip(),
+        sdk=sdk,
+        abis=tuple(first("ro.product.cpu.abilist", "ro.product.cpu.abi").split(",")),
+        cores=parse_cores(sections.get("cores", ""), sections.get("online", "")),
+        battery=parse_battery(sections.get("battery", "")),
+        temperature_c=temperature_c,
+        boot_id=sections.get("boot", "").strip(),
+        remedy="" if sdk >= MIN_SDK else f"use a phone with Android 7 or newer (it has API {sdk})",
+    )
+
+
+def find_phones(
+    server: AdbServer | None = None, runnable: Callable[[str], str] | None = None
+) -> list[PhoneInfo]:
+    """Every phone that adb knows, also those that cannot be used yet, each with the remedy.
+
+    runnable: given an ABI, the remedy when no runner is there for it, else "".
+    Raises `AdbError` when there is no adb.
+    """
+    server = server or AdbServer.from_environment()
+    listed = server.devices()
+    if not listed:
+        return []
+    with ThreadPoolExecutor(max_workers=min(len(listed), 16)) as pool:
+        return list(pool.map(lambda phone: _look_at(server, phone, runnable), listed))
+
+
+def _look_at(
+    server: AdbServer, phone: ListedPhone, runnable: Callable[[str], str] | None
+) -> PhoneInfo:
+    model = phone.model.replace("_", " ")
+    if phone.state != READY:
+        remedy = REMEDIES.get(phone.state, "plug the phone in again")
+        return PhoneInfo(phone.serial, phone.state, phone.serial, model, remedy=remedy)
+    try:
+        info = describe(Adb(server, phone.serial))
+    except DeviceError as error:
+        return PhoneInfo(phone.serial, "offline", phone.serial, model, remedy=str(error))
+    if runnable is not None and not info.remedy and (remedy := runnable(info.abi)):
+        return dataclasses.replace(info, remedy=remedy)
+    return info
+
+
+def choose_phone(server: AdbServer, name: str | None) -> PhoneInfo:
+    """The phone called ``name``: its adb serial or its own; a ``host:port`` is connected to.
+
+    None means the only one. Raises `NoSuchDeviceError` when it is not there, or when several are
+    and none was named; `DeviceError` when two cannot be told apart.
+    """
+    listed = server.devices()
+    if name is not None and is_address(name) and not any(p.serial == name for p in listed):
+        answer = server.connect(name)
+        logger.info("adb connect %s: %s", name, answer.strip())
+    phones = find_phones(server)
+    if name is None:
+        return _only(phones)
+    meant = [phone for phone in phones if name in (phone.serial, phone.id)]
+    if not meant:
+        raise NoSuchDeviceError(
+            f"a phone called {name!r} must be connected, adb has {_names(phones) or 'none'}; "
+            "see `netadapt devices`"
+        )
+    chosen = next((p for p in meant if p.serial == name), meant[0])
+    for other in phones:
+        # The same phone by cable and by network has one boot id; clones of a serial do not
+        if other.ready and other.id == chosen.id and other.boot_id != chosen.boot_id:
+            raise DeviceError(
+                f"phones are told apart by their serial number, {chosen.serial} and "
+                f"{other.serial} both have {chosen.id!r}; connect one of them at a time"
+            )
+    return chosen
+
+
+def _only(phones: list[PhoneInfo]) -> PhoneInfo:
+    by_id = {phone.id: phone for phone in reversed(phones)}
+    if len(by_id) == 1:
+        return next(iter(by_id.values()))
+    if not by_id:
+        raise NoSuchDeviceError(
+            "a phone must be connected, adb has none; plug one in with USB debugging on "
+            "(docs/phone.md), see `netadapt devices`"
+        )
+    raise NoSuchDeviceError(
+        f"one of several phones must be named, adb has {_names(phones)}; name one with --device"
+    )
+
+
+def _names(phones: list[PhoneInfo]) -> str:
+    return ", ".join(
+        f"{p.serial} ({p.model or 'unknown'}{'' if p.state == READY else f', {p.state}'})"
+        for p in phones
+    )
+
+
+def check_usable(info: PhoneInfo) -> None:
+    """Raises `DeviceStateError` or `UnsupportedDeviceError` for a phone that cannot measure."""
+    if info.state == "offline":
+        raise DeviceLostError(f"phone {info.serial} must be online, it is not; {info.remedy}")
+    if info.state != READY:
+        raise DeviceStateError(
+            f"phone {info.serial} must let this computer in, it is {info.state}; {info.remedy}"
+        )
+    if info.remedy:
+        raise UnsupportedDeviceError(
+            f"phone {info.serial} must be able to run programs, it is not; {info.remedy}"
+        )
+    if not info.cores:
+        raise UnsupportedDeviceError(
+            f"phone {info.serial} must tell its cores, it tells none; use another phone"
+        )
