@@ -230,16 +230,36 @@ def fit(
 
 
 @app.command()
-def search(run: Run = None, folder: Folder = None, as_json: Json = False) -> None:
+def search(
+    run: Run = None,
+    folder: Folder = None,
+    device: Annotated[str | None, typer.Option(help="A device's id.")] = None,
+    loop: Annotated[
+        str | None,
+        typer.Option(
+            help="What the device measures during the search: predictor (nothing), accepted (the "
+            "network each iteration keeps) or top_k (the best candidates of each iteration)."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Candidates to measure in each iteration of loop top_k.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Search a network that meets a budget.
 
     This is the whole run: time kernels, fit the predictor, train the super-network, search, train
     the found network and those it is compared with, time them, report. Steps that the run's folder
     holds already are not done again.
 
-    Example: netadapt search my-run.toml
+    Example: netadapt search my-run.toml --loop top_k
     """
-    _search(_config(run, _kept_in(folder)), as_json)
+    options = {
+        **_kept_in(folder),
+        "device": {"id": device},
+        "search": {"loop": loop, "top_k": top_k},
+    }
+    _search(_config(run, options), as_json)
 
 
 @app.command()
@@ -297,17 +317,25 @@ def _guarded(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return _explain(error)
+        return _explain(error, arguments)
     return 0
 
 
 def _broken_off(arguments: list[str]) -> int:
-    command = shlex.join(["netadapt", *arguments])
-    return _fail(BROKEN_OFF, f"broken off; go on where it stopped with: {command}")
+    return _fail(BROKEN_OFF, f"broken off; {_go_on_with(arguments)}")
 
 
-def _explain(error: Exception) -> int:
+def _go_on_with(arguments: list[str]) -> str:
+    return f"go on where it stopped with: {shlex.join(['netadapt', *arguments])}"
+
+
+def _explain(error: Exception, arguments: list[str]) -> int:
     """One line about `error` on standard error; its exit code."""
+    from android_runner.errors import DeviceLostError
+
+    if isinstance(error, DeviceLostError):
+        # All that was measured is kept, so this is a pause.
+        return _fail(BAD_INPUT, f"{error}; when it is back, {_go_on_with(arguments)}")
     if isinstance(error, _UsageError):
         command = getattr(error.ctx, "command_path", "netadapt") if error.ctx else "netadapt"
         return _fail(BAD_INPUT, f"{error.format_message().rstrip('.')}; see `{command} --help`")

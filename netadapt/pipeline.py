@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from android_runner.device import Program
+from android_runner.device import Device, Program
 from android_runner.files import write_atomically
 from netadapt import __version__, assembly
 from netadapt.config import RunConfig, config_text
@@ -32,7 +32,7 @@ from netadapt.result import DeviceResult, NetworkResult, RunResult
 from netadapt.text import milliseconds
 from predictor.predictor import LatencyPredictor
 from profiler.errors import MeasurementError
-from profiler.lowering import Subject
+from profiler.lowering import Subject, lower_networks
 from profiler.profile import OnProgress, Profiler, ProfileSummary, provenance_of
 from profiler.sampling import layout_subjects, sample_kernels
 from profiler.table import LatencyTable, Provenance
@@ -81,13 +81,16 @@ class FinalNetwork:
 
 
 class NetworkTimer:
-    """Times whole networks on the run's device; what the table holds is not timed again."""
+    """Times whole networks on a device; what the table holds is not timed again."""
 
-    def __init__(self, config: RunConfig, space: Space, table: LatencyTable) -> None:
+    def __init__(
+        self, config: RunConfig, space: Space, table: LatencyTable, device: Device | None = None
+    ) -> None:
+        """`device`: the run's own when not given."""
         self._space = space
         self._table = table
         self._profiler = Profiler(
-            assembly.make_device(config.device.id),
+            device or assembly.make_device(config.device.id),
             table,
             settings=assembly.profile_settings(config, networks=True),
         )
@@ -107,9 +110,18 @@ class NetworkTimer:
 
     def twice(self, arch: Arch) -> tuple[float, float]:
         """Milliseconds of the arch's network, timed by itself, and again; not from the table."""
-        program = Program("final network", self.lower(self._network(arch)))
+        program = Program("final network", self.programs([arch])[0])
         first, second = (self._profiler.time(program) for _ in range(2))
         return first.latency_us / 1e3, second.latency_us / 1e3
+
+    def programs(self, archs: Sequence[Arch]) -> list[bytes]:
+        """The programs of the archs' networks, lowered in parallel where the cache has none."""
+        return lower_networks(
+            [self._network(arch) for arch in archs],
+            self._space.input_shape,
+            self._profiler.cache,
+            workers=self._profiler.settings.workers,
+        )
 
     def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
         """See that the table has the networks of `archs`, weights as they are before training."""

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from android_runner.errors import DeviceLostError
 from netadapt import __version__, cli
+from netadapt.config import RunConfig
 from profiler.table import LatencyTable, Provenance, Row
 
 COMMANDS = [
@@ -149,6 +151,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["table", "show", "nowhere.sqlite"], ["nowhere.sqlite", "netadapt profile"]),
         (["fit", "nowhere.sqlite"], ["nowhere.sqlite"]),
         (["search", "nowhere.toml"], ["nowhere.toml"]),
+        (["search", "--loop", "often"], ["search.loop", "'often'", "'top_k'"]),
         (["report", "nowhere"], ["nowhere", "run.toml"]),
         (["profile", "--device", "telephone", "--table", "t.sqlite"], ["'telephone'", "host"]),
         (["profile", "--space", "nowhere", "--table", "t.sqlite"], ["'nowhere'", "digits"]),
@@ -307,3 +310,19 @@ def test_a_defect_is_one_line_too(
     error = capsys.readouterr().err
     assert error.startswith("netadapt: a defect of netadapt: ZeroDivisionError: a b;")
     assert error.count("\n") == 1
+
+
+def test_a_lost_device_is_a_pause(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(config: RunConfig) -> None:
+        assert (config.device.id, config.search.loop, config.search.top_k) == ("host", "top_k", 5)
+        raise DeviceLostError("a phone must stay connected, it did not; plug it in")
+
+    monkeypatch.setattr(cli, "_search", lambda config, as_json: lost(config))
+    arguments = ["search", "--device", "host", "--loop", "top_k", "--top-k", "5"]
+    assert exit_code(arguments) == 2
+    assert capsys.readouterr().err == (
+        "netadapt: a phone must stay connected, it did not; plug it in; when it is back, "
+        f"go on where it stopped with: netadapt {' '.join(arguments)}\n"
+    )
