@@ -1,0 +1,266 @@
+"""The ``sync:`` service: files in and out. STAT, LIST, SEND, RECV, their second versions, QUIT."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import stat
+import struct
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from android_runner.virtual_phone.daemon import Stream
+from android_runner.virtual_phone.wire import WireError
+
+logger = logging.getLogger(__name__)
+
+MAX_CHUNK: Final = 64 * 1024
+MAX_PATH: Final = 1024
+
+_REQUEST = struct.Struct("<4sI")
+_STAT_1 = struct.Struct("<4sIII")
+_ENTRY_1 = struct.Struct("<4sIIII")
+_STAT_2 = struct.Struct("<4sIQQIIIIQqqq")
+_ENTRY_2 = struct.Struct("<4sIQQIIIIQqqqI")
+_SEND_2 = struct.Struct("<4sII")
+_RECV_2 = struct.Struct("<4sI")
+
+FEATURES: Final = ("stat_v2", "ls_v2", "fixed_push_mkdir", "sendrecv_v2")
+
+
+class Files(Protocol):
+    """What the service needs to know of its phone."""
+
+    def host_path(self, path: str) -> Path:
+        """Where the phone's absolute ``path`` lies on this machine. Raises `OSError` outside."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Room left for files."""
+        ...
+
+    def clock_offset_s(self) -> int:
+        """How far the phone's clock is ahead of this machine's."""
+        ...
+
+    def push(self, path: str) -> AbstractContextManager[Push]:
+        """A file is about to come in."""
+        ...
+
+
+class Push(Protocol):
+    """A file on its way in."""
+
+    def take(self, data: bytes) -> bytes:
+        """What of ``data`` reaches the disk. Raises `OSError` when the disk is full."""
+        ...
+
+    def finish(self, path: Path) -> None:
+        """The whole file lies at ``path``."""
+        ...
+
+    def half_stays(self) -> bool:
+        """Whether half a file is left behind, as by a phone that goes down."""
+        ...
+
+
+class SyncService:
+    """Serves one ``sync:`` stream."""
+
+    def __init__(self, stream: Stream, files: Files) -> None:
+        self._stream = stream
+        self._files = files
+
+    async def run(self) -> None:
+        """Answer requests until QUIT or the stream's end."""
+        handlers = {
+            b"STAT": self._stat,
+            b"LST2": self._stat_2,
+            b"STA2": self._stat_2,
+            b"LIST": self._list,
+            b"LIS2": self._list,
+            b"SEND": self._send,
+            b"SND2": self._send,
+            b"RECV": self._receive,
+            b"RCV2": self._receive,
+        }
+        while True:
+            request, length = await self._request()
+            if request == b"QUIT":
+                return
+            if length > MAX_PATH or request not in handlers:
+                await self._fail(f"unknown request {request!r} or a path longer than {MAX_PATH}")
+                return
+            path = (await self._stream.read_exactly(length)).decode(errors="surrogateescape")
+            await handlers[request](request, path)
+
+    async def _request(self) -> tuple[bytes, int]:
+        request, number = _REQUEST.unpack(await self._stream.read_exactly(_REQUEST.size))
+        return request, number
+
+    async def _fail(self, message: str) -> None:
+        data = message.encode(errors="surrogateescape")
+        await self._stream.write(_REQUEST.pack(b"FAIL", len(data)) + data)
+
+    async def _stat(self, request: bytes, path: str) -> None:
+        try:
+            found = os.lstat(self._files.host_path(path))
+        except OSError:
+            await self._stream.write(_STAT_1.pack(request, 0, 0, 0))
+        else:
+            await self._stream.write(
+                _STAT_1.pack(
+                    request, found.st_mode, found.st_size & 0xFFFFFFFF, self._time(found.st_mtime)
+                )
+            )
+
+    async def _stat_2(self, request: bytes, path: str) -> None:
+        follow = request == b"STA2"
+        try:
+            found = os.stat(self._files.host_path(path), follow_symlinks=follow)
+        except OSError as error:
+            empty = (0,) * 10
+            await self._stream.write(_STAT_2.pack(request, error.errno or errno.EIO, *empty))
+        else:
+            await self._stream.write(_STAT_2.pack(request, *self._facts_2(found)))
+
+    def _time(self, seconds: float) -> int:
+        return int(seconds) + self._files.clock_offset_s()
+
+    def _facts_2(self, found: os.stat_result) -> tuple[int, ...]:
+        return (
+            0,
+            found.st_dev,
+            found.st_ino,
+            found.st_mode,
+            found.st_nlink,
+            found.st_uid,
+            found.st_gid,
+            found.st_size,
+            self._time(found.st_atime),
+            self._time(found.st_mtime),
+            self._time(found.st_ctime),
+        )
+
+    async def _list(self, request: bytes, path: str) -> None:
+        second = request == b"LIS2"
+        entry = _ENTRY_2 if second else _ENTRY_1
+        reply = bytearray()
+        try:
+            names = sorted(os.listdir(self._files.host_path(path)))
+        except OSError:
+            names = []  # as on a phone: nothing there looks like an empty folder
+        for name in names:
+            try:
+                found = os.lstat(self._files.host_path(f"{path}/{name}"))
+            except OSError:
+                continue  # gone meanwhile
+            encoded = os.fsencode(name)
+            if second:
+                reply += entry.pack(b"DNT2", *self._facts_2(found), len(encoded))
+            else:
+                size = found.st_size & 0xFFFFFFFF
+                when = self._time(found.st_mtime)
+                reply += entry.pack(b"DENT", found.st_mode, size, when, len(encoded))
+            reply += encoded
+        reply += b"DONE".ljust(entry.size, b"\0")
+        await self._stream.write(bytes(reply))
+
+    async def _receive(self, request: bytes, path: str) -> None:
+        if request == b"RCV2":
+            _, flags = _RECV_2.unpack(await self._stream.read_exactly(_RECV_2.size))
+            if flags:
+                await self._fail("compression was not announced")
+                return
+        try:
+            file = open(self._files.host_path(path), "rb")  # noqa: SIM115 (its failure is told)
+        except OSError as error:
+            await self._fail(f"open failed: {error.strerror}")
+            return
+        with file:
+            try:
+                while data := file.read(MAX_CHUNK):
+                    await self._stream.write(_REQUEST.pack(b"DATA", len(data)) + data)
+            except IsADirectoryError as error:
+                await self._fail(f"read failed: {error.strerror}")
+                return
+        await self._stream.write(_REQUEST.pack(b"DONE", 0))
+
+    async def _send(self, request: bytes, path: str) -> None:
+        if request == b"SND2":
+            _, mode, flags = _SEND_2.unpack(await self._stream.read_exactly(_SEND_2.size))
+            if flags & 0x7FFFFFFF:
+                await self._fail("compression was not announced")
+                return
+        else:
+            path, _, number = path.rpartition(",")
+            try:
+                mode = int(number)
+            except ValueError:
+                await self._fail("missing , in ID_SEND")
+                return
+        with self._files.push(path) as push:
+            await self._receive_file(path, mode, push)
+
+    async def _receive_file(self, path: str, mode: int, push: Push) -> None:
+        """Take the data to their end even when they cannot be kept: the sender reads afterwards."""
+        target: Path | None = None
+        file: BinaryIO | None = None
+        link = bytearray()
+        failed = False
+        try:
+            try:
+                target = self._files.host_path(path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_symlink() or target.exists():
+                    target.unlink()
+                if not stat.S_ISLNK(mode):
+                    file = open(target, "xb", buffering=0)  # noqa: SIM115 (closed below)
+            except OSError as error:
+                failed = True
+                await self._fail(f"couldn't create file: {error.strerror}")
+            while True:
+                kind, number = await self._request()
+                if kind == b"DONE":
+                    break
+                if kind != b"DATA" or number > MAX_CHUNK:
+                    raise WireError(
+                        f"SEND takes DATA up to {MAX_CHUNK} bytes, got {kind!r} {number}"
+                    )
+                data = await self._stream.read_exactly(number)
+                if failed:
+                    continue
+                try:
+                    data = push.take(data)
+                    if file is None:
+                        link += data
+                    else:
+                        file.write(data)
+                except OSError as error:
+                    failed = True
+                    await self._fail(f"couldn't write: {error.strerror}")
+            if failed or target is None:
+                _remove(target)
+                return
+            if file is None:
+                os.symlink(os.fsdecode(bytes(link).rstrip(b"\0")), target)
+            else:
+                os.fchmod(file.fileno(), stat.S_IMODE(mode) & 0o777)
+                os.utime(file.fileno(), (number, number))
+            push.finish(target)
+            await self._stream.write(_REQUEST.pack(b"OKAY", 0))
+        except (ConnectionError, asyncio.CancelledError):
+            if not push.half_stays():  # as a phone does when the sender is gone
+                _remove(target)
+            raise
+        finally:
+            if file is not None:
+                file.close()
+
+
+def _remove(path: Path | None) -> None:
+    if path is not None:
+        path.unlink(missing_ok=True)
