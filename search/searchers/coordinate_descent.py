@@ -138,7 +138,8 @@ class CoordinateDescent(Searcher):
         origin = self.loads([base])[0]
         reduction = self.schedule.reduction(float((1 - self._floors(measured) / origin).max()))
         iteration, step, spent = 0, 0, 1
-        frugal: Choice | None = None  # the best that leaves part of the budget unused
+        frugal: Choice | None = None  # the best of those that leave part of the budget unused
+        frugals: set[Arch] = set()
         tries = 0
         while True:
             iteration += 1
@@ -146,11 +147,9 @@ class CoordinateDescent(Searcher):
             floors = self._floors(measured, base)
             step, targets = self._next_targets(step, start.loads, origin, reduction, floors)
             left = self._steps_left(step, origin, reduction, floors)
-            drafts = self._select(
-                self._propose(start, targets, origin, self._count(spent, left), rng),
-                targets,
-                floors,
-            )
+            drafts = self._propose(start, targets, origin, self._count(spent, left), rng)
+            drafts = [draft for draft in drafts if draft.arch not in frugals] or drafts
+            drafts = self._select(drafts, targets, floors)
             if not drafts:
                 if not measured and meets(start.loads, np.ones(len(floors))):
                     # Nothing is smaller: a guard band that reaches over the budget gives way.
@@ -182,6 +181,7 @@ class CoordinateDescent(Searcher):
                 continue
             # Under the window: the correction now knows better, so aim again from the same parent.
             step -= 1
+            frugals.add(choice.arch)
             if frugal is None or choice.score > frugal.score:
                 frugal = choice
             tries += 1

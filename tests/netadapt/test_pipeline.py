@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,20 @@ class TestFinishedRun:
         assert found is not None
         assert total_ms["found"] == pytest.approx(found.predicted_ms, rel=0.5)
         assert 'class="missing"' not in render(report)
+
+    def test_the_best_candidates_were_measured_and_the_found_one_twice_more(
+        self, finished: RunFolder
+    ) -> None:
+        report = read_run(finished)
+        by_iteration = Counter(probe.iteration for probe in report.probes)
+        assert by_iteration[0] == 1
+        assert max(by_iteration.values()) <= 2, "so small a space has few candidates"
+        assert sum(probe.kept for probe in report.probes) >= 2
+        result = RunResult.load(finished.result)
+        assert result.found_alone_ms == report.found_alone_ms
+        assert result.found_alone_ms[0] != result.found_alone_ms[1]
+        document = json.loads(finished.result.read_text())
+        assert document["found_alone_ms"] == list(result.found_alone_ms)
 
     def test_starting_it_again_does_nothing_again(
         self, finished: RunFolder, capsys: pytest.CaptureFixture[str]
