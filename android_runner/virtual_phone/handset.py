@@ -31,6 +31,7 @@ from android_runner.virtual_phone.sync import SyncService
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.5
+_FIRST_TICK_S: Final = 0.06  # after a shell has started: clocks rise fast
 _TICK_WITH_FAULT_S: Final = 0.02
 _MIXED_SHARE: Final = 0.2  # of the pieces of output that somebody else's text comes into
 _MIXED_PIECE_BYTES: Final = 2048
@@ -40,6 +41,8 @@ _RUNNER_SIGNALS: Final = {
     "runner_sigill": signal.SIGILL,
     "runner_hung": signal.SIGSTOP,
 }
+_ROOT_CONTROLS: Final = ("scaling_governor", "scaling_min_freq", "scaling_max_freq")
+_PROGRAM_IDENTIFIER: Final = b"ET12"  # of ExecuTorch's files, at their fifth byte
 _NEEDS_PROGRAM: Final = frozenset({*_RUNNER_SIGNALS, "cut_output", "mixed_output"})
 
 
@@ -128,6 +131,7 @@ class Handset:
         self._tasks: set[asyncio.Task[None]] = set()
         self._as_root = False
         self._clock_offset_s = 0
+        self._fresh = False
 
     # -- life
 
@@ -144,6 +148,7 @@ class Handset:
         self.body = Body(self.description, self.root)
         self.body.tell()
         self._tell_clock()
+        self._set_as_root(False)
         self.sandbox.boot()
         self.is_down = False
 
@@ -200,7 +205,10 @@ class Handset:
                 if not self.sandbox.busy:
                     await self._stirred.wait()
                     last = time.monotonic()
-            await asyncio.sleep(_TICK_WITH_FAULT_S if watched else _TICK_S)
+            fresh, self._fresh = self._fresh, False
+            await asyncio.sleep(
+                _TICK_WITH_FAULT_S if watched else _FIRST_TICK_S if fresh else _TICK_S
+            )
             now = time.monotonic()
             self._tick(now - last)
             last = now
@@ -269,11 +277,23 @@ class Handset:
         self.play(Cue(Fault("reboot", seconds=2.0)))
 
     async def _serve_root(self, stream: Stream) -> None:
-        if self.description.root == "adb":
-            self._as_root = True
+        if self._as_root:
             await stream.write(b"adbd is already running as root\n")
+        elif self.description.root == "adb":
+            await stream.write(b"restarting adbd as root\n")
+            await stream.close()
+            self._set_as_root(True)
+            for connection in list(self._connections):
+                connection.hang_up()
         else:
             await stream.write(b"adbd cannot run as root in production builds\n")
+
+    def _set_as_root(self, as_root: bool) -> None:
+        """What only root may write is writable from now on, or no longer."""
+        self._as_root = as_root
+        for control in (self.root / "sys/devices/system/cpu/cpufreq").glob("*/scaling_[gm]*"):
+            if control.name in _ROOT_CONTROLS:
+                control.chmod(0o644 if as_root else 0o444)
 
     # -- what the shell asks (shell.ShellHost)
 
@@ -286,10 +306,13 @@ class Handset:
             self.body.tell()
         if command is not None and "programs=" in command:
             self._spoil_programs()
-        shell = self.sandbox.spawn(command, stdin, stdout, stderr, terminal)
+        shell = self.sandbox.spawn(
+            command, stdin, stdout, stderr, terminal, {"VIRTUAL_SU": "1"} if self._as_root else {}
+        )
         self._shells = {s: state for s, state in self._shells.items() if s.poll() is None}
         self._shells[shell] = _ShellState(command or "")
         self.note("shell", command if command is not None else "interactive")
+        self._fresh = True
         self._stirred.set()
         return shell
 
@@ -523,18 +546,24 @@ class Handset:
         filesystem.write(self.root / "state", "clock_offset_s", f"{self._clock_offset_s}\n")
 
     def _spoil_programs(self) -> None:
-        """Damage the newest program file, where a fault asks for it, before programs start."""
+        """Damage a stored program, where a fault asks for it, just before programs start."""
         for cue in [cue for cue in self._cues if cue.fault.kind == "bad_program"]:
-            files = sorted(
-                (self.root / "data").rglob("*.pte"), key=lambda path: path.stat().st_mtime_ns
-            )
+            files = sorted(path for path in (self.root / "data").rglob("*") if _is_program(path))
             if not files:
                 return
-            victim = self._random.choice(files[-8:])
+            victim = self._random.choice(files)
             with victim.open("r+b") as file:
                 file.seek(4)
                 file.write(bytes(8))
+            self.note("spoilt", victim.name)
             self._strike(cue, [])
+
+
+def _is_program(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8)[4:] == _PROGRAM_IDENTIFIER
 
 
 def _is_own_user(peer: tuple[str, int] | None, port: int) -> bool:

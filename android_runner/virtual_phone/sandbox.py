@@ -21,7 +21,7 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -172,7 +172,13 @@ class Sandbox:
         shutil.rmtree(self._private, ignore_errors=True)
 
     def spawn(
-        self, command: str | None, stdin: int, stdout: int, stderr: int, terminal: bool
+        self,
+        command: str | None,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        terminal: bool,
+        environment: Mapping[str, str],
     ) -> subprocess.Popen[bytes]:
         """Start the phone's shell on ``command``; None is an interactive one."""
         prefix: list[str] = [_host_tool("setsid"), "--ctty"] if terminal else []
@@ -199,7 +205,7 @@ class Sandbox:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env=self._environment(terminal),
+            env={**self._environment(terminal), **environment},
             cwd=self.root,
             start_new_session=not terminal,
         )
@@ -245,7 +251,9 @@ class Sandbox:
 
     def programs(self, below: int | None = None) -> list[Program]:
         """Programs of the phone's under way; those that process ``below`` started if given."""
-        found = (_program(pid, self.root) for pid in self._pids(below))
+        # How the system calls a file in a namespace: by where its folder hangs on this machine
+        homes = (f"{self.root}/data/", f"{self._private / 'view'}/data/")
+        found = (_program(pid, homes) for pid in self._pids(below))
         return [program for program in found if program is not None]
 
     def _pids(self, below: int | None = None) -> list[int]:
@@ -352,11 +360,11 @@ def _is_marked(pid: int, marker: str) -> bool:
         return False
 
 
-def _program(pid: int, root: Path) -> Program | None:
+def _program(pid: int, homes: tuple[str, ...]) -> Program | None:
     """The process as a `Program`, or None when it is the phone's own shell or tool, or gone."""
     try:
         executable = os.readlink(f"/proc/{pid}/exe")
-        if not executable.startswith((f"{root}/data/", "/data/")):
+        if not executable.startswith(homes):
             return None
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:-1]
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
