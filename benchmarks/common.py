@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from android_runner.paths import cache_folder
+
+if TYPE_CHECKING:
+    from android_runner.phone.adb import AdbServer
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -28,6 +35,24 @@ def work_folder(name: str) -> Path:
     folder = cache_folder() / "benchmarks" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def own_adb_server() -> Iterator[AdbServer]:
+    """An adb server on a port of its own, which knows no other phones; it ends with the context."""
+    from adbutils import AdbClient
+
+    from android_runner.phone.adb import AdbServer
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = AdbServer(port=port)
+    server.ensure()
+    try:
+        yield server
+    finally:
+        AdbClient(host="127.0.0.1", port=port).server_kill()
 
 
 def commit() -> str:
