@@ -10,6 +10,7 @@ import tomli_w
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from netadapt import assembly
 from netadapt.config import (
     RunConfig,
     config_text,
@@ -19,6 +20,8 @@ from netadapt.config import (
     write_config,
 )
 from netadapt.errors import ConfigError
+from search.metrics import Constraint, macs
+from search.searchers.base import Loop
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "netadapt" / "examples").glob("*.toml"))
 
@@ -173,3 +176,23 @@ def test_a_space_file_is_found_beside_the_run_file(tmp_path: Path) -> None:
 def test_the_folder_follows_the_name_unless_given() -> None:
     assert RunConfig().with_run(name="x").folder == Path("runs/x")
     assert RunConfig().with_run(folder="elsewhere").folder == Path("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({}, Loop(1, True)),
+        ({"loop": "accepted", "top_k": 7}, Loop(1, True)),
+        ({"loop": "top_k"}, Loop(3, True)),
+        ({"loop": "top_k", "top_k": 7, "guard": False}, Loop(7, False)),
+        ({"loop": "predictor"}, Loop(1, True)),
+    ],
+)
+@pytest.mark.parametrize("searcher", ["mcd", "single_layer", "random"])
+def test_every_searcher_gets_the_loop(
+    searcher: str, section: dict[str, object], expected: Loop
+) -> None:
+    config = parse_config({"search": {"searcher": searcher, **section}}, "test")
+    space = assembly.make_space(config)
+    made = assembly.make_searcher(config, space, [Constraint(macs(space), 1e6)])
+    assert made.loop == expected

@@ -279,6 +279,22 @@ def test_progress_counts_and_estimates(tmp_path: Path) -> None:
     assert all(estimate >= 0 for estimate in estimates)
 
 
+def test_a_search_on_predictions_alone_has_its_result_timed(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    for _ in range(2):  # the second time from the log
+        one, workshop = searcher(), Workshop()
+        with open_log(path, one) as log:
+            result = run_search(one, workshop.evaluate, None, log, confirm=workshop.confirm)
+        assert result.measured_ms is None
+        # 7 % above the prediction, which a measured search would not have accepted
+        assert result.confirmed_ms == Workshop().confirm(result.arch)
+    assert workshop.confirmed == []
+    iterations = read_iterations(path)
+    assert not any(iteration.measured for iteration in iterations)
+    assert all(i.accepted and i.accepted.measured_ms is None for i in iterations)
+    assert iterations[-1].confirmed is not None
+
+
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
     one = searcher()
     with (
