@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 from android_runner import Device, HostDevice, RunSpec
-from netadapt.config import RunConfig, TrainingSection
-from netadapt.errors import ConfigError, UnknownDeviceError
+from netadapt.config import DeviceSection, RunConfig, TrainingSection
+from netadapt.errors import ConfigError
 from profiler.profile import ProfileSettings
 from search import metrics
 from search.ordered_dropout import OrderedDropout
@@ -23,23 +24,42 @@ from search.training import TrainingSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from android_runner.phone import PhoneDevice, PhoneSettings
+
 NETWORK_ROUNDS_FACTOR = 3
 """Whole networks are few and a budget hangs on each, so they are visited this much more often."""
 
 
-def devices() -> dict[str, Device]:
-    """The devices there are, by id."""
-    return {"host": HostDevice()}
+HOST, ONLY_PHONE = "host", "phone"
 
 
-def make_device(device_id: str) -> Device:
-    """Raises `UnknownDeviceError` for an id that `devices` does not have."""
-    known = devices()
-    if device_id not in known:
-        raise UnknownDeviceError(
-            f"a device is one of {', '.join(known)}, got {device_id!r}; see `netadapt devices`"
-        )
-    return known[device_id]
+def make_device(wanted: DeviceSection | str) -> Device:
+    """The device of a run, or of an id. A phone is one object however often it is asked for.
+
+    Whether a phone is there shows when it is first asked something.
+    """
+    section = DeviceSection(id=wanted) if isinstance(wanted, str) else wanted
+    if section.id == HOST:
+        return HostDevice()
+    from android_runner.phone import PhoneSettings
+
+    settings = PhoneSettings(
+        cluster="little" if section.cpus == "little" else "big",
+        fixed_performance=section.fixed_performance,
+        governor=section.governor,
+        freq_khz=section.freq_khz,
+        start_below_c=section.start_below_c,
+        min_battery_pct=section.min_battery_pct,
+        wait_s=section.wait_s,
+    )
+    return _phone(section.id, settings)
+
+
+@functools.cache
+def _phone(device_id: str, settings: PhoneSettings) -> PhoneDevice:
+    from android_runner.phone import PhoneDevice
+
+    return PhoneDevice(None if device_id == ONLY_PHONE else device_id, settings)
 
 
 def make_space(config: RunConfig) -> Space:
@@ -74,7 +94,7 @@ def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSet
     return ProfileSettings(
         spec=RunSpec(
             threads=config.device.threads,
-            cpus=config.device.cpus,
+            cpus=config.device.cpus if isinstance(config.device.cpus, tuple) else None,
             rounds=section.rounds * (NETWORK_ROUNDS_FACTOR if networks else 1),
             warmup_ms=section.warmup_ms,
             visit_ms=section.visit_ms,

@@ -22,6 +22,7 @@ import typer
 
 from netadapt import __version__
 from netadapt.console import configure_logging, progress
+from netadapt.runner_commands import runner_app
 from netadapt.text import milliseconds, one_line, quantity
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 table_app = typer.Typer(help="Look into a latency table.", rich_markup_mode=None)
 app.add_typer(table_app, name="table")
+app.add_typer(runner_app, name="runner")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[
@@ -55,6 +57,14 @@ Run = Annotated[
 ]
 Folder = Annotated[
     Path | None, typer.Option(help="Where results go, instead of the run's own folder.")
+]
+Cpus = Annotated[
+    str | None,
+    typer.Option(help="Cores to pin to, such as 2,3; or a phone's big or little ones."),
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="SECONDS", help="How long a lost phone is waited for."),
 ]
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A latency table (.sqlite).")]
 
@@ -76,22 +86,22 @@ def _options(
 def devices(as_json: Json = False) -> None:
     """List the devices that latencies can be measured on.
 
+    This machine and every phone that adb knows, also those that cannot be used yet, each with what
+    to do about it.
+
     Example: netadapt devices
     """
-    from netadapt import assembly
+    from netadapt.device_list import as_record, list_devices
 
     with progress().step("Asking the devices"):
-        found = [device.info() for device in assembly.devices().values()]
+        found, no_phones = list_devices()
     if as_json:
-        _print_json(
-            [dataclasses.asdict(info) | {"fingerprint": info.fingerprint} for info in found]
-        )
-        return
-    for info in found:
-        typer.echo(
-            f"{info.id}  {info.model}, {info.cores} core(s), {info.os}, {info.abi}, "
-            f"ExecuTorch {info.runtime_version}"
-        )
+        _print_json([as_record(device) for device in found])
+    else:
+        for device in found:
+            typer.echo(str(device))
+    if no_phones:
+        sys.stderr.write(f"netadapt: no phones: {one_line(no_phones)}\n")
 
 
 @app.command()
@@ -101,10 +111,21 @@ def profile(
         Path | None, typer.Option(help="The table to fill, instead of the run folder's.")
     ] = None,
     space: Annotated[str | None, typer.Option(help="A space's name or TOML file.")] = None,
-    device: Annotated[str | None, typer.Option(help="A device's id.")] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A device's id: host, phone (the only one) or a serial. Give it several times "
+            "to profile several at once, each into a table of its own."
+        ),
+    ] = None,
     kernels: Annotated[int | None, typer.Option(help="Single kernels to measure.")] = None,
     networks: Annotated[int | None, typer.Option(help="Whole networks to measure.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the runtime.")] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(help="Threads of the runtime. Several times: all of them into the table."),
+    ] = None,
+    cpus: Cpus = None,
+    wait: Wait = None,
     as_json: Json = False,
 ) -> None:
     """Time kernels and networks into a latency table.
@@ -115,14 +136,24 @@ def profile(
 
     Example: netadapt profile --space digits --table digits.sqlite --kernels 200
     """
+    wanted = list(dict.fromkeys(device or []))
+    counts = list(dict.fromkeys(threads or []))
     config = _config(
         run,
         {
             "space": {"name": space},
-            "device": {"id": device, "threads": threads},
+            "device": {
+                "id": wanted[0] if wanted else None,
+                "threads": counts[0] if counts else None,
+                "cpus": _cpus(cpus),
+                "wait_s": wait,
+            },
             "profile": {"kernels": kernels, "networks": networks},
         },
     )
+    if len(wanted) > 1:
+        _profile_several(config, wanted, table, counts, as_json)
+        return
     from netadapt import pipeline
     from netadapt.folder import RunFolder
 
@@ -130,7 +161,7 @@ def profile(
     if table is None:
         folder.claim(config)
     target = table or folder.table
-    summary = pipeline.profile_space(config, target, progress())
+    summary = pipeline.profile_threads(config, counts, target, progress())
     if as_json:
         _print_json({"table": str(target), **dataclasses.asdict(summary)})
         return
@@ -199,6 +230,12 @@ def fit(
         Path | None,
         typer.Option(help="Where the predictor goes; not given, beside the table."),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Rows of this device, where the table has several.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Rows of this many threads, where the table has several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a latency predictor to a table and say how good it is.
@@ -210,7 +247,8 @@ def fit(
 
     target = out or RunFolder(table.parent).predictor
     with progress().step("Fitting the predictor"):
-        predictor = pipeline.fit_predictor(table, target)
+        provenance = pipeline.choose_provenance(table, device, threads)
+        predictor = pipeline.fit_predictor(table, target, provenance)
     if as_json:
         _print_json({"predictor": str(target), **predictor.report_.to_dict()})
         return
@@ -233,7 +271,12 @@ def fit(
 def search(
     run: Run = None,
     folder: Folder = None,
-    device: Annotated[str | None, typer.Option(help="A device's id.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="A device's id: host, phone (the only one) or a serial.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the runtime.")] = None,
+    cpus: Cpus = None,
+    wait: Wait = None,
     loop: Annotated[
         str | None,
         typer.Option(
@@ -254,9 +297,9 @@ def search(
 
     Example: netadapt search my-run.toml --loop top_k
     """
-    options = {
+    options: dict[str, dict[str, object]] = {
         **_kept_in(folder),
-        "device": {"id": device},
+        "device": {"id": device, "threads": threads, "cpus": _cpus(cpus), "wait_s": wait},
         "search": {"loop": loop, "top_k": top_k},
     }
     _search(_config(run, options), as_json)
@@ -385,6 +428,39 @@ def _config(run: Path | None, options: Mapping[str, Mapping[str, object]]) -> Ru
     for name, given in options.items():
         document[name] |= {key: value for key, value in given.items() if value is not None}
     return parse_config(document, "the options")
+
+
+def _cpus(text: str | None) -> object:
+    """`2,3` as a list; a name, and what is neither, as it is."""
+    if text is None or not all(part.strip().isdecimal() for part in text.split(",")):
+        return text
+    return [int(part) for part in text.split(",")]
+
+
+def _profile_several(
+    config: RunConfig, wanted: list[str], table: Path | None, counts: list[int], as_json: bool
+) -> None:
+    from netadapt.errors import SomeDevicesFailedError
+    from netadapt.several import profile_each
+
+    outcomes = profile_each(config, wanted, table, counts, progress())
+    if as_json:
+        _print_json([dataclasses.asdict(outcome) for outcome in outcomes])
+    else:
+        for outcome in outcomes:
+            done = outcome.summary or {}
+            typer.echo(
+                f"{outcome.device}: {outcome.error}"
+                if outcome.error
+                else f"{outcome.device}: {done['table']}, {done['measured']} measured "
+                f"({done['flagged']} flagged), {done['present']} there before, "
+                f"{len(done['failures'])} failed"
+            )
+    if failed := [outcome.device for outcome in outcomes if outcome.error]:
+        raise SomeDevicesFailedError(
+            f"all devices must be measured, {', '.join(failed)} of {len(outcomes)} were not; run "
+            "the same command again when they are ready"
+        )
 
 
 def _kept_in(folder: Path | None) -> dict[str, dict[str, object]]:

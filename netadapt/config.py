@@ -45,18 +45,38 @@ class RunSection(Section):
 
 
 class DeviceSection(Section):
-    """What latencies are measured on. `cpus`: cores to pin to; not given, the device's default."""
+    """What latencies are measured on.
+
+    id: `host` is this machine, `phone` the only phone there is, anything else a phone's serial or
+    `host:port` (`netadapt devices`).
+    cpus: cores to pin to, or a phone's `big` or `little` ones; not given, the device's default.
+    wait_s: how long a phone is waited for that is lost, locked, full or empty.
+    fixed_performance, governor, freq_khz, start_below_c, min_battery_pct: of phones, as in
+    `android_runner.phone.PhoneSettings`.
+    """
 
     id: Text = "host"
     threads: Count = 1
     # strict mode takes no TOML array for a tuple
-    cpus: Annotated[tuple[Natural, ...], Field(min_length=1, strict=False)] | None = None
+    cpus: (
+        Annotated[tuple[Natural, ...], Field(min_length=1, strict=False)]
+        | Literal["big", "little"]
+        | None
+    ) = None
+    wait_s: NotNegative = 900.0
+    fixed_performance: bool = True
+    governor: Name | None = None
+    freq_khz: Count | None = None
+    start_below_c: Positive = 45.0
+    min_battery_pct: Annotated[int, Field(ge=0, le=100)] = 15
 
     @model_validator(mode="after")
     def _one_core_a_thread(self) -> Self:
-        if self.cpus is not None and len(set(self.cpus)) != len(self.cpus):
+        if not isinstance(self.cpus, tuple):
+            return self
+        if len(set(self.cpus)) != len(self.cpus):
             raise ValueError("cpus must be distinct core numbers; name each core once")
-        if self.cpus is not None and len(self.cpus) < self.threads:
+        if len(self.cpus) < self.threads:
             raise ValueError("cpus must be at least as many as threads; name more cores")
         return self
 

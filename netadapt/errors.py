@@ -11,8 +11,8 @@ class ConfigError(NetadaptError, ValueError):
     """A run file that cannot be read or breaks a rule."""
 
 
-class UnknownDeviceError(NetadaptError, LookupError):
-    """A device that is not there."""
+class SomeDevicesFailedError(NetadaptError):
+    """Of several devices some were not measured to the end."""
 
 
 class RunFolderError(NetadaptError, ValueError):

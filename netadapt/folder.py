@@ -127,6 +127,7 @@ class RunFolder:
 
 
 def _differing(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys whose values differ; where the run is kept is none of them."""
+    """Keys whose values differ; where the run is kept and how patient it is are none of them."""
     before, after = old.flat(), new.flat()
-    return [k for k in before | after if k != "run.folder" and before.get(k) != after.get(k)]
+    free = {"run.folder", "device.wait_s"}
+    return [k for k in before | after if k not in free and before.get(k) != after.get(k)]

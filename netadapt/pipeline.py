@@ -9,6 +9,7 @@ goes on when the same run is started again.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import logging
@@ -25,15 +26,16 @@ from torch import nn
 from android_runner.device import Device, Program
 from android_runner.files import write_atomically
 from netadapt import __version__, assembly
-from netadapt.config import RunConfig, config_text
+from netadapt.config import RunConfig, config_text, parse_config
 from netadapt.console import Progress, Update
+from netadapt.errors import ConfigError
 from netadapt.folder import TRAINED, RunFolder
 from netadapt.result import DeviceResult, NetworkResult, RunResult
 from netadapt.text import milliseconds
 from predictor.predictor import LatencyPredictor
 from profiler.errors import MeasurementError
-from profiler.lowering import Subject, lower_networks
-from profiler.profile import OnProgress, Profiler, ProfileSummary, provenance_of
+from profiler.lowering import ProgramCache, Subject, lower_networks, lower_subjects
+from profiler.profile import SENTINEL, OnProgress, Profiler, ProfileSummary, provenance_of
 from profiler.sampling import layout_subjects, sample_kernels
 from profiler.table import LatencyTable, Provenance
 from search.driver import Progress as SearchProgress
@@ -90,7 +92,7 @@ class NetworkTimer:
         self._space = space
         self._table = table
         self._profiler = Profiler(
-            device or assembly.make_device(config.device.id),
+            device or assembly.make_device(config.device),
             table,
             settings=assembly.profile_settings(config, networks=True),
         )
@@ -177,7 +179,7 @@ def profile_space(config: RunConfig, table: Path, progress: Progress) -> Profile
 
     Rows that it holds under the same conditions are not measured again.
     """
-    device = assembly.make_device(config.device.id)
+    device = assembly.make_device(config.device)
     space = assembly.make_space(config)
     rng = np.random.default_rng(config.run.seed)
     archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
@@ -196,6 +198,64 @@ def profile_space(config: RunConfig, table: Path, progress: Progress) -> Profile
         single.flagged + whole.flagged,
         (*single.failures, *whole.failures),
     )
+
+
+def profile_threads(
+    config: RunConfig, threads: Sequence[int], table: Path, progress: Progress
+) -> ProfileSummary:
+    """`profile_space` for each number of threads, all into one table; none: as the run has it."""
+    summaries = []
+    for count in threads or [config.device.threads]:
+        document = config.model_dump()
+        document["device"]["threads"] = count
+        summaries.append(profile_space(parse_config(document, "the options"), table, progress))
+    return ProfileSummary(
+        sum(summary.present for summary in summaries),
+        sum(summary.measured for summary in summaries),
+        sum(summary.flagged for summary in summaries),
+        tuple(failure for summary in summaries for failure in summary.failures),
+    )
+
+
+def lower_space(config: RunConfig, progress: Progress) -> None:
+    """Lower all that `profile_space` measures into the cache; what fails shows when it is timed."""
+    space = assembly.make_space(config)
+    rng = np.random.default_rng(config.run.seed)
+    archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
+    cache, workers = ProgramCache(), config.profile.workers
+    with _phases(progress, "kernels") as on_progress:
+        lower_subjects(
+            [SENTINEL, *subjects],
+            cache,
+            workers=workers,
+            on_progress=functools.partial(on_progress, "lower"),
+        )
+    chosen = _spread_by_macs(space, archs, config.profile.networks)
+    networks = [
+        build_network(space, arch, generator=torch.Generator().manual_seed(0)) for arch in chosen
+    ]
+    with progress.step("Lowering networks"):
+        lower_networks(networks, space.input_shape, cache, workers=workers)
+
+
+def choose_provenance(table: Path, device: str | None, threads: int | None) -> Provenance | None:
+    """The one of a table's provenances that is of this device and number of threads.
+
+    None where nothing is asked for. Raises `ConfigError` where none or several are.
+    """
+    if device is None and threads is None:
+        return None
+    with LatencyTable(table, must_exist=True) as rows:
+        provenances = rows.provenances()
+    meant = [
+        p for p in provenances if device in (None, p.device_id) and threads in (None, p.threads)
+    ]
+    if len(meant) != 1:
+        raise ConfigError(
+            f"one kind of rows must be meant, {table} has {len(meant)} that fit among "
+            f"{'; '.join(map(str, provenances)) or 'none'}; name another device or threads"
+        )
+    return meant[0]
 
 
 def fit_predictor(
@@ -230,7 +290,7 @@ def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
         with folder.timed("profile"):
             profile_space(config, folder.table, progress)
         with folder.timed("fit"), progress.step("Fitting the predictor"):
-            device = assembly.make_device(config.device.id)
+            device = assembly.make_device(config.device)
             provenance = provenance_of(device, assembly.profile_settings(config).spec)
             fit_predictor(folder.table, folder.predictor, provenance)
     with LatencyTable(folder.table) as table:

@@ -129,6 +129,7 @@ _READ = script(
     }
 )
 _WATCH = script({"cores": READ_CORES, "zones": READ_ZONES})
+_AFTER = script(_TEMPERATURES)
 
 
 def read(adb: Adb) -> Reading:
@@ -192,8 +193,16 @@ class Watch:
         self._next = time.monotonic() + self._every_s
 
     def review(self, conditions: Conditions) -> None:
-        """Look at what a runner that has ended saw itself. Raises `ThrottledError`."""
-        self._found(self.judge_rounds(conditions))
+        """Look at what a runner that has ended saw itself, and at the phone right after it.
+
+        Raises `ThrottledError`, and what asking a phone raises.
+        """
+        why = self.judge_rounds(conditions)
+        if why is None:
+            self.reading = _reading(self._adb.ask(_AFTER))
+            if self.reading.thermal_status:
+                why = f"Android's thermal status is {self.reading.thermal_status}"
+        self._found(why)
 
     def judge(self, reading: Reading) -> str | None:
         """Why this reading means that the phone throttles; None when it does not."""
@@ -235,8 +244,7 @@ class Watch:
     def settle(self) -> None:
         """Take the clock that the phone has from now on for the one that it can keep."""
         self._reached.pop(self._cpus, None)
-        if self.reading is not None:
-            self._limits.update({c.number: c.limit_khz for c in self.reading.cores})
+        self._limits.clear()
 
     def _is_slow(self, khz: int) -> bool:
         reached = self._reached[self._cpus] = max(self._reached.get(self._cpus, 0), khz)

@@ -28,6 +28,7 @@ from android_runner.errors import (
     DeviceError,
     DeviceLostError,
     DeviceStateError,
+    NoSuchDeviceError,
     ProtocolError,
     StorageError,
     UnsupportedDeviceError,
@@ -44,7 +45,7 @@ from android_runner.phone.conditions import (
     cool_down,
     read,
 )
-from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone
+from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone, find_phone
 from android_runner.phone.runners import runner_for
 from android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
 
@@ -53,7 +54,7 @@ logger = logging.getLogger(__name__)
 MAX_THROTTLED = 3
 """Runs in a row that are broken off because the phone throttles; the next is kept, and says so."""
 
-_READING_AGE_S = 30.0  # charge and screen change slowly, and asking takes a phone a while
+_READING_AGE_S = 5.0  # asking takes a phone a while
 _RETRY_S = 1.0
 _TELL_S = 10.0
 _MAX_NONSENSE = 3
@@ -182,15 +183,19 @@ class PhoneDevice:
         while pending:
             try:
                 session = self._connected()
-                reading = self._fresh_reading(session)
-                session.watch.begin(cpus, tolerant=throttled >= MAX_THROTTLED)
+                tolerant = throttled >= MAX_THROTTLED
+                reading = self._fresh_reading(session, tolerant=tolerant)
+                session.watch.begin(cpus, tolerant=tolerant)
                 course.begin(len(pending))
+                process = None
                 for answer in run_batch(
                     session.transport, list(pending.values()), spec, cpus, course.show
                 ):
                     self._trouble_since = None
                     if isinstance(answer, Measurement):
-                        session.watch.review(answer.conditions)
+                        if process is not answer.conditions:  # a process ends with all its answers
+                            process = answer.conditions
+                            session.watch.review(process)
                         answer = _with_conditions(answer, session, reading)
                     elif answer.program not in failed:
                         logger.info("%s failed, once more: %s", answer.program, answer.message)
@@ -260,7 +265,12 @@ class PhoneDevice:
         if self._phone is None:
             return choose_phone(server, self._name)
         known = self._phone
-        phone = choose_phone(server, known.serial)
+        try:
+            phone = find_phone(server, known.serial)
+        except NoSuchDeviceError as error:
+            raise DeviceLostError(
+                f"phone {known.serial} must be connected, it is not; plug it in again"
+            ) from error
         if phone.ready and phone.id != known.id:
             raise DeviceLostError(
                 f"phone {known.serial} must be the one called {known.id}, it is {phone.id}; "
@@ -284,8 +294,11 @@ class PhoneDevice:
             performance=performance,
         )
 
-    def _fresh_reading(self, session: _Session) -> Reading:
-        """How the phone is. Raises `_WeakPhoneError` where nothing should be measured now."""
+    def _fresh_reading(self, session: _Session, *, tolerant: bool) -> Reading:
+        """How the phone is. Raises `_WeakPhoneError` where nothing should be measured now.
+
+        Raises `ThrottledError` for one that is too warm, unless ``tolerant``.
+        """
         now = time.monotonic()
         if now - session.read_at > _READING_AGE_S or self._trouble_since is not None:
             session.reading, session.read_at = read(session.adb), now
@@ -300,6 +313,11 @@ class PhoneDevice:
             raise _WeakPhoneError(
                 f"phone {session.phone.serial} must have a charge of "
                 f"{self.settings.min_battery_pct} % or a charger, it has {level} %; charge it"
+            )
+        if reading.thermal_status and not tolerant:
+            raise ThrottledError(
+                f"phone {session.phone.serial} must be cool, Android's thermal status is "
+                f"{reading.thermal_status}; cool it"
             )
         return reading
 

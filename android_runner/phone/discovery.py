@@ -190,16 +190,35 @@ def _look_at(
     return info
 
 
+def find_phone(server: AdbServer, serial: str) -> PhoneInfo:
+    """The phone that adb calls ``serial``; nobody else is asked anything.
+
+    One on the network is connected to where it is not. Raises `NoSuchDeviceError`.
+    """
+    listed = {phone.serial: phone for phone in server.devices()}
+    if is_address(serial) and (serial not in listed or listed[serial].state == "offline"):
+        # One that went away stays listed, offline, until it is connected to anew
+        if serial in listed:
+            server.disconnect(serial)
+        answer = server.connect(serial)
+        logger.info("adb connect %s: %s", serial, answer.strip())
+        listed = {phone.serial: phone for phone in server.devices()}
+    if serial not in listed:
+        raise NoSuchDeviceError(
+            f"a phone called {serial!r} must be connected, adb has "
+            f"{', '.join(listed) or 'none'}; see `netadapt devices`"
+        )
+    return _look_at(server, listed[serial], None)
+
+
 def choose_phone(server: AdbServer, name: str | None) -> PhoneInfo:
     """The phone called ``name``: its adb serial or its own; a ``host:port`` is connected to.
 
     None means the only one. Raises `NoSuchDeviceError` when it is not there, or when several are
     and none was named; `DeviceError` when two cannot be told apart.
     """
-    listed = server.devices()
-    if name is not None and is_address(name) and not any(p.serial == name for p in listed):
-        answer = server.connect(name)
-        logger.info("adb connect %s: %s", name, answer.strip())
+    if name is not None and is_address(name):
+        find_phone(server, name)
     phones = find_phones(server)
     if name is None:
         return _only(phones)

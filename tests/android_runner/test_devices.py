@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,11 @@ from android_runner import (
     Progress,
     ReplayDevice,
     RunSpec,
+    UnsupportedDeviceError,
     batch,
 )
+from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
+from android_runner.virtual_phone import VirtualPhone
 
 QUICK = RunSpec(rounds=3, warmup_ms=0.2, visit_ms=0.2, timeout_s=60.0)
 
@@ -221,6 +224,97 @@ class TestHostDevice(DeviceContract):
         with pytest.raises(KeyboardInterrupt):
             list(host.run(programs, QUICK, stop))
         assert not Path(f"/proc/{pids[0]}").exists()
+
+
+@pytest.fixture(scope="module")
+def phone_device(adb_server: AdbServer, virtual_phone: VirtualPhone) -> Iterator[PhoneDevice]:
+    settings = PhoneSettings(wait_s=60)
+    with PhoneDevice(virtual_phone.address, settings, server=adb_server) as phone:
+        yield phone
+
+
+class TestPhoneDevice(DeviceContract):
+    @pytest.fixture
+    def device(self, phone_device: PhoneDevice) -> PhoneDevice:
+        return phone_device
+
+    def test_is_known_by_its_own_serial(
+        self, device: PhoneDevice, virtual_phone: VirtualPhone
+    ) -> None:
+        info = device.info()
+        assert info.kind == "adb"
+        assert info.id == virtual_phone.description.serial
+        assert info.model == "Google Pixel"
+        assert info.os == "Android 10"
+
+    def test_conditions_of_the_phone_are_in_every_measurement(
+        self, device: PhoneDevice, programs: list[Program], virtual_phone: VirtualPhone
+    ) -> None:
+        conditions = {
+            answer.conditions
+            for answer in device.run(programs, QUICK)
+            if isinstance(answer, Measurement)
+        }
+        (only,) = conditions
+        assert only.cpus == (3,)
+        assert only.battery_pct == virtual_phone.description.battery.level_pct
+        assert only.charging is True
+        assert only.screen_on is False
+        assert only.thermal_status == 0
+        assert only.performance == "default"
+        assert only.limits_khz_before == only.limits_khz_after == (2150400,)
+        assert not only.throttled
+
+    def test_outputs_are_the_hosts(
+        self, device: PhoneDevice, host: HostDevice, lowered: Mapping[str, bytes]
+    ) -> None:
+        spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, outputs=True)
+        program = Program("two", lowered["two"])
+        here, there = _run(host, [program], spec)["two"], _run(device, [program], spec)["two"]
+        assert isinstance(here, Measurement)
+        assert isinstance(there, Measurement)
+        assert there.outputs == here.outputs
+
+    def test_a_crash_and_a_hang_cost_those_programs_only(
+        self, device: PhoneDevice, programs: list[Program], crasher: bytes, hanger: bytes
+    ) -> None:
+        spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, timeout_s=3.0)
+        bad = [Program("crasher", crasher), Program("hanger", hanger)]
+        answers = _run(device, [programs[0], *bad, *programs[1:]], spec)
+        crash, hang = answers.pop("crasher"), answers.pop("hanger")
+        assert isinstance(crash, Failure)
+        assert isinstance(hang, Failure)
+        assert (crash.kind, hang.kind) == ("crash", "timeout")
+        assert "SIGABRT" in crash.message
+        assert len(answers) == len(programs)
+        assert all(isinstance(answer, Measurement) for answer in answers.values())
+
+    def test_cores_that_are_not_there(self, device: PhoneDevice, programs: list[Program]) -> None:
+        with pytest.raises(UnsupportedDeviceError, match="cores"):
+            device.run(programs, RunSpec(cpus=(4,)))
+        with pytest.raises(UnsupportedDeviceError, match="threads"):
+            device.run(programs, RunSpec(threads=5))
+
+    def test_leaving_early_leaves_no_process_behind(
+        self,
+        device: PhoneDevice,
+        programs: list[Program],
+        adb_server: AdbServer,
+        virtual_phone: VirtualPhone,
+    ) -> None:
+        def stop(progress: Progress) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            list(device.run(programs, RunSpec(rounds=50), stop))
+        looked_at = Adb(adb_server, virtual_phone.address).ask(
+            "for file in /data/local/tmp/netadapt/runs/*/pid; do\n"
+            '  read -r pid <"$file" && echo looked\n'
+            "  tr '\\0' ' ' </proc/$pid/cmdline\n"
+            "done 2>/dev/null; true"
+        )
+        assert "looked" in looked_at
+        assert "store/" not in looked_at
 
 
 @pytest.fixture(scope="module")

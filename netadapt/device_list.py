@@ -1,0 +1,112 @@
+"""The devices there are, as a person and a program want to see them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from android_runner import DeviceError, HostDevice
+from netadapt.text import one_line
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCluster:
+    """Cores that share a clock; max_khz is None where the device does not tell."""
+
+    cores: tuple[int, ...]
+    max_khz: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """A line of `netadapt devices`.
+
+    id: what `--device` takes. serial: how adb calls a phone; it differs for phones on the network.
+    state: `ready`, or adb's word. remedy: what to do when it is not ready, else "".
+    runtime_version: of the runner on this machine; None for phones, which are not touched.
+    """
+
+    id: str
+    serial: str
+    state: str
+    remedy: str
+    model: str
+    soc: str
+    os: str
+    abi: str
+    cores: int
+    clusters: tuple[ListedCluster, ...]
+    battery_pct: int | None
+    charging: bool | None
+    temperature_c: float | None
+    runtime_version: str | None = None
+
+    def __str__(self) -> str:
+        if self.remedy and not self.os:
+            return f"{self.id}  {self.model or 'a phone'}, {self.state}: {self.remedy}"
+        facts = [self.model, *([self.soc] if self.soc != self.model else []), self.os]
+        facts += [self.abi, self._cores()]
+        if self.battery_pct is not None:
+            facts.append(f"battery {self.battery_pct} %{' charging' if self.charging else ''}")
+        if self.temperature_c is not None:
+            facts.append(f"{self.temperature_c:.0f} degrees")
+        if self.runtime_version:
+            facts.append(f"ExecuTorch {self.runtime_version}")
+        at = f" (at {self.serial})" if self.serial not in (self.id, "") else ""
+        state = f"{self.state}: {self.remedy}" if self.remedy else self.state
+        return one_line(f"{self.id}{at}  {', '.join(filter(None, facts))}; {state}")
+
+    def _cores(self) -> str:
+        clusters = " + ".join(
+            f"{len(cluster.cores)} at {cluster.max_khz / 1e6:.2f} GHz"
+            for cluster in self.clusters
+            if cluster.max_khz
+        )
+        return f"{self.cores} core(s)" + (f" ({clusters})" if clusters else "")
+
+
+def list_devices() -> tuple[list[ListedDevice], str]:
+    """This machine and every phone that adb knows; why there are no phones, or ""."""
+    from android_runner.phone import find_phones
+    from android_runner.phone.runners import remedy_for
+
+    info = HostDevice().info()
+    found = [
+        ListedDevice(
+            *(info.id, "", "ready", "", info.model, info.soc, info.os, info.abi, info.cores, ()),
+            *(None, None, None, info.runtime_version),
+        )
+    ]
+    try:
+        phones = find_phones(runnable=remedy_for)
+    except DeviceError as error:  # no adb: this machine is there all the same
+        return found, str(error)
+    for phone in phones:
+        battery = phone.battery
+        clusters = tuple(
+            ListedCluster(tuple(core.number for core in cores), cores[0].max_khz)
+            for cores in phone.clusters
+        )
+        found.append(
+            ListedDevice(
+                phone.id,
+                phone.serial,
+                "ready" if phone.ready else phone.state if phone.state != "device" else "unusable",
+                phone.remedy,
+                phone.model,
+                phone.soc,
+                phone.os,
+                phone.abi,
+                len(phone.cores),
+                clusters,
+                battery.level_pct if battery else None,
+                battery.powered if battery else None,
+                phone.temperature_c,
+            )
+        )
+    return found, ""
+
+
+def as_record(device: ListedDevice) -> dict[str, object]:
+    """As JSON."""
+    return dataclasses.asdict(device)

@@ -1,0 +1,133 @@
+"""Profiling several devices at once: each in a process of its own, into a table of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from netadapt.config import RunConfig, parse_config, write_config
+from netadapt.console import Progress
+
+_STOP_S = 30.0  # what a process gets to put its phone's settings back
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOutcome:
+    """What became of one device: the summary that its process printed, or its last words."""
+
+    device: str
+    summary: dict[str, Any] | None
+    error: str
+
+
+def profile_each(
+    config: RunConfig,
+    devices: Sequence[str],
+    table: Path | None,
+    threads: Sequence[int],
+    progress: Progress,
+) -> list[DeviceOutcome]:
+    """Fill a table for each device; one that fails leaves the others alone.
+
+    Tables stand in a run folder for each device, `<folder>-<device>`, or beside `table` under
+    names like it. Everything is lowered before, since all want the same programs.
+    """
+    from netadapt.pipeline import lower_space
+
+    lower_space(config, progress)
+    with tempfile.TemporaryDirectory(prefix="netadapt-profile-") as name:
+        children: list[_Child] = []
+        try:
+            for index, device in enumerate(devices):
+                children.append(_Child(Path(name), index, device, config, table, threads))
+            readers = [child.tell(progress) for child in children]
+            for child in children:
+                child.process.wait()
+            for reader in readers:
+                reader.join(timeout=5)
+        except BaseException:
+            for child in children:
+                child.stop()
+            raise
+        return [child.outcome() for child in children]
+
+
+def suffix(device: str) -> str:
+    """A device's id as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", device)
+
+
+class _Child:
+    """`netadapt profile` for one device."""
+
+    def __init__(
+        self,
+        folder: Path,
+        index: int,
+        device: str,
+        config: RunConfig,
+        table: Path | None,
+        threads: Sequence[int],
+    ) -> None:
+        self.device = device
+        document = config.model_dump()
+        document["device"]["id"] = device
+        document["run"]["folder"] = f"{config.folder}-{suffix(device)}"
+        run = folder / f"{index}.toml"
+        write_config(parse_config(document, "the options"), run)
+        command = [sys.executable, "-m", "netadapt", "profile", str(run), "--json"]
+        if table is not None:
+            own = table.with_name(f"{table.stem}-{suffix(device)}{table.suffix}")
+            command += ["--table", str(own)]
+        for count in threads:
+            command += ["--threads", str(count)]
+        self._output = folder / f"{index}.json"
+        self._last_words = ""
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+            )
+
+    def tell(self, progress: Progress) -> threading.Thread:
+        """Pass on what the process says, marked with its device."""
+        assert self.process.stderr is not None
+        thread = threading.Thread(
+            target=self._tell, args=(self.process.stderr, progress), daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _tell(self, lines: IO[str], progress: Progress) -> None:
+        for line in lines:
+            self._last_words = line.strip() or self._last_words
+            progress.say(f"{self.device}: {line.rstrip()}")
+
+    def stop(self) -> None:
+        """Break it off as Ctrl-C does, which a terminal has sent it already."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def outcome(self) -> DeviceOutcome:
+        """After its end."""
+        if self.process.returncode == 0:
+            with contextlib.suppress(ValueError):
+                return DeviceOutcome(self.device, json.loads(self._output.read_text()), "")
+        last_words = self._last_words.removeprefix("netadapt: ")
+        return DeviceOutcome(
+            self.device, None, last_words or f"exit code {self.process.returncode}"
+        )

@@ -1,0 +1,40 @@
+"""What tests of several packages need: a real adb server, and virtual phones that it knows."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from android_runner.phone import AdbServer, find_adb
+from android_runner.virtual_phone import PIXEL_1, VirtualPhone
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
+    """A real adb server on a port of its own, keys and all; gone at the session's end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADB_SERVER_SOCKET", f"tcp:{port}")
+        patch.setenv("ANDROID_USER_HOME", str(tmp_path_factory.mktemp("adb")))
+        try:
+            yield AdbServer("127.0.0.1", port)
+        finally:
+            subprocess.run(
+                [find_adb().path, "-L", f"tcp:{port}", "kill-server"], timeout=30, check=False
+            )
+
+
+@pytest.fixture(scope="module")
+def virtual_phone(
+    adb_server: AdbServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VirtualPhone]:
+    """A Pixel that is switched on, and that adb knows."""
+    with VirtualPhone(PIXEL_1, tmp_path_factory.mktemp("phone")) as phone:
+        adb_server.connect(phone.address)
+        yield phone
+        adb_server.disconnect(phone.address)
