@@ -8,12 +8,13 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,13 @@ NATIVE: Final = Path(__file__).parent / "native"
 BINARY_NAME: Final = "netadapt_runner"
 _COMPILERS: Final = ("c++", "g++", "clang++")
 _TIMEOUT_S: Final = 600.0
+
+# What the CMake project has to say itself ends with an empty line.
+_OWN_MESSAGE: Final = re.compile(r"netadapt: (.*?)\n\s*\n", re.DOTALL)
+_NO_COMPILER: Final = re.compile(r"The CMAKE_C(?:XX)?_COMPILER:\s+(\S+)\s+is not a full path")
+_WRONG_PROCESSOR: Final = re.compile(
+    r"file in wrong format|[Rr]elocations in generic ELF|is incompatible with"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,34 +138,71 @@ def _locked(folder: Path, key: str) -> Iterator[None]:
 
 def _build(compiler: Path, target: Path) -> None:
     logger.info("building the native runner into %s", target.parent)
-    ninja = _build_tool("ninja")
-    cmake = _build_tool("cmake")
     with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent.parent) as folder:
-        _call(
-            cmake, "-S", NATIVE, "-B", folder, "-G", "Ninja",
-            f"-DCMAKE_MAKE_PROGRAM={ninja}",
-            f"-DCMAKE_CXX_COMPILER={compiler}",
-            f"-Dexecutorch_DIR={NATIVE / 'wheel'}",
-            f"-DPython3_EXECUTABLE={sys.executable}",
-        )  # fmt: skip
-        _call(cmake, "--build", folder)
-        built = Path(folder) / BINARY_NAME
+        built = run_cmake(
+            Path(folder),
+            [
+                f"-DCMAKE_CXX_COMPILER={compiler}",
+                f"-Dexecutorch_DIR={NATIVE / 'wheel'}",
+                f"-DPython3_EXECUTABLE={sys.executable}",
+            ],
+        )
         target.parent.mkdir(exist_ok=True)
         with built.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(built, target)
 
 
-def _call(*command: str | Path) -> None:
-    process = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        check=False, timeout=_TIMEOUT_S,
+def run_cmake(folder: Path, arguments: Sequence[str]) -> Path:
+    """Configure and build the native project in `folder`; returns the binary.
+
+    Logs the project's own warnings. Raises `BuildError`, a line long, when a tool is missing or the
+    build fails.
+    """
+    ninja = _build_tool("ninja")
+    cmake = _build_tool("cmake")
+    _call(
+        cmake, "-S", NATIVE, "-B", folder, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}",
+        *arguments,
     )  # fmt: skip
+    _call(cmake, "--build", folder)
+    return folder / BINARY_NAME
+
+
+def _call(*command: str | Path) -> None:
+    try:
+        process = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            check=False, timeout=_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"building the runner must end within {_TIMEOUT_S:g} s, it did not; run it again"
+        ) from error
     if process.returncode != 0:
         logger.info("%s", process.stdout)
-        lines = [line.strip() for line in process.stdout.splitlines() if line.strip()]
-        first = next((i for i, line in enumerate(lines) if "rror" in line), 0)
-        raise BuildError(
-            f"building the runner failed with exit code {process.returncode} "
-            f"({' '.join(lines[first : first + 4])}); the log at level INFO has all of it"
+        raise BuildError(_explain_failure(process.stdout, process.returncode))
+    for warning in _OWN_MESSAGE.findall(process.stdout):
+        logger.warning("%s", " ".join(warning.split()))
+
+
+def _explain_failure(output: str, code: int) -> str:
+    """One line on why a build failed, from all that it printed."""
+    if own := _OWN_MESSAGE.findall(output):
+        return " ".join(own[-1].split())
+    if compiler := _NO_COMPILER.search(output):
+        return (
+            f"the toolchain's compiler must be installed, {compiler[1]} was not found; install it "
+            "or name another toolchain file"
         )
+    if _WRONG_PROCESSOR.search(output):
+        return (
+            "the ExecuTorch install must be for the processor that is compiled for, its libraries "
+            "are for another; use the toolchain it was built with"
+        )
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    first = next((i for i, line in enumerate(lines) if "rror" in line or "undefined" in line), 0)
+    return (
+        f"building the runner failed with exit code {code} ({' '.join(lines[first : first + 4])}); "
+        "`netadapt --verbose runner build` shows all of it"
+    )

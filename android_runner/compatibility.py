@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from android_runner.errors import DeviceError
+from android_runner.errors import UnsupportedDeviceError
 from android_runner.program_format import read_format
 from android_runner.protocol import Hello
 
@@ -34,12 +34,12 @@ def check_runner_fits(hello: Hello, programs: Iterable[bytes]) -> None:
     """Check a runner's hello against programs that were lowered here, before any of them runs.
 
     Logs a warning where the runtime's patch level differs or its version is not known. Raises
-    `DeviceError` where its major or minor version differs, or where it lacks a backend or all
-    operators.
+    `UnsupportedDeviceError` where its major or minor version differs, or where it lacks a backend
+    or all operators.
     """
     check_versions(hello.runtime, lowering_version())
     if hello.kernels == 0:
-        raise DeviceError(
+        raise UnsupportedDeviceError(
             "a runner must have operators linked in, this one has none; build it again against an "
             "ExecuTorch install with -DEXECUTORCH_BUILD_PORTABLE_OPS=ON: netadapt runner build"
         )
@@ -47,7 +47,7 @@ def check_runner_fits(hello: Hello, programs: Iterable[bytes]) -> None:
         found = read_format(data)
         for backend in sorted(found.backends if found else ()):
             if backend not in hello.backends:
-                raise DeviceError(
+                raise UnsupportedDeviceError(
                     f"a runner must have the backends its programs need, {backend} is not among "
                     f"{', '.join(hello.backends) or 'none'}; build ExecuTorch with "
                     f"{_FLAGS.get(backend, 'it')}, then: netadapt runner build"
@@ -64,7 +64,7 @@ def check_versions(runtime: str, lowering: str | None) -> None:
             "`netadapt runner build --runtime-version`"
         )
     elif runner_version.group(1, 2) != here.group(1, 2):
-        raise DeviceError(
+        raise UnsupportedDeviceError(
             f"the runner's ExecuTorch must be of the version that lowers programs, got {runtime} "
             f"in the runner and {lowering} here; build the runner against ExecuTorch "
             f"{here[1]}.{here[2]}: netadapt runner build"

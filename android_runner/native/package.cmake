@@ -4,13 +4,22 @@
 
 # Some targets of ExecuTorch 1.3 are exported with a path into the tree they were built in, and its
 # package then stops here once that tree is gone, needed or not. What is needed is checked below.
-set(_missing_files)
 function(message)
   if("${ARGV}" MATCHES "^FATAL_ERROR;The imported target \"([^\"]+)\" references the file[ \n]+\"([^\"]+)\"")
-    set(_missing_file_of_${CMAKE_MATCH_1} "${CMAKE_MATCH_2}" CACHE INTERNAL "")
+    set_property(GLOBAL APPEND PROPERTY netadapt_missing ${CMAKE_MATCH_1})
     return()
   endif()
-  _message(${ARGV})
+  # One by one: a list would lose its semicolons.
+  set(_text)
+  if(ARGC GREATER 1)
+    math(EXPR _last "${ARGC} - 1")
+    foreach(_i RANGE 1 ${_last})
+      string(APPEND _text "${ARGV${_i}}")
+    endforeach()
+    _message("${ARGV0}" "${_text}")
+  elseif(ARGC EQUAL 1)
+    _message("${ARGV0}")
+  endif()
 endfunction()
 
 # A toolchain file may confine the search to the target's own file system. The prefix is part of it.
@@ -41,8 +50,9 @@ set(_flag_of_xnnpack_backend "-DEXECUTORCH_BUILD_XNNPACK=ON")
 set(_flag_of_portable_ops_lib "-DEXECUTORCH_BUILD_PORTABLE_OPS=ON")
 set(_lacking)
 set(_flags)
+get_property(_missing GLOBAL PROPERTY netadapt_missing)
 foreach(_target executorch extension_data_loader extension_threadpool xnnpack_backend ${_kernels})
-  if(NOT TARGET ${_target} OR DEFINED CACHE{_missing_file_of_${_target}})
+  if(NOT TARGET ${_target} OR _target IN_LIST _missing)
     list(APPEND _lacking ${_target})
     list(APPEND _flags "${_flag_of_${_target}}")
   endif()
@@ -80,6 +90,8 @@ endforeach()
 
 if(executorch_VERSION)
   set(_runtime_version "${executorch_VERSION}")
+elseif(NETADAPT_VERSION_HINT) # most installs tell no version
+  set(_runtime_version "${NETADAPT_VERSION_HINT}")
 else()
   set(_runtime_version "unknown")
 endif()

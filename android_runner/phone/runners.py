@@ -6,6 +6,7 @@ import platform
 
 from android_runner.build import RunnerBinary, build_runner
 from android_runner.errors import BuildError
+from android_runner.phone_build import find_phone_runner
 
 # Android's names of this machine's processor; its runner serves where no Android is in between,
 # which is the case for a virtual phone.
@@ -18,7 +19,7 @@ def runner_for(abi: str) -> RunnerBinary:
     Raises `BuildError` when there is neither.
     """
     try:
-        return _installed(abi)
+        return find_phone_runner(abi)
     except BuildError:
         if abi != _HOST_ABIS.get(platform.machine()):
             raise
@@ -30,14 +31,7 @@ def remedy_for(abi: str) -> str:
     if abi == _HOST_ABIS.get(platform.machine()):
         return ""
     try:
-        _installed(abi)
+        find_phone_runner(abi)
     except BuildError as error:
         return str(error)
     return ""
-
-
-def _installed(abi: str) -> RunnerBinary:
-    raise BuildError(
-        f"a phone of ABI {abi} needs a runner built for it, none found; run: "
-        "netadapt runner build --android"
-    )

@@ -1,0 +1,15 @@
+# Like the config file of an ExecuTorch install: no version, targets without a namespace.
+find_package(tokenizers CONFIG)
+find_library(LIB_executorch executorch
+  HINTS "${CMAKE_CURRENT_LIST_DIR}/../.." CMAKE_FIND_ROOT_PATH_BOTH)
+if(NOT LIB_executorch)
+  set(EXECUTORCH_FOUND OFF)
+  return()
+endif()
+set(EXECUTORCH_FOUND ON)
+include("${CMAKE_CURRENT_LIST_DIR}/ExecuTorchTargets.cmake")
+foreach(_lib vulkan_backend optimized_native_cpu_ops_lib)
+  if(NOT TARGET ${_lib})
+    message("${_lib} library is not found.")
+  endif()
+endforeach()

@@ -1,0 +1,2 @@
+struct pthreadpool;
+void pthreadpool_destroy(struct pthreadpool* threadpool) { (void)threadpool; }

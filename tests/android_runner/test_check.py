@@ -1,0 +1,119 @@
+"""The check of a runner finds one that computes other values, and passes this machine's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from android_runner import (
+    Device,
+    DeviceError,
+    DeviceInfo,
+    Failure,
+    HostDevice,
+    Measurement,
+    OutputTensor,
+    Program,
+    Progress,
+    RunSpec,
+)
+from android_runner.check import TOLERANCE, check_runner, known_program
+from android_runner.program_format import read_format
+from tests.android_runner import known_program as recipe
+
+
+class Altered:
+    """This machine, with an answer changed on its way."""
+
+    def __init__(
+        self, host: HostDevice, alter: Callable[[Measurement], Measurement | Failure]
+    ) -> None:
+        self._host = host
+        self._alter = alter
+
+    def info(self) -> DeviceInfo:
+        return self._host.info()
+
+    def cpus(self, spec: RunSpec) -> tuple[int, ...]:
+        return self._host.cpus(spec)
+
+    def run(
+        self,
+        programs: Sequence[Program],
+        spec: RunSpec,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Measurement | Failure]:
+        for answer in self._host.run(programs, spec, on_progress):
+            assert isinstance(answer, Measurement)
+            yield self._alter(answer)
+
+
+def _shifted(by: float) -> Callable[[Measurement], Measurement]:
+    """The last value of the last output changed by this share."""
+
+    def alter(measurement: Measurement) -> Measurement:
+        assert measurement.outputs is not None
+        *others, last = measurement.outputs
+        value = last.values[-1]
+        value += by * (1 + abs(value))
+        changed = dataclasses.replace(last, values=(*last.values[:-1], value))
+        return dataclasses.replace(measurement, outputs=(*others, changed))
+
+    return alter
+
+
+def test_this_machine_passes(host: HostDevice) -> None:
+    report = check_runner(host)
+    assert report.values == 5 + 8 * 6 * 6
+    assert report.max_deviation == 0
+    assert report.latency_us > 0
+    assert report.device == host.info()
+
+
+def test_rounding_passes_and_other_values_do_not(host: HostDevice) -> None:
+    device: Device = Altered(host, _shifted(TOLERANCE / 10))
+    assert 0 < check_runner(device, host).max_deviation < TOLERANCE
+    for by in (10 * TOLERANCE, -1.0, float("nan"), float("inf")):
+        with pytest.raises(DeviceError, match="deviate by up to") as error:
+            check_runner(Altered(host, _shifted(by)), host)
+        assert "\n" not in str(error.value)
+
+
+def test_other_outputs_do_not_pass(host: HostDevice) -> None:
+    def fewer(measurement: Measurement) -> Measurement:
+        assert measurement.outputs is not None
+        return dataclasses.replace(measurement, outputs=measurement.outputs[:1])
+
+    def none(measurement: Measurement) -> Measurement:
+        return dataclasses.replace(measurement, outputs=None)
+
+    for alter in (fewer, none):
+        with pytest.raises(DeviceError, match="same outputs"):
+            check_runner(Altered(host, alter), host)
+
+
+def test_a_program_that_fails_is_said(host: HostDevice) -> None:
+    def fail(measurement: Measurement) -> Failure:
+        return Failure(measurement.program, "load", "no such operator")
+
+    with pytest.raises(DeviceError, match=r"did not \(load: no such operator\)"):
+        check_runner(Altered(host, fail), host)
+
+
+def test_the_known_program_is_what_its_recipe_makes(host: HostDevice) -> None:
+    kept = known_program()
+    found = read_format(kept.data)
+    assert found is not None
+    assert found.backends == {"XnnpackBackend"}
+    assert b"_to_dim_order_copy" in kept.data, "it must use an operator beside XNNPACK"
+    spec = RunSpec(rounds=1, visit_ms=0, warmup_ms=0, seed=3, outputs=True)
+    answers = {a.program: a for a in host.run([kept, Program("new", recipe.lower())], spec)}
+    outputs: list[tuple[OutputTensor, ...] | None] = []
+    for answer in answers.values():
+        assert isinstance(answer, Measurement)
+        outputs.append(answer.outputs)
+    assert outputs[0]
+    assert outputs[0] == outputs[1]
+    assert len(set(outputs[0][0].values)) == 5, "values that are all the same tell nothing"
