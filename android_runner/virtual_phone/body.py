@@ -40,6 +40,8 @@ class Body:
         self._slowness: deque[tuple[float, float]] = deque([(self._at, 1.0)], _REMEMBERED_CHANGES)
         self.battery: Battery = description.battery
         self.working_cores = 0.0
+        self._told_limit_khz: dict[int, int] = {}  # by a cluster's first core
+        self._wanted_limit_khz: dict[int, int] = {}
 
     def advance(self, worked_core_s: float = 0.0) -> None:
         """Let the time since the last call pass, in which cores worked for ``worked_core_s``."""
@@ -105,10 +107,9 @@ class Body:
         policy = self._root / f"sys/devices/system/cpu/cpufreq/policy{cluster.cores[0]}"
         governor = read(policy / "scaling_governor")
         steps = cluster.frequencies_khz
-        highest: float = min(_number(read(policy / "scaling_max_freq"), steps[-1]), steps[-1])
-        if (self._root / "state/fixed_performance").exists():
-            highest = min(highest, steps[-1] * _FIXED_PERFORMANCE_SHARE)
-        highest *= self.clock_share
+        highest = min(
+            _number(read(policy / "scaling_max_freq"), steps[-1]), self.limit_khz(cluster)
+        )
         lowest = _number(read(policy / "scaling_min_freq"), steps[0])
         busy = self.working_cores > 0.2
         wanted = highest if governor == "performance" or (busy and governor != "powersave") else 0
@@ -121,10 +122,11 @@ class Body:
         for index, (zone, celsius) in enumerate(
             zip(self._description.zones, self.temperatures_c, strict=True)
         ):
-            value = round(celsius * 1000) if zone.millidegrees else round(celsius)
+            value = round(celsius * zone.per_degree)
             write(write_sys, f"class/thermal/thermal_zone{index}/temp", f"{value}\n", 0o444)
         for cluster in self._description.clusters:
             policy = f"devices/system/cpu/cpufreq/policy{cluster.cores[0]}"
+            self._tell_limit(write_sys / policy, cluster)
             khz = self.current_khz(cluster)
             write(write_sys, f"{policy}/scaling_cur_freq", f"{khz}\n", 0o444)
         supply = "class/power_supply/battery"
@@ -138,6 +140,26 @@ class Body:
         write(dumpsys, "power", self._power_text())
         if self._description.sdk >= 29:  # where the service came in
             write(dumpsys, "thermalservice", self._thermal_text())
+
+    def limit_khz(self, cluster: Cluster) -> int:
+        """The highest step that heat and fixed performance leave a cluster."""
+        steps = cluster.frequencies_khz
+        share = self.clock_share
+        if (self._root / "state/fixed_performance").exists():
+            share = min(share, _FIXED_PERFORMANCE_SHARE)
+        return [step for step in steps if step <= max(steps[-1] * share, steps[0])][-1]
+
+    def _tell_limit(self, policy: Path, cluster: Cluster) -> None:
+        """The lower of what somebody wrote into the limit's file and what heat leaves."""
+        path = policy / "scaling_max_freq"
+        first = cluster.cores[0]
+        found = _number(read(path), cluster.frequencies_khz[-1])
+        if found != self._told_limit_khz.get(first):
+            self._wanted_limit_khz[first] = found
+        limit = min(self._wanted_limit_khz[first], self.limit_khz(cluster))
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o444
+        write(policy, path.name, f"{limit}\n", mode)
+        self._told_limit_khz[first] = limit
 
     def _power_text(self) -> str:
         screen = read(self._root / "state/screen") or "off"

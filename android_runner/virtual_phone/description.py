@@ -6,13 +6,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import pydantic
 
 from android_runner.errors import InvalidRunError
 
 _FOLDER: Final = Path(__file__).parent / "phones"
+_STRICT: Final = pydantic.ConfigDict(extra="forbid")  # a misspelt field is an error
 Root = Literal["none", "su", "adb"]
 
 
@@ -22,6 +23,8 @@ class Cluster:
 
     cores: their numbers. frequencies_khz: the steps they run at, ascending. governor: at boot.
     """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 
     cores: tuple[int, ...]
     frequencies_khz: tuple[int, ...]
@@ -33,14 +36,16 @@ class ThermalZone:
     """A sensor that work heats and that cools towards ``idle_c``.
 
     rise_c_per_s: for each second that one core works. cooling_s: time constant of cooling.
-    kind: the ``type`` file's text. millidegrees: False for a sensor that tells whole degrees.
+    kind: the ``type`` file's text. per_degree: in which parts of a degree the sensor tells.
     """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 
     kind: str
     idle_c: float = 30.0
     rise_c_per_s: float = 0.0
     cooling_s: float = 20.0
-    millidegrees: bool = True
+    per_degree: Literal[1, 10, 1000] = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Throttling:
     They never fall below ``lowest_share``. The kernel programs' reported latencies rise to match.
     """
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
+
     from_c: float = 70.0
     share_per_c: float = 0.03
     lowest_share: float = 0.4
@@ -58,6 +65,8 @@ class Throttling:
 @dataclass(frozen=True, slots=True)
 class Battery:
     """level_pct: charge. charging: from ``plug`` (``AC``, ``USB``). temperature_c: of the pack."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 
     level_pct: int = 80
     charging: bool = True
@@ -76,6 +85,8 @@ class PhoneDescription:
     max_data: the longest packet it takes. authorized: takes any key; False: asks for each new one.
     slow_down: `Program.sha256` of a program to a factor applied to what the runner reports of it.
     """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 
     name: str
     serial: str

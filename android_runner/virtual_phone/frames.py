@@ -27,8 +27,9 @@ class RunnerOutput:
     """One stream of a program's output, fed piece by piece.
 
     running: the phone's programs that this stream's shell started. slow_down: by program hash.
-    slowness: how much longer work took between two times. conditions: fields of the frames
-    ``start`` and ``done`` that the runner could not see (where it sees this machine's files).
+    slowness: how much longer work took between two times. conditions: of pinned cores, fields of
+    the frames ``start`` and ``done`` that the runner could not see (where it sees this machine's
+    files).
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class RunnerOutput:
         running: Callable[[], Sequence[sandbox.Program]],
         slow_down: Mapping[str, float],
         slowness: Callable[[float, float], float],
-        conditions: Callable[[int], Mapping[str, float]] | None,
+        conditions: Callable[[Sequence[int]], Mapping[str, Any]] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._running = running
@@ -47,8 +48,9 @@ class RunnerOutput:
         self._held = b""
         self._factors: dict[int, float] = {}
         self._count = 0
-        self._first_cpu = 0
+        self._cpus: Sequence[int] = (0,)
         self._round_starts: list[float] = []
+        self._round_freqs_khz: list[object] = []
 
     def feed(self, data: bytes) -> bytes:
         """What may be passed on: whole lines that hold frames, all else as it comes."""
@@ -89,13 +91,14 @@ class RunnerOutput:
     def _begin(self) -> None:
         """A run starts: find its programs' files in the runner's folder."""
         self._round_starts = []
+        self._round_freqs_khz = []
         self._factors = {}
         for process in self._running():
             words = dict(word.partition("=")[::2] for word in process.arguments)
             if not words.get("programs", "").isdigit():
                 continue
             self._count = int(words["programs"])
-            self._first_cpu = int(words.get("cpus", "0").split(",")[0])
+            self._cpus = [int(cpu) for cpu in words.get("cpus", "0").split(",")]
             if self._slow_down:
                 for index in range(SENTINEL_INDEX, self._count):
                     self._factors[index] = self._factor(process.folder, words, index)
@@ -115,13 +118,17 @@ class RunnerOutput:
     def _progress(self, message: Mapping[str, Any]) -> None:
         if self._count:
             index = int(message["done"]) // self._count - _STEPS_BEFORE_ROUNDS
-            if index >= len(self._round_starts) >= 0 and index >= 0:
+            if index >= 0 and index >= len(self._round_starts):
                 self._round_starts.append(self._clock())
+                if self._conditions is not None:
+                    self._round_freqs_khz.append(self._conditions(self._cpus)["freq_khz"])
 
     def _change(self, kind: str, message: dict[str, Any]) -> bool:
         changed = False
         if kind in ("start", "done") and self._conditions is not None:
-            message.update(self._conditions(self._first_cpu))
+            message.update(self._conditions(self._cpus))
+            if kind == "done":
+                message["round_freqs_khz"] = self._round_freqs_khz
             changed = True
         if kind == "result":
             factors = self._round_factors(int(message["program"]), len(message["rounds_us"]))

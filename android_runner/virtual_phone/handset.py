@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,8 @@ class IncomingFile:
         """See `sync.Push`."""
         self.taken += len(data)
         data = self._phone.pushed(data)
+        if self._phone.is_down:
+            raise ConnectionAbortedError("the phone went down")
         if self._phone.storage_is_full or self.taken > self._room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return data
@@ -216,6 +218,7 @@ class Handset:
     def _tick(self, passed_s: float) -> None:
         if self.is_down:
             return
+        self.sandbox.wake_waiters()
         programs = self.sandbox.programs()
         worked = sum(
             max(program.cpu_s - self._cpu_s.get(program.pid, 0.0), 0.0) for program in programs
@@ -324,15 +327,20 @@ class Handset:
             self.body.slowness,
             None if self.sandbox.isolation == "namespaces" else self._conditions,
         )
-        return _Filters(self.sandbox.cleaner(), changed)
+        return _Filters(*self.sandbox.cleaners(), changed)
 
-    def _conditions(self, core: int) -> dict[str, float]:
-        cluster = next(
-            (c for c in self.description.clusters if core in c.cores), self.description.clusters[0]
-        )
+    def _conditions(self, cores: Sequence[int]) -> dict[str, object]:
+        """The fields of the runner's frames that tell of the machine (docs/protocol.md)."""
+        clusters = [c for core in cores for c in self.description.clusters if core in c.cores]
+        clocks = [self.body.current_khz(cluster) for cluster in clusters]
+        zones = zip(self.body.temperatures_c, self.description.zones, strict=True)
+        celsius, zone = max(zones, key=lambda pair: pair[0], default=(None, None))
         return {
-            "freq_khz": self.body.current_khz(cluster),
-            "temperature_c": max(self.body.temperatures_c, default=0.0),
+            "freq_khz": clocks[0] if clocks else None,
+            "freqs_khz": clocks,
+            "limits_khz": [self.body.limit_khz(cluster) for cluster in clusters],
+            "temperature_c": celsius,
+            "zone": zone.kind if zone is not None else None,
         }
 
     def passing(self, shell: subprocess.Popen[bytes], data: bytes) -> bytes:

@@ -239,9 +239,11 @@ class Sandbox:
             return command
         return self._phone_path.sub(f"{self._plain}/", command)
 
-    def cleaner(self) -> OutputCleaner:
+    def cleaners(self) -> list[OutputCleaner]:
         """What turns a program's output into the phone's, for one stream."""
-        return OutputCleaner(b"" if self.isolation == "namespaces" else str(self._plain).encode())
+        if self.isolation == "namespaces":
+            return []
+        return [OutputCleaner(os.fsencode(path)) for path in {self._plain, self.root}]
 
     @property
     def busy(self) -> bool:
@@ -255,6 +257,20 @@ class Sandbox:
         homes = (f"{self.root}/data/", f"{self._private / 'view'}/data/")
         found = (_program(pid, homes) for pid in self._pids(below))
         return [program for program in found if program is not None]
+
+    def wake_waiters(self) -> None:
+        """Let commands end whose program was stopped and is now dead.
+
+        ``nsenter`` stops with the program it waits for, and has to be told when that was killed.
+        """
+        for shell in self._shells:
+            if _state(shell.pid) == "T":
+                if any(
+                    _state(pid) not in "ZX" for pid in _descendants([shell.pid], self_too=False)
+                ):
+                    continue
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(shell.pid, signal.SIGCONT)
 
     def _pids(self, below: int | None = None) -> list[int]:
         if below is not None:
@@ -313,8 +329,6 @@ class OutputCleaner:
 
     def feed(self, data: bytes) -> bytes:
         """What can be passed on; a possible beginning of the prefix is held back."""
-        if not self._prefix:
-            return data
         data = (self._held + data).replace(self._prefix, b"")
         keep = next(
             (n for n in range(len(self._prefix) - 1, 0, -1) if data.endswith(self._prefix[:n])), 0
@@ -336,7 +350,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             stream.close()
 
 
-def _descendants(pids: Sequence[int]) -> Iterator[int]:
+def _state(pid: int) -> str:
+    """The process's state as a letter: ``T`` stopped, ``Z`` dead and waited for; ``X`` gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def _descendants(pids: Sequence[int], self_too: bool = True) -> Iterator[int]:
     todo = list(pids)
     seen: set[int] = set()
     while todo:
@@ -344,7 +366,8 @@ def _descendants(pids: Sequence[int]) -> Iterator[int]:
         if pid in seen:
             continue
         seen.add(pid)
-        yield pid
+        if self_too or pid not in pids:
+            yield pid
         with contextlib.suppress(OSError):
             todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 

@@ -1,0 +1,142 @@
+"""File transfer, byte for byte; that real adb's own is understood is in test_adb.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from android_runner.virtual_phone import PIXEL_1, VirtualPhone, wire
+from android_runner.virtual_phone.wire import Packet
+from tests.android_runner.virtual_phone.conftest import Sync, raw_client, sync_request
+
+FILE = b"/data/local/tmp/f"
+A_TIME = struct.pack("<I", 1_600_000_000)
+
+
+@pytest.fixture
+def sync(phone: VirtualPhone) -> Iterator[Sync]:
+    with raw_client(phone) as client:
+        yield Sync(client)
+
+
+def test_a_file_goes_in_and_comes_out(sync: Sync, phone: VirtualPhone) -> None:
+    sync.send(
+        b"SEND\x17\0\0\0/data/local/tmp/f,33261"  # mode 0100755
+        b"DATA\x05\0\0\0hello"
+        b"DATA\x01\0\0\0!"
+        b"DONE" + A_TIME
+    )
+    assert sync.answer(8) == b"OKAY\0\0\0\0"
+    there = phone.root / "data/local/tmp/f"
+    assert there.read_bytes() == b"hello!"
+    assert there.stat().st_mode == 0o100755
+    sync.send(b"STAT\x11\0\0\0/data/local/tmp/f")
+    assert sync.answer(16) == b"STAT" + struct.pack("<I", 0o100755) + b"\x06\0\0\0" + A_TIME
+    sync.send(b"RECV\x11\0\0\0/data/local/tmp/f")
+    assert sync.answer(22) == b"DATA\x06\0\0\0hello!DONE\0\0\0\0"
+
+
+def test_pieces_may_be_cut_anywhere(sync: Sync, phone: VirtualPhone) -> None:
+    stream = sync_request(b"SEND", FILE + b",33188") + b"DATA\x03\0\0\0abcDONE" + A_TIME
+    for byte in stream:
+        sync.send(bytes([byte]))
+    assert sync.answer(8) == b"OKAY\0\0\0\0"
+    assert (phone.root / "data/local/tmp/f").read_bytes() == b"abc"
+
+
+def test_what_is_not_there(sync: Sync) -> None:
+    sync.send(sync_request(b"STAT", b"/data/none"))
+    assert sync.answer(16) == b"STAT" + bytes(12)
+    sync.send(sync_request(b"STA2", b"/data/none"))
+    assert sync.answer(72) == b"STA2\x02\0\0\0" + bytes(64)  # ENOENT
+    sync.send(sync_request(b"RECV", b"/data/none"))
+    message = b"open failed: No such file or directory"
+    assert sync.answer(8 + len(message)) == sync_request(b"FAIL", message)
+    sync.send(sync_request(b"LIST", b"/data/none"))
+    assert sync.answer(20) == b"DONE" + bytes(16)
+
+
+def test_folders_are_listed_in_both_versions(sync: Sync, phone: VirtualPhone) -> None:
+    folder = phone.root / "data/local/tmp/d"
+    folder.mkdir()
+    (folder / "größe").write_bytes(b"12345")
+    os.utime(folder / "größe", (1_600_000_000, 1_600_000_000))
+    (folder / "größe").chmod(0o640)
+    name = "größe".encode()
+    sync.send(sync_request(b"LIST", b"/data/local/tmp/d"))
+    entry = b"DENT" + struct.pack("<III", 0o100640, 5, 1_600_000_000) + b"\x07\0\0\0" + name
+    assert sync.answer(len(entry) + 20) == entry + b"DONE" + bytes(16)
+    sync.send(sync_request(b"LIS2", b"/data/local/tmp/d"))
+    answer = sync.answer(76 + len(name) + 76)
+    assert answer[:8] == b"DNT2\0\0\0\0"
+    assert struct.unpack_from("<I", answer, 24) == (0o100640,)
+    assert struct.unpack_from("<Qqqq", answer, 40)[::2] == (5, 1_600_000_000)
+    assert answer[72 : 76 + len(name)] == b"\x07\0\0\0" + name
+    assert answer[76 + len(name) :] == b"DONE" + bytes(72)
+
+
+def test_nothing_outside_the_phone_is_reached(sync: Sync, phone: VirtualPhone) -> None:
+    outside = phone.root.parent / "outside"
+    outside.write_text("secret")
+    (phone.root / "data/link").symlink_to(phone.root.parent)
+    for path in (b"/../outside", b"/data/../../outside", b"/data/link/outside"):
+        sync.send(sync_request(b"STAT", path))
+        assert sync.answer(16) == b"STAT" + bytes(12), path
+    sync.send(sync_request(b"SEND", b"/data/link/new,33188") + b"DATA\x01\0\0\0xDONE" + A_TIME)
+    message = b"couldn't create file: Permission denied"
+    assert sync.answer(8 + len(message)) == sync_request(b"FAIL", message)
+    assert not (phone.root.parent / "new").exists()
+
+
+def test_a_full_phone_says_so_takes_the_rest_and_goes_on(tmp_path: Path) -> None:
+    full = dataclasses.replace(PIXEL_1, free_bytes=100_000)
+    with VirtualPhone(full, tmp_path) as phone, raw_client(phone) as client:
+        sync = Sync(client)
+        chunk = b"DATA" + struct.pack("<I", 60_000) + bytes(60_000)
+        sync.send(sync_request(b"SEND", FILE + b",33188") + chunk + chunk + b"DONE" + A_TIME)
+        message = b"couldn't write: No space left on device"
+        assert sync.answer(8 + len(message)) == sync_request(b"FAIL", message)
+        sync.send(sync_request(b"STAT", b"/data/local/tmp"))
+        assert sync.answer(16)[:8] == b"STAT" + struct.pack("<I", 0o40755)
+        assert not (phone.root / "data/local/tmp/f").exists()
+
+
+def test_half_a_file_is_removed_when_its_sender_goes(phone: VirtualPhone) -> None:
+    with raw_client(phone) as client:
+        sync = Sync(client)
+        sync.send(sync_request(b"SEND", FILE + b",33188") + b"DATA\x03\0\0\0abc")
+        sync.send(sync_request(b"DATA", b"more"))
+        assert client.receive().command == wire.OKAY
+        assert client.receive().command == wire.OKAY
+        assert (phone.root / "data/local/tmp/f").exists()
+    with raw_client(phone) as client:
+        sync = Sync(client)
+        for _ in range(50):
+            sync.send(sync_request(b"STAT", FILE))
+            if sync.answer(16) == b"STAT" + bytes(12):
+                return
+    pytest.fail("half a file stayed")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"NOPE\x01\0\0\0x",
+        b"STAT\xff\xff\xff\xff",
+        sync_request(b"SEND", FILE + b",33188") + b"DATA\0\0\x01\x01",
+        sync_request(b"SEND", FILE + b",33188") + b"WHAT\0\0\0\0",
+    ],
+)
+def test_nonsense_ends_the_stream_not_the_phone(sync: Sync, stream: bytes) -> None:
+    sync.send(stream)
+    while (packet := sync.client.receive()).command != wire.CLSE:
+        if packet.command == wire.WRTE:
+            assert packet.data.startswith(b"FAIL")
+            sync.client.send(Packet(wire.OKAY, 1, 1))
+    sync.client.send(Packet(wire.OPEN, 2, 0, b"exec:true\0"))
+    assert sync.client.receive().command == wire.OKAY
