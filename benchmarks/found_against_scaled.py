@@ -72,7 +72,8 @@ def _config(seed: int, quick: bool) -> RunConfig:
         document["final"] |= {"steps": 10, "warmup_steps": 2}
         document["search"] |= {
             "candidates": 3,
-            "initial_reduction": 0.3,
+            "approach": 0.7,
+            "finest_step": 0.3,
             "validation_images": 100,
             "calibration_images": 64,
         }

@@ -242,8 +242,8 @@ def _config(quick: bool) -> RunConfig:
             "profile": {"kernels": 160, "chains": 12, "networks": 6, **size},
             "search": {
                 "candidates": 8 if quick else 20,
-                "initial_reduction": 0.3,
-                "largest_step": 0.5 if quick else 0.3,
+                "approach": 0.6 if quick else 0.4,
+                "finest_step": 0.3 if quick else 0.15,
                 "top_k": TOP_K,
             },
         },

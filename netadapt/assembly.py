@@ -13,10 +13,14 @@ from profiler.profile import ProfileSettings
 from search import metrics
 from search.ordered_dropout import OrderedDropout
 from search.searchers.base import Loop, Searcher
-from search.searchers.coordinate_descent import Schedule
+from search.searchers.coordinate_descent import AnySchedule, GeometricSchedule, Schedule
 from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from search.searchers.random_search import RandomSearch, RandomSettings
-from search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
+from search.searchers.single_layer import (
+    NETADAPT_V1,
+    SingleLayerCoordinateDescent,
+    SingleLayerSettings,
+)
 from search.space import Space
 from search.task import Task
 from search.training import TrainingSettings
@@ -137,7 +141,7 @@ def make_searcher(
             drawn = dataclasses.replace(drawn, evaluations=section.evaluations)
         return RandomSearch(space, constraints, drawn, seed=seed, loop=loop)
     if section.searcher == "single_layer":
-        single = SingleLayerSettings(_schedule(config, SingleLayerSettings().schedule))
+        single = SingleLayerSettings(_schedule(config, NETADAPT_V1))
         return SingleLayerCoordinateDescent(space, constraints, single, seed=seed, loop=loop)
     mcd = McdSettings(
         candidates=section.candidates,
@@ -149,10 +153,10 @@ def make_searcher(
     return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed, loop=loop)
 
 
-def _schedule(config: RunConfig, usual: Schedule) -> Schedule:
+def _schedule(config: RunConfig, usual: Schedule) -> AnySchedule:
     section = config.search
+    if section.approach is not None:
+        return GeometricSchedule(section.approach, section.finest_step)
     return Schedule(
-        section.initial_reduction or usual.initial_reduction,
-        section.decay or usual.decay,
-        largest_step=section.largest_step,
+        section.initial_reduction or usual.initial_reduction, section.decay or usual.decay
     )

@@ -193,7 +193,8 @@ class SearchSection(Section):
     candidates, layers: J and L of multi-layer coordinate descent; `candidates` are also the
     networks of one round of random search.
     initial_reduction, decay: r0 and d of the schedule; not given, the searcher's own.
-    largest_step: no iteration takes away more than this share of the target before it.
+    approach, finest_step: a geometric schedule instead: the share of the logarithmic way to the
+    budget that each iteration goes, and the share of the last target that it takes at least.
     similarity: how far candidates may undershoot, as a share of the first value.
     evaluations: networks scored in all; not given, as the schedule has it (random search: 1000).
     validation_images: the first of the validation split; not given, all.
@@ -211,7 +212,8 @@ class SearchSection(Section):
     layers: Count = 10
     initial_reduction: Annotated[float, Field(gt=0, lt=1)] | None = None
     decay: Share | None = None
-    largest_step: Share = 1.0
+    approach: Annotated[float, Field(gt=0, lt=1)] | None = None
+    finest_step: Annotated[float, Field(gt=0, lt=1)] = 0.07
     similarity: Annotated[float, Field(ge=0, lt=1)] = 0.01
     evaluations: Count | None = None
     validation_images: Count | None = None
@@ -222,6 +224,14 @@ class SearchSection(Section):
     constraints: ConstraintsSection = Field(
         default_factory=lambda: ConstraintsSection(latency_share=0.5)
     )
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> Self:
+        if self.approach is not None and (self.initial_reduction or self.decay):
+            raise ValueError(
+                "a search has one schedule: approach, or initial_reduction and decay; remove one"
+            )
+        return self
 
 
 class RunConfig(Section):

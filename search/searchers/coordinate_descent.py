@@ -1,9 +1,9 @@
 """What multi-layer and single-layer coordinate descent share: schedule, path, landing.
 
 Both start from the full network and shrink it step by step. Iteration t has a target for every
-constraint, m_t = m_(t-1) - r0 * m_0 * d^(t-1), from the previous *target* and not from the value
-that happened to be reached (assumption); the last target is the budget itself. The most accurate
-candidate of an iteration becomes the next one's start.
+constraint, m_t = m_(t-1) - r0 * m_0 * d^(t-1) unless a geometric schedule is chosen, from the
+previous *target* and not from the value that happened to be reached (assumption); the last target
+is the budget itself. The most accurate candidate of an iteration becomes the next one's start.
 """
 
 from __future__ import annotations
@@ -37,24 +37,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the targets come down (all assumptions).
+    """How the targets come down, as the paper is read: equal steps of m_0, each a little smaller.
 
-    Parameters
+    Parameters (all assumptions)
     ----------
     initial_reduction: r0, the first step as a share of the full network's metric. It is raised
         where a decaying schedule would never reach the budget.
     decay: d, each step over the one before.
     iterations: spread the way to the budget over this many steps instead; r0 follows from it.
         Coarse single steps can make a search skip some of them.
-    largest_step: no step takes away more than this share of the target before it. Steps are shares
-        of m_0, so that for a budget far below m_0 (slow 7x7 kernels in the full network) the last
-        ones would halve a network at once. 1 is the paper's reading: no such limit.
     """
 
     initial_reduction: float = 0.03
     decay: float = 0.98
     iterations: int | None = None
-    largest_step: float = 1.0
 
     _LONGEST = 200
 
@@ -64,34 +60,59 @@ class Schedule:
                 "a schedule needs 0 < initial_reduction < 1 and 0 < decay <= 1, got "
                 f"{self.initial_reduction} and {self.decay}; the paper's reading is 0.03 and 0.98"
             )
-        if not 0 < self.largest_step <= 1:
-            raise InvalidSettingError(
-                f"a schedule's largest_step is in (0, 1], got {self.largest_step}; 0.2 is usual "
-                "for budgets far below the full network"
-            )
         if self.iterations is not None and self.iterations < 1:
             raise InvalidSettingError(
                 f"a schedule has 1 iteration or more, got {self.iterations}; leave it out to "
                 "go by initial_reduction"
             )
 
-    def reduction(self, needed: float) -> float:
-        """r0 for a way that has to take away the share `needed` of m_0."""
+    def left(self, step: int, goal: float) -> float:
+        """The share of m_0 that is left after `step` steps towards the share `goal`, or below."""
+        needed = 1 - goal
         if self.iterations is not None:
-            return needed / self._steps(self.iterations)
-        return max(self.initial_reduction, needed / self._steps(self._LONGEST))
-
-    def taken(self, reduction: float, step: int) -> float:
-        """The share of m_0 that is gone after `step` steps."""
-        if self.largest_step == 1:
-            return reduction * self._steps(step)
-        left = 1.0
-        for done in range(step):
-            left = max(left - reduction * self.decay**done, left * (1 - self.largest_step))
-        return 1 - left
+            reduction = needed / self._steps(self.iterations)
+        else:
+            reduction = max(self.initial_reduction, needed / self._steps(self._LONGEST))
+        return 1 - reduction * self._steps(step)
 
     def _steps(self, count: int) -> float:
         return count if self.decay == 1 else (1 - self.decay**count) / (1 - self.decay)
+
+
+@dataclass(frozen=True, slots=True)
+class GeometricSchedule:
+    """Targets that come down fast while the budget is far and finely when it is near.
+
+    For budgets far below m_0, which slow 7x7 kernels make many times a whole reference network:
+    steps of m_0's size would halve the network at the end, where every choice counts, and steps
+    fine enough for the end would spend most iterations where anything may go.
+
+    Parameters (assumptions)
+    ----------
+    approach: share of the way to the budget, counted in logarithms, that each step covers.
+    finest_step: share of the target before it that a step takes away at least.
+    """
+
+    approach: float = 0.35
+    finest_step: float = 0.07
+
+    def __post_init__(self) -> None:
+        if not (0 < self.approach < 1 and 0 < self.finest_step < 1):
+            raise InvalidSettingError(
+                "a geometric schedule needs an approach and a finest_step between 0 and 1, got "
+                f"{self.approach} and {self.finest_step}; 0.35 and 0.07 are usual"
+            )
+
+    def left(self, step: int, goal: float) -> float:
+        """The share of m_0 that is left after `step` steps towards the share `goal`, or below."""
+        left = 1.0
+        for done in range(1, step + 1):
+            nearing = goal ** (1 - (1 - self.approach) ** done)
+            left = min(nearing, left * (1 - self.finest_step))
+        return left
+
+
+AnySchedule = Schedule | GeometricSchedule
 
 
 class CoordinateDescent(Searcher):
@@ -101,7 +122,7 @@ class CoordinateDescent(Searcher):
         self,
         space: Space,
         constraints: Sequence[Constraint],
-        schedule: Schedule,
+        schedule: AnySchedule,
         seed: int,
         landing: Landing | None,
         loop: Loop | None,
@@ -136,7 +157,7 @@ class CoordinateDescent(Searcher):
             if met:
                 return base
         origin = self.loads([base])[0]
-        reduction = self.schedule.reduction(float((1 - self._floors(measured) / origin).max()))
+        goal = float((self._floors(measured) / origin).min())
         iteration, step, spent = 0, 0, 1
         frugal: Choice | None = None  # the best of those that leave part of the budget unused
         frugals: set[Arch] = set()
@@ -145,8 +166,8 @@ class CoordinateDescent(Searcher):
             iteration += 1
             start = Draft(base, self.loads([base])[0])
             floors = self._floors(measured, base)
-            step, targets = self._next_targets(step, start.loads, origin, reduction, floors)
-            left = self._steps_left(step, origin, reduction, floors)
+            step, targets = self._next_targets(step, start.loads, origin, goal, floors)
+            left = self._steps_left(step, origin, goal, floors)
             drafts = self._propose(start, targets, origin, self._count(spent, left), rng)
             drafts = [draft for draft in drafts if draft.arch not in frugals] or drafts
             drafts = self._select(drafts, targets, floors)
@@ -192,12 +213,12 @@ class CoordinateDescent(Searcher):
                 base, frugal = frugal.arch, None
 
     def _next_targets(
-        self, step: int, loads: Loads, origin: Loads, reduction: float, floors: Loads
+        self, step: int, loads: Loads, origin: Loads, goal: float, floors: Loads
     ) -> tuple[int, Loads]:
         """The next step of the schedule that is not met yet, and its targets."""
         while True:
             step += 1
-            targets = self._targets(step, origin, reduction, floors)
+            targets = self._targets(step, origin, goal, floors)
             if (loads > targets + TOLERANCE).any():
                 return step, targets
             if (targets <= floors + TOLERANCE).all():
@@ -207,14 +228,14 @@ class CoordinateDescent(Searcher):
         targets[self._timed] = loads[self._timed] * (1 - (1 - self.landing.aim) / 2)
         return step, targets
 
-    def _targets(self, step: int, origin: Loads, reduction: float, floors: Loads) -> Loads:
-        targets = np.maximum(floors, origin * (1 - self.schedule.taken(reduction, step)))
+    def _targets(self, step: int, origin: Loads, goal: float, floors: Loads) -> Loads:
+        targets = np.maximum(floors, origin * self.schedule.left(step, goal))
         return np.where(targets <= floors * (1 + 1e-6), floors, targets)
 
-    def _steps_left(self, step: int, origin: Loads, reduction: float, floors: Loads) -> int:
+    def _steps_left(self, step: int, origin: Loads, goal: float, floors: Loads) -> int:
         """Steps after `step` until all targets are at their floors."""
         left = 0
-        while (self._targets(step + left, origin, reduction, floors) > floors).any():
+        while (self._targets(step + left, origin, goal, floors) > floors).any():
             left += 1
         return left
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from search.errors import InvalidSettingError
 from search.searchers.base import Draft, Landing, Loads, Loop, excess, meets
-from search.searchers.coordinate_descent import CoordinateDescent, Schedule
+from search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
 
 if TYPE_CHECKING:
     from search.metrics import Constraint
@@ -32,7 +32,7 @@ class McdSettings:
     ----------
     candidates: J.
     layers: L; a dimension of the space (a width, an expansion, a kernel size) is a layer here.
-    schedule: r0 and d.
+    schedule: r0 and d, or a geometric one.
     window: candidates are similar when they undershoot m_t by no more than this share of m_0, or
         when no layer they shrank can be a step larger without missing m_t. The second holds for a
         layer whose single steps are coarse (a kernel size, a small network): such a candidate is
@@ -46,7 +46,7 @@ class McdSettings:
 
     candidates: int = 100
     layers: int = 10
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: AnySchedule = field(default_factory=Schedule)
     window: float = 0.01
     evenness: float = 0.3
     retries: int = 4

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.searchers.base import Draft, Landing, Loads, Loop
-from search.searchers.coordinate_descent import CoordinateDescent, Schedule
+from search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from search.space import Space
 
 
+NETADAPT_V1 = Schedule(initial_reduction=0.025, decay=0.96)
+"""The schedule of its public code."""
+
+
 @dataclass(frozen=True, slots=True)
 class SingleLayerSettings:
     """NetAdaptV1's own schedule; where it ends above the budget, its first step is raised."""
 
-    schedule: Schedule = field(default_factory=lambda: Schedule(0.025, 0.96))
+    schedule: AnySchedule = NETADAPT_V1
 
 
 class SingleLayerCoordinateDescent(CoordinateDescent):

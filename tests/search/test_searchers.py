@@ -25,7 +25,7 @@ from search.metrics import (
     planned_memory,
 )
 from search.searchers.base import Accept, Confirm, Evaluate, Landing, Loop, Measure, Searcher
-from search.searchers.coordinate_descent import Schedule
+from search.searchers.coordinate_descent import GeometricSchedule, Schedule
 from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from search.searchers.random_search import RandomSearch, RandomSettings
 from search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
@@ -354,13 +354,14 @@ class TestMultiLayer(DescentContract):
         scored = sum(len(request.candidates) for request in session.evaluated)
         assert 120 <= scored <= 150 + len(session.evaluated)
 
-    def test_no_step_is_larger_than_allowed(self) -> None:
-        schedule = Schedule(0.1, largest_step=0.2)
-        left = [1 - schedule.taken(0.1, step) for step in range(30)]
-        assert left[1] == pytest.approx(0.9), "the limit does not bind yet"
+    def test_a_geometric_schedule_becomes_finer_towards_the_budget(self) -> None:
+        goal = 0.01
+        schedule = GeometricSchedule(approach=0.5, finest_step=0.2)
+        left = [schedule.left(step, goal) for step in range(30)]
+        assert left[:3] == pytest.approx([1, 0.1, 0.1**1.5]), "half of the logarithmic way each"
         ratios = [after / before for before, after in itertools.pairwise(left)]
-        assert min(ratios) == pytest.approx(0.8)
-        assert ratios[-1] == pytest.approx(0.8), "and binds in the end"
+        assert ratios == pytest.approx(sorted(ratios))
+        assert ratios[-1] == pytest.approx(0.8), "and never less than the finest step"
         settings = McdSettings(candidates=6, layers=6, schedule=schedule)
         session = Session()
         session.drive(
@@ -369,7 +370,7 @@ class TestMultiLayer(DescentContract):
             )
         )
         targets = [request.targets["latency"] for request in session.evaluated]
-        assert all(b >= 0.8 * a * (1 - 1e-9) for a, b in itertools.pairwise(targets[1:-1]))
+        assert all(b <= 0.8 * a * (1 + 1e-9) for a, b in itertools.pairwise(targets[1:-1]))
 
     @pytest.mark.parametrize(
         "make",
@@ -380,7 +381,8 @@ class TestMultiLayer(DescentContract):
             lambda: Schedule(0.0),
             lambda: Schedule(decay=1.5),
             lambda: Schedule(iterations=0),
-            lambda: Schedule(largest_step=0.0),
+            lambda: GeometricSchedule(approach=0.0),
+            lambda: GeometricSchedule(finest_step=1.0),
             lambda: Landing(lowest=1.0),
             lambda: Loop(top_k=0),
             lambda: RandomSettings(evaluations=0),
