@@ -24,6 +24,7 @@ from netadapt import __version__
 from netadapt.console import configure_logging, progress
 from netadapt.runner_commands import runner_app
 from netadapt.text import milliseconds, one_line, quantity
+from netadapt.virtual_phone_command import virtual_phone
 
 if TYPE_CHECKING:
     from netadapt.config import RunConfig
@@ -46,6 +47,7 @@ app = typer.Typer(
 table_app = typer.Typer(help="Look into a latency table.", rich_markup_mode=None)
 app.add_typer(table_app, name="table")
 app.add_typer(runner_app, name="runner")
+app.command("virtual-phone")(virtual_phone)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[

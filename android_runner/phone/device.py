@@ -232,6 +232,7 @@ class PhoneDevice:
         server = self._server = self._server or AdbServer.from_environment()
         phone = self._found(server)
         check_usable(phone)
+        self._phone = phone  # seen once, it is waited for from now on
         self._open.lock(phone.id)
         adb = Adb(server, phone.serial)
         _see_that_it_is_up(adb, phone)

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from android_runner.errors import InvalidRunError
 
 FaultKind = Literal[
+    "nothing",
     "cable_out",
     "silence",
     "reboot",
@@ -74,12 +75,13 @@ NOW: Final = Moment()
 class Fault:
     """One thing that goes wrong.
 
+    nothing: the phone goes on; its moment tells when to do something to the other side.
     cable_out: connections end and none is taken for ``seconds``.
     silence: nothing is heard for ``seconds``, then as a pulled cable.
     reboot: gone for ``seconds``; processes end, pushed files stay, the boot id changes.
     runner_segv, runner_sigill: the running program dies of that signal.
     runner_hung: the running program stops for good.
-    bad_program: a ``.pte`` among the running program's files, or the next to arrive, is damaged.
+    bad_program: a stored ``.pte`` is damaged when the next program starts after its moment.
     storage_full: no room for files for ``seconds``.
     corrupt_push: bytes of the incoming file arrive changed.
     cut_output: the running program's output ends early while the program goes on.
@@ -143,13 +145,20 @@ class Cue:
 
     def due(self, occasion: Occasion) -> bool:
         """Whether its moment has come, on an ``occasion`` like this one."""
+        return not self.struck.is_set() and occasion == self.fault.moment.occasion and self.ripe
+
+    @property
+    def ripe(self) -> bool:
+        """Whether as much has been pushed, said or run as its moment asks for."""
         moment = self.fault.moment
-        return (
-            not self.struck.is_set()
-            and occasion == moment.occasion
-            and self.pushed_bytes >= moment.after_bytes * (occasion == "push")
-            and self.output_bytes >= moment.after_bytes * (occasion == "output")
-            and self.program_s >= moment.after_s * (occasion == "program")
+        passed = {
+            "now": 0.0,
+            "push": self.pushed_bytes,
+            "output": self.output_bytes,
+            "program": self.program_s,
+        }
+        return passed[moment.occasion] >= (
+            moment.after_s if moment.occasion == "program" else moment.after_bytes
         )
 
     def strike(self, in_flight: tuple[str, ...]) -> None:

@@ -308,7 +308,7 @@ class Handset:
             self.body.advance()
             self.body.tell()
         if command is not None and "programs=" in command:
-            self._spoil_programs()
+            self._spoil_programs(command)
         shell = self.sandbox.spawn(
             command, stdin, stdout, stderr, terminal, {"VIRTUAL_SU": "1"} if self._as_root else {}
         )
@@ -446,10 +446,10 @@ class Handset:
             struck.append(cue)
         return struck
 
-    def _strike(self, cue: Cue, programs: list[Program]) -> None:
+    def _strike(self, cue: Cue, programs: list[Program], *in_flight: str) -> None:
         kind = cue.fault.kind
         self._cues.remove(cue)
-        cue.strike(tuple(self._in_flight()))
+        cue.strike((*self._in_flight(), *in_flight))
         self.note("fault", kind)
         logger.info("fault: %s, in flight: %s", kind, cue.in_flight)
         lasting: dict[str, Callable[[Cue], Coroutine[object, object, None]]] = {
@@ -553,9 +553,9 @@ class Handset:
     def _tell_clock(self) -> None:
         filesystem.write(self.root / "state", "clock_offset_s", f"{self._clock_offset_s}\n")
 
-    def _spoil_programs(self) -> None:
+    def _spoil_programs(self, command: str) -> None:
         """Damage a stored program, where a fault asks for it, just before programs start."""
-        for cue in [cue for cue in self._cues if cue.fault.kind == "bad_program"]:
+        for cue in [cue for cue in self._cues if cue.fault.kind == "bad_program" and cue.ripe]:
             files = sorted(path for path in (self.root / "data").rglob("*") if _is_program(path))
             if not files:
                 return
@@ -564,7 +564,7 @@ class Handset:
                 file.seek(4)
                 file.write(bytes(8))
             self.note("spoilt", victim.name)
-            self._strike(cue, [])
+            self._strike(cue, [], f"program about to start: {command[-200:]}")
 
 
 def _is_program(path: Path) -> bool:

@@ -1,0 +1,81 @@
+"""A virtual phone in the foreground: what the commands run."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, get_args
+
+from android_runner.errors import InvalidRunError, RunnerError
+from android_runner.virtual_phone.description import PhoneDescription, bundled_names
+from android_runner.virtual_phone.faults import Fault, FaultKind
+from android_runner.virtual_phone.phone import VirtualPhone
+from android_runner.virtual_phone.sandbox import Isolation
+
+_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
+_USUAL_SECONDS: Final = 5.0
+
+
+def describe(phone: str, serial: str | None = None) -> PhoneDescription:
+    """A bundled phone by name, or a TOML file by path; with another serial number where given.
+
+    Raises `InvalidRunError`.
+    """
+    if phone not in bundled_names() and (phone.endswith(".toml") or Path(phone).is_file()):
+        described = PhoneDescription.load(phone)
+    else:
+        described = PhoneDescription.bundled(phone)
+    return described if serial is None else dataclasses.replace(described, serial=serial)
+
+
+def serve(
+    described: PhoneDescription,
+    root: Path,
+    port: int,
+    tell: Callable[[str], None],
+    isolation: Isolation | None = None,
+) -> None:
+    """Run a phone until Ctrl-C or SIGTERM; its address is told when it is on.
+
+    Lines on standard input are faults to play: ``KIND [SECONDS]``; ``allow`` accepts computers.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with VirtualPhone(described, root, port=port, isolation=isolation) as phone:
+        tell(phone.address)
+        threading.Thread(target=_take_orders, args=(phone,), daemon=True).start()
+        stopping.wait()
+
+
+def _take_orders(phone: VirtualPhone) -> None:
+    for line in sys.stdin:
+        try:
+            play_line(phone, line)
+        except RunnerError as error:
+            sys.stderr.write(f"{error}\n")
+
+
+def play_line(phone: VirtualPhone, line: str) -> None:
+    """Do what a line says: ``allow`` or ``KIND [SECONDS]``. Raises `InvalidRunError`."""
+    words = line.split()
+    if not words:
+        return
+    if words == ["allow"]:
+        phone.accept_keys()
+        return
+    kind = next((kind for kind in _KINDS if kind == words[0]), None)
+    try:
+        seconds = float(words[1]) if len(words) > 1 else _USUAL_SECONDS
+    except ValueError:
+        kind = None
+    if kind is None or len(words) > 2:
+        raise InvalidRunError(
+            f"a line is `allow` or a fault and its seconds ({', '.join(_KINDS)}), got "
+            f"{line.strip()!r}; try: cable_out 5"
+        )
+    phone.play(Fault(kind, seconds=seconds))
