@@ -25,7 +25,7 @@ THERMAL_STATUS_NAMES = (
 
 _STATES = (
     "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|"
-    r"detached|unknown|no permissions[^\[]*(?:\[[^\]]*\])?|no device"
+    r"detached|unknown|no device|no permissions\b.*?"
 )
 _LISTED = re.compile(
     rf"(?P<serial>\S.*?)\s+(?P<state>{_STATES})(?P<tags>(?:\s+[a-z_]+:\S*)*)\s*", re.ASCII
