@@ -8,7 +8,7 @@ has seen: before a network is measured, the factor of its program is written to 
 over the network's kernels weighted by their predicted times. Searches with several budgets, shares
 of the reference's measured latency, are run twice: with the `TOP_K` best candidates of each
 iteration measured, and on the predictor alone. Scores are made up (`benchmarks.search_quality`), so
-that nothing is trained. What every search starts with is the same and measured once.
+that nothing is trained. Networks that several searches have in common are measured once.
 
 `first_err_pct` and `last_err_pct`: mean absolute error of the prediction, as it stood, for what was
 measured in the first iteration (the full network, nothing corrected yet) and in the last one.

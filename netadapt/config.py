@@ -234,6 +234,10 @@ class SearchSection(Section):
         return self
 
 
+INDIFFERENT = frozenset({"run.folder", "device.wait_s", "profile.workers"})
+"""Keys that decide nothing about a run's results: they may change when it is gone on with."""
+
+
 class RunConfig(Section):
     """A whole run. Read it with `read_config`, save it with `write_config`."""
 
@@ -262,6 +266,10 @@ class RunConfig(Section):
                     yield f"{prefix}{name}", value
 
         return dict(walk(self.model_dump(exclude_none=True), ""))
+
+    def decisive(self) -> dict[str, object]:
+        """`flat` without the keys that decide nothing about the results."""
+        return {key: value for key, value in self.flat().items() if key not in INDIFFERENT}
 
     def with_run(self, **changes: object) -> Self:
         """A copy with other keys in `[run]`, checked like a file."""

@@ -127,7 +127,6 @@ class RunFolder:
 
 
 def _differing(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys whose values differ; where the run is kept and how patient it is are none of them."""
-    before, after = old.flat(), new.flat()
-    free = {"run.folder", "device.wait_s"}
-    return [k for k in before | after if k not in free and before.get(k) != after.get(k)]
+    """Keys whose values differ, but for those that decide nothing."""
+    before, after = old.decisive(), new.decisive()
+    return [key for key in before | after if before.get(key) != after.get(key)]

@@ -26,7 +26,7 @@ from torch import nn
 from android_runner.device import Device, Program
 from android_runner.files import write_atomically
 from netadapt import __version__, assembly
-from netadapt.config import RunConfig, config_text, parse_config
+from netadapt.config import RunConfig, parse_config
 from netadapt.console import Progress, Update
 from netadapt.errors import ConfigError
 from netadapt.folder import TRAINED, RunFolder
@@ -428,7 +428,7 @@ class _Run:
             hashlib.sha256(path.read_bytes()).hexdigest()
             for path in (self.folder.predictor, self.folder.supernet)
         )
-        return "\n".join((*digests, str(self.timer.provenance), config_text(self.config)))
+        return "\n".join((*digests, str(self.timer.provenance), str(self.config.decisive())))
 
     def _scaled(self, found_ms: float) -> list[FinalNetwork]:
         """Of each family the smallest multiplier not below the found latency, if there is one."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.config import RunConfig, read_config
+from netadapt.config import RunConfig, parse_config, read_config
 from netadapt.errors import RunFolderError
 from netadapt.folder import RunFolder
 
@@ -30,6 +30,12 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.claim(RunConfig().with_run(folder="before"))
     folder.claim(RunConfig().with_run(folder="after"))
+
+
+def test_a_run_may_be_gone_on_with_more_patience(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim(parse_config({"device": {"wait_s": 5.0}}, "test"))
+    folder.claim(parse_config({"device": {"wait_s": 500.0}, "profile": {"workers": 1}}, "test"))
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

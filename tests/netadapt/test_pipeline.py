@@ -27,13 +27,13 @@ TOY = Path(__file__).parent / "toy" / "run.toml"
 class Search:
     """A `netadapt search` of its own process; its output goes to files, which no orphan blocks."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, *run: str) -> None:
+        """`run`: what is searched, when not the toy run into `folder`."""
         self._out, self._err = (folder.path.with_suffix(f".{name}") for name in ("out", "err"))
-        command = [sys.executable, "-m", "netadapt", "search", str(TOY)]
+        run = run or (str(TOY), "--folder", str(folder.path))
+        command = [sys.executable, "-m", "netadapt", "search", *run, "--json"]
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                [*command, "--folder", str(folder.path), "--json"], stdout=out, stderr=err
-            )
+            self.process = subprocess.Popen(command, stdout=out, stderr=err)
 
     def finish(self, timeout_s: float) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
@@ -80,7 +80,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         else:
             assert code == -signal.SIGKILL, errors
     before = folder.trials.read_bytes()
-    code, output, errors = Search(folder).finish(280)
+    # The folder alone says what run it is, and how long to wait for a device may change.
+    code, output, errors = Search(folder, str(folder.path), "--wait", "7").finish(280)
     assert code == 0, errors
     whole_lines = before[: before.rfind(b"\n") + 1]
     assert folder.trials.read_bytes().startswith(whole_lines), "nothing recorded is done again"
