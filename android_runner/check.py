@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from android_runner.build import RunnerBinary
 from android_runner.device import Device, DeviceInfo, Failure, Measurement, Program, RunSpec
+from android_runner.elf import read_elf, this_machine
 from android_runner.errors import DeviceError
 from android_runner.host import HostDevice
 
@@ -68,6 +72,32 @@ def check_runner(device: Device, reference: Device | None = None) -> CheckReport
             "the ExecuTorch version that lowers programs"
         )
     return CheckReport(device.info(), len(deviations), worst, theirs.latency_us)
+
+
+def device_of(runner: Path) -> HostDevice:
+    """This machine with that runner: a static one for another processor runs in QEMU's emulator.
+
+    Its values mean something then, its latencies do not. Raises `DeviceError` where the file is no
+    program or there is no emulator for it.
+    """
+    try:
+        data = runner.read_bytes()
+        machine = read_elf(data).machine
+    except (OSError, ValueError) as error:
+        raise DeviceError(
+            f"a runner must be a program for Linux, {runner} is none ({error}); build one: "
+            "netadapt runner build"
+        ) from error
+    binary = RunnerBinary(runner.absolute(), hashlib.sha256(data).hexdigest())
+    if machine == this_machine():
+        return HostDevice(binary)
+    emulator = shutil.which(f"qemu-{machine}") or shutil.which(f"qemu-{machine}-static")
+    if emulator is None:
+        raise DeviceError(
+            f"a runner for {machine} needs an emulator here, qemu-{machine} is not there; install "
+            "it (apt install qemu-user) or check the runner on a phone: --device"
+        )
+    return HostDevice(binary, (emulator,))
 
 
 def _outputs(device: Device) -> Measurement:

@@ -31,9 +31,14 @@ _LAST_WORDS_BYTES = 400
 
 
 class HostDevice:
-    """This machine. Builds the runner on first use; raises `BuildError` when that fails."""
+    """This machine. Builds the runner on first use; raises `BuildError` when that fails.
 
-    def __init__(self) -> None:
+    runner, launcher: another runner instead, started by these words (an emulator's).
+    """
+
+    def __init__(self, runner: RunnerBinary | None = None, launcher: Sequence[str] = ()) -> None:
+        self._runner = runner
+        self._launcher = tuple(launcher)
         self._transport: ChildProcessTransport | None = None
         self._info: DeviceInfo | None = None
 
@@ -74,7 +79,8 @@ class HostDevice:
 
     def _ready_transport(self) -> ChildProcessTransport:
         if self._transport is None:
-            self._transport = ChildProcessTransport(build_runner())
+            runner = self._runner or build_runner()
+            self._transport = ChildProcessTransport(runner, self._launcher)
         return self._transport
 
 
@@ -129,8 +135,9 @@ class ChildProcess:
 class ChildProcessTransport:
     """Starts the runner as a child process in a temporary folder."""
 
-    def __init__(self, binary: RunnerBinary) -> None:
+    def __init__(self, binary: RunnerBinary, launcher: Sequence[str] = ()) -> None:
         self.binary = binary
+        self._launcher = tuple(launcher)
 
     @contextmanager
     def start(self, files: Mapping[str, bytes], arguments: Sequence[str]) -> Iterator[ChildProcess]:
@@ -142,7 +149,7 @@ class ChildProcessTransport:
             errors = folder / "stderr.txt"
             with errors.open("wb") as stderr:
                 process = subprocess.Popen(
-                    [self.binary.path, *arguments],
+                    [*self._launcher, self.binary.path, *arguments],
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,

@@ -134,7 +134,17 @@ def _build_for_this_machine(given: dict[str, object], out: Path | None, as_json:
 
 @runner_app.command()
 def check(
-    device: Annotated[str, typer.Option(help="A device's id: see `netadapt devices`.")] = "host",
+    device: Annotated[
+        str | None,
+        typer.Option(help="A device's id (`netadapt devices`); not given, this machine."),
+    ] = None,
+    runner: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of a device: this runner, here, in an emulator where it needs one.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a known program on a device and compare its values with this machine's.
@@ -142,13 +152,21 @@ def check(
     Fails where the runner does not start, speaks another protocol, has another version of
     ExecuTorch than the one that lowers programs, or computes other values.
 
-    Example: netadapt runner check --device FA6A1B2C3D
+    Examples:
+
+    netadapt runner check --device FA6A1B2C3D
+
+    netadapt runner check --runner ./netadapt_runner
     """
-    from android_runner.check import check_runner
+    from android_runner.check import check_runner, device_of
     from netadapt import assembly
 
+    if device is not None and runner is not None:
+        raise typer.BadParameter("a runner is checked on a device or here; leave one of them out")
     with progress().step("Checking the runner"):
-        report = check_runner(assembly.make_device(device))
+        report = check_runner(
+            assembly.make_device(device or "host") if runner is None else device_of(runner)
+        )
     if as_json:
         _print_json(dataclasses.asdict(report))
         return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,8 @@ from android_runner import (
     Progress,
     RunSpec,
 )
-from android_runner.check import TOLERANCE, check_runner, known_program
+from android_runner.check import TOLERANCE, check_runner, device_of, known_program
+from android_runner.elf import this_machine
 from android_runner.program_format import read_format
 from tests.android_runner import known_program as recipe
 
@@ -100,6 +103,25 @@ def test_a_program_that_fails_is_said(host: HostDevice) -> None:
 
     with pytest.raises(DeviceError, match=r"did not \(load: no such operator\)"):
         check_runner(Altered(host, fail), host)
+
+
+def test_a_runner_for_another_processor_needs_its_emulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "aarch64" if this_machine() != "aarch64" else "x86_64"
+    number = {"aarch64": 183, "x86_64": 62}[other]
+    file = tmp_path / "runner"
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 2, number) + bytes(44)
+    file.write_bytes(header)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match=f"qemu-{other} is not there"):
+        device_of(file)
+    # It is started by the emulator, whatever that makes of it: here nothing.
+    emulator = tmp_path / f"qemu-{other}"
+    emulator.write_text('#!/bin/sh\necho "emulating $1" >&2\n')
+    emulator.chmod(0o755)
+    with pytest.raises(DeviceError, match=f"emulating {file}"):
+        check_runner(device_of(file))
 
 
 def test_the_known_program_is_what_its_recipe_makes(host: HostDevice) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_builds_this_machines_runner(capsys: pytest.CaptureFixture[str], tmp_pat
     assert this_machine().encode() in hello
 
 
+def test_checks_a_runner_by_its_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "runner"
+    assert _run(capsys, "build", "--out", str(file))[0] == 0
+    code, out, _ = _run(capsys, "check", "--runner", str(file), "--json")
+    assert code == 0
+    assert json.loads(out)["device"]["runner_sha256"] == sha256(file.read_bytes()).hexdigest()
+
+
 def test_checks_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _run(capsys, "check", "--json")
     assert code == 0
@@ -65,6 +74,8 @@ def test_checks_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
         (["build", "--executorch", "{package}"], "lacks executorch"),
         (["build", "--executorch", "{package}", "--android", "--out", "x"], "leave --out"),
         (["build", "--colour"], "No such option"),
+        (["check", "--device", "host", "--runner", "x"], "leave one of them out"),
+        (["check", "--runner", "{empty}/none"], "a runner must be a program"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
