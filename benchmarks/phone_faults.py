@@ -8,8 +8,8 @@ program runs (the phone's log says which). A process that ends before its table 
 again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
 For each fault: `lost`, rows committed before it struck that changed or are gone; `doubled`, rows
-beyond one for each kernel; `wrong`, rows that are not flagged and are of another program or more
-than `WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
+beyond one for each kernel; `wrong`, rows of another program or phone, or not flagged and more than
+`WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
 phone was back; `stall_s`, the longest time from the phone's return to the next thing asked of it;
 `restarts`, processes started again; `missing`, kernels that the finished tables lack.
 """
@@ -50,6 +50,15 @@ MAX_STARTS: Final = 4
 OUTPUT_TIMEOUT_S: Final = 3.0  # a silent runner is given up after that long
 
 Where = Literal["push", "program", "output"]
+QUICK: Final = (
+    "cable_out_during_push",
+    "adb_server_killed",
+    "reboot",
+    "runner_segv",
+    "mixed_output",
+    "unauthorized",
+    "kill_9",
+)
 BOTH: Final[tuple[Where, ...]] = ("push", "program")
 
 
@@ -120,6 +129,7 @@ class Task:
     """What a profiling process is told."""
 
     table: Path
+    phone_id: str
     serial: str
     port: int
     kernels: tuple[Kernel, ...]
@@ -143,7 +153,7 @@ def main() -> None:
         bench = Bench(Path(folder), server, workers, tuple(kernels), batch, chance)
         course = bench.undisturbed()
         tallies: dict[str, Tally] = {}
-        for name in options.only or TROUBLES:
+        for name in options.only or (QUICK if options.quick else TROUBLES):
             tally = tallies[name] = Tally()
             for number in range(runs):
                 bench.disturbed(name, number, course, tally)
@@ -289,9 +299,11 @@ class Bench:
         for row in rows:
             right = course.rows[row.key]
             off = abs(row.latency_us / right.latency_us - 1)
-            if row.program_sha256 != right.program_sha256 or (
-                row.quality == "ok" and off > WRONG_SHARE
-            ):
+            strange = (row.program_sha256, row.provenance.device_id) != (
+                right.program_sha256,
+                task.phone_id,
+            )
+            if strange or (row.quality == "ok" and off > WRONG_SHARE):
                 tally.wrong += 1
                 say(f"{name}: {row.key} took {row.latency_us:.2f} us, not {right.latency_us:.2f}")
         tally.flagged += sum(row.quality != "ok" for row in rows)
@@ -305,7 +317,14 @@ class Bench:
         phone = stack.enter_context(VirtualPhone(described, root))
         stack.callback(self._server.disconnect, phone.address)
         table = self._folder / f"table{self._count}.sqlite"
-        return phone, Task(table, phone.address, self._server.port, self._kernels, self._batch)
+        return phone, Task(
+            table,
+            described.serial,
+            phone.address,
+            self._server.port,
+            self._kernels,
+            self._batch,
+        )
 
     def _start(self, task: Task) -> multiprocessing.process.BaseProcess:
         process = self._workers.Process(target=profile, args=(task,), daemon=True)

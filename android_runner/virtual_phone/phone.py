@@ -38,7 +38,7 @@ class VirtualPhone:
         isolation: Isolation | None = None,
     ) -> None:
         try:
-            loopback = ipaddress.ip_address(host).is_loopback
+            loopback = ipaddress.IPv4Address(host).is_loopback
         except ValueError:
             loopback = False
         if not loopback:

@@ -37,6 +37,7 @@ KEYS = {
     },
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
+    "phone_faults": {"kernels", "faults"},
     "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
     "found_against_scaled": {
         "found_acc",
@@ -72,6 +73,11 @@ def test_a_quick_run_prints_its_keys(name: str) -> None:
     if name == "equivalence":  # equalities hold on any machine
         assert result["max_rel_err"] <= 1e-4
         assert result["pte_max_rel_err"] <= 1e-3
+    if name == "phone_faults":
+        for fault, counts in result["faults"].items():
+            assert counts["runs"] >= 1, fault
+            bad = {key: counts[key] for key in ("lost", "doubled", "hung", "missing")}
+            assert not any(bad.values()), f"{fault}: {bad}"
     if name == "in_the_loop":  # the phone is slower than its table by more than any noise
         assert result["last_err_pct"] < result["first_err_pct"]
         assert {"budget_ms", "measured_ms"} <= result["runs"][0].keys()
