@@ -194,9 +194,10 @@ class Sandbox:
                 "-w",
             ]
             prefix += ["--preserve-credentials"]
-        if os.geteuid() == 0 or self.isolation == "namespaces":
+        setpriv = shutil.which("setpriv")
+        if setpriv and (os.geteuid() == 0 or self.isolation == "namespaces"):
             # Files that are read-only on a phone are so for this machine's root as well.
-            prefix += [_host_tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+            prefix += [setpriv, "--bounding-set=-all", "--inh-caps=-all"]
         arguments = ["/bin/sh"]
         if command is not None:
             arguments += ["-c", self._rewritten(command)]

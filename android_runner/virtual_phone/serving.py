@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import sys
@@ -46,6 +47,7 @@ def serve(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in a shell's background it is to go on
     with VirtualPhone(described, root, port=port, isolation=isolation) as phone:
         tell(phone.address)
         threading.Thread(target=_take_orders, args=(phone,), daemon=True).start()
@@ -53,11 +55,12 @@ def serve(
 
 
 def _take_orders(phone: VirtualPhone) -> None:
-    for line in sys.stdin:
-        try:
-            play_line(phone, line)
-        except RunnerError as error:
-            sys.stderr.write(f"{error}\n")
+    with contextlib.suppress(OSError):  # a terminal is not read from the background
+        for line in sys.stdin:
+            try:
+                play_line(phone, line)
+            except RunnerError as error:
+                sys.stderr.write(f"{error}\n")
 
 
 def play_line(phone: VirtualPhone, line: str) -> None:

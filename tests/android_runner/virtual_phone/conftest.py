@@ -14,7 +14,7 @@ from pathlib import Path
 import adbutils
 import pytest
 
-from android_runner.virtual_phone import PIXEL_1, VirtualPhone, wire
+from android_runner.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone, wire
 from android_runner.virtual_phone.sandbox import Isolation
 from android_runner.virtual_phone.wire import (
     CNXN,
@@ -29,9 +29,11 @@ ISOLATIONS: tuple[Isolation, ...] = ("namespaces", "paths")
 
 
 @contextlib.contextmanager
-def switched_on(root: Path, isolation: Isolation | None = None) -> Iterator[VirtualPhone]:
-    """A Pixel 1; skips where namespaces are asked for and not allowed."""
-    phone = VirtualPhone(PIXEL_1, root, isolation=isolation)
+def switched_on(
+    root: Path, isolation: Isolation | None = None, described: PhoneDescription = PIXEL_1
+) -> Iterator[VirtualPhone]:
+    """A phone; skips where namespaces are asked for and not allowed."""
+    phone = VirtualPhone(described, root, isolation=isolation)
     try:
         phone.start()
     except OSError as error:
