@@ -96,12 +96,6 @@ class Body:
             total += max(min(later, end_s) - max(begin, start_s), 0.0) * slowness
         return total / (end_s - start_s)
 
-    def cool_down(self) -> None:
-        """Back to idle, as after a reboot."""
-        self._heat_c = [0.0] * len(self._heat_c)
-        self._forced_c = None
-        self.advance()
-
     def current_khz(self, cluster: Cluster) -> int:
         """What a cluster's clock is now: a step, by governor, work, limits and heat."""
         policy = self._root / f"sys/devices/system/cpu/cpufreq/policy{cluster.cores[0]}"

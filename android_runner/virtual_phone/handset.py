@@ -22,7 +22,7 @@ from android_runner.virtual_phone.auth import PublicKey
 from android_runner.virtual_phone.body import Body
 from android_runner.virtual_phone.daemon import Connection, Service, Stream
 from android_runner.virtual_phone.description import PhoneDescription
-from android_runner.virtual_phone.faults import Cue, Event, Fault, corrupted, mixed
+from android_runner.virtual_phone.faults import Cue, Event, Fault, Occasion, corrupted, mixed
 from android_runner.virtual_phone.frames import RunnerOutput
 from android_runner.virtual_phone.sandbox import Isolation, Program, Sandbox
 from android_runner.virtual_phone.shell import OutputFilter, ShellRequest, ShellService
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _TICK_S: Final = 0.5
 _FIRST_TICK_S: Final = 0.06  # after a shell has started: clocks rise fast
 _TICK_WITH_FAULT_S: Final = 0.02
+_PORT_FREE_S: Final = 5.0
 _MIXED_SHARE: Final = 0.2  # of the pieces of output that somebody else's text comes into
 _MIXED_PIECE_BYTES: Final = 2048
 _SDK_WITH_SEND_2: Final = 30
@@ -158,6 +159,20 @@ class Handset:
         self._server = await asyncio.start_server(self._accept, self._host, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    async def _listen_again(self) -> None:
+        """Listen where it did before.
+
+        A process that this one is just starting holds the old socket until it runs.
+        """
+        deadline = time.monotonic() + _PORT_FREE_S
+        while True:
+            try:
+                return await self._listen(self.port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_TICK_WITH_FAULT_S)
+
     async def switch_off(self) -> None:
         """Stop listening, end every process, clean up."""
         self.is_down = True
@@ -200,8 +215,10 @@ class Handset:
         """Let work heat the phone, and faults strike, while anything runs."""
         last = time.monotonic()
         while True:
-            watched = any(cue.fault.moment.occasion == "program" or cue.fault.kind in _NEEDS_PROGRAM
-                          for cue in self._cues)  # fmt: skip
+            watched = any(
+                cue.fault.moment.occasion == "program" or cue.fault.kind in _NEEDS_PROGRAM
+                for cue in self._cues
+            )
             if not self.sandbox.busy:
                 self._stirred.clear()
                 if not self.sandbox.busy:
@@ -426,11 +443,12 @@ class Handset:
             f"program {' '.join(program.arguments)[:200]}" for program in self.sandbox.programs()
         ]
 
-    def _strike_due(self, occasion: str) -> list[Cue]:
+    def _strike_due(self, occasion: Occasion) -> list[Cue]:
+        """Have every fault strike whose moment has come; those that did."""
         struck = []
         for cue in list(self._cues):
             kind = cue.fault.kind
-            if not cue.due(occasion):  # type: ignore[arg-type]
+            if not cue.due(occasion):
                 continue
             programs = self.sandbox.programs() if kind in _NEEDS_PROGRAM else []
             if kind in _NEEDS_PROGRAM and not programs:
@@ -495,7 +513,7 @@ class Handset:
 
     async def _cable_out(self, cue: Cue) -> None:
         await asyncio.sleep(cue.fault.seconds)
-        await self._listen(self.port)
+        await self._listen_again()
 
     async def _silence(self, cue: Cue) -> None:
         if self._server is not None:
@@ -503,7 +521,7 @@ class Handset:
             self._server = None
         await asyncio.sleep(cue.fault.seconds)
         self._go_deaf()
-        await self._listen(self.port)
+        await self._listen_again()
 
     async def _reboot(self, cue: Cue) -> None:
         self.sandbox.shutdown()
@@ -511,13 +529,13 @@ class Handset:
         self._cpu_s.clear()
         await asyncio.sleep(cue.fault.seconds)
         self._boot()
-        await self._listen(self.port)
+        await self._listen_again()
 
     async def _unauthorized(self, cue: Cue) -> None:
         self._trusts_everyone = False
         self._keys.clear()
         self._accepting.clear()
-        await self._listen(self.port)
+        await self._listen_again()
         await asyncio.sleep(cue.fault.seconds)
         self.accept_keys()
 

@@ -153,7 +153,8 @@ class Sandbox:
 
     def shutdown(self) -> None:
         """Kill every process of the phone's."""
-        for pid in self._pids():
+        forgotten = [pid for pid in _all_pids() if _is_marked(pid, self.marker)]
+        for pid in {*self._pids(), *forgotten} - {os.getpid()}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self._init is not None:
@@ -278,9 +279,8 @@ class Sandbox:
             return list(_descendants([below]))
         tops = [shell.pid for shell in self._shells]
         if self._init is not None:
-            return [pid for pid in _descendants([*tops, self._init_pid]) if pid != self._init_pid]
-        marked = (pid for pid in _all_pids() if _is_marked(pid, self.marker))
-        return list(dict.fromkeys([*_descendants(tops), *marked]))
+            tops.append(self._init_pid)  # adopts what a shell leaves behind
+        return [pid for pid in _descendants(tops) if pid != self._init_pid]
 
 
 def _host_tool(name: str) -> str:

@@ -28,8 +28,6 @@ _ENTRY_2 = struct.Struct("<4sIQQIIIIQqqqI")
 _SEND_2 = struct.Struct("<4sII")
 _RECV_2 = struct.Struct("<4sI")
 
-FEATURES: Final = ("stat_v2", "ls_v2", "fixed_push_mkdir", "sendrecv_v2")
-
 
 class Files(Protocol):
     """What the service needs to know of its phone."""
