@@ -432,23 +432,31 @@ class _Run:
 
     def _scaled(self, found_ms: float) -> list[FinalNetwork]:
         """Of each family the smallest multiplier not below the found latency, if there is one."""
-        chosen = []
+        chosen: dict[Family, FinalNetwork] = {}
         with self.progress.step("Timing scaled networks") as update:
-            for done, family in enumerate(FAMILIES):
-                update(done, len(FAMILIES))
-                final = self._scaled_to(found_ms, family)
-                if final is None:
-                    logger.warning(
-                        "no width of the reference with kernel sizes %s takes %s",
-                        family.label,
-                        milliseconds(found_ms),
-                    )
-                else:
-                    chosen.append(final)
+            left = {family: self._ascending(found_ms, family) for family in FAMILIES}
+            while left:
+                update(len(FAMILIES) - len(left), len(FAMILIES))
+                # One of each family at a time, so that they are lowered side by side
+                turn = {family: next(candidates, None) for family, candidates in left.items()}
+                self.timer.archs([final.arch for final in turn.values() if final])
+                for family, final in turn.items():
+                    if final is None:
+                        logger.warning(
+                            "no width of the reference with kernel sizes %s takes %s",
+                            family.label,
+                            milliseconds(found_ms),
+                        )
+                    elif self.timer.ms(final.arch.to_json()) >= found_ms:
+                        chosen[family] = final
+                    else:
+                        continue
+                    del left[family]
             update(len(FAMILIES), len(FAMILIES))
-        return chosen
+        return [chosen[family] for family in FAMILIES if family in chosen]
 
-    def _scaled_to(self, found_ms: float, family: Family) -> FinalNetwork | None:
+    def _ascending(self, found_ms: float, family: Family) -> Iterator[FinalNetwork]:
+        """The family's networks by width, from a little below the found latency on."""
         archs: dict[Arch, float] = {}
         for multiplier in MULTIPLIERS:
             try:
@@ -457,10 +465,9 @@ class _Run:
                 continue  # wider than the space
         predicted = self.predictor.predict_networks([self.space.kernels(a) for a in archs])
         for (arch, multiplier), ms in zip(archs.items(), predicted, strict=True):
-            if ms >= SCALED_START * found_ms and self.timer(arch) >= found_ms:
+            if ms >= SCALED_START * found_ms:
                 label = f"scaled, kernels {family.label}"
-                return FinalNetwork(label, arch, family.label, multiplier)
-        return None
+                yield FinalNetwork(label, arch, family.label, multiplier)
 
     def _train(self, final: FinalNetwork) -> nn.Module:
         section, seed = self.config.final, self.config.run.seed
