@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -172,7 +173,7 @@ class Watch:
         self._reached: dict[tuple[int, ...], int] = {}  # by the pinned cores, the slowest's clock
         self._cpus: tuple[int, ...] = ()
         self._slow = 0
-        self._next = 0.0
+        self._next = math.inf  # nothing to look at before `begin`
         self._tolerant = False
         self.throttled = False
         self.reading: Reading | None = None

@@ -46,6 +46,7 @@ from android_runner.phone.conditions import (
     read,
 )
 from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone, find_phone
+from android_runner.phone.parsing import Core
 from android_runner.phone.runners import runner_for
 from android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
 
@@ -80,6 +81,7 @@ class _Session:
     transport: AdbTransport
     reading: Reading
     read_at: float
+    cores_at_start: tuple[Core, ...]
 
     def close(self) -> None:
         """Leave the phone as it was found, but for the programs in its store."""
@@ -242,7 +244,8 @@ class PhoneDevice:
         keeper = Keeper(adb, phone, self.settings)
         keeper.apply(choose_cpus(phone.cores, 1, self.settings.cluster))
         try:
-            reading = cool_down(adb, self.settings, phone.cores, self._notify)
+            # What limits the clocks have now may be this session's own doing: only later ones count
+            reading = cool_down(adb, self.settings, (), self._notify)
             watch = Watch(adb, reading.cores, self.settings.watch_s)
             transport = AdbTransport(store, runner, watch.look)
             info = self._described(phone, transport, keeper.performance)
@@ -258,7 +261,7 @@ class PhoneDevice:
             )
         self._phone, self._info = phone, info
         self._open.session = _Session(
-            phone, adb, store, keeper, watch, transport, reading, time.monotonic()
+            phone, adb, store, keeper, watch, transport, reading, time.monotonic(), reading.cores
         )
         return self._open.session
 
@@ -328,7 +331,7 @@ class PhoneDevice:
             return
         try:
             session.reading = cool_down(
-                session.adb, self.settings, session.phone.cores, self._notify
+                session.adb, self.settings, session.cores_at_start, self._notify
             )
             session.read_at = time.monotonic()
         except _PASSING as error:

@@ -197,7 +197,7 @@ class AdbTransport:
             finally:
                 # Broken off, by Ctrl-C or for a reason of ours: the phone must not work on
                 with suppress(DeviceError):
-                    process.end()
+                    process.leave()
 
 
 class AdbProcess:
@@ -252,6 +252,11 @@ class AdbProcess:
     def kill(self) -> None:
         """See `RunnerProcess.kill`. A runner that has said its last word gets time to leave."""
         if not self._drain(0.5):
+            self.end()
+
+    def leave(self) -> None:
+        """End the process unless it is just ending."""
+        if not self._drain(0.1):
             self.end()
 
     def end(self) -> None:
