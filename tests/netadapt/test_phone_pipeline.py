@@ -1,0 +1,140 @@
+"""The commands on phones over a real adb: the whole line at toy size, several phones at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from android_runner.phone import AdbServer
+from android_runner.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone
+from netadapt.folder import RunFolder
+from netadapt.result import RunResult
+from profiler.table import LatencyTable
+
+TOY = Path(__file__).parent / "toy" / "run.toml"
+
+
+def netadapt(*arguments: str, timeout_s: float = 280) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "netadapt", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def two_phones(adb_server: AdbServer, tmp_path: Path) -> Iterator[list[VirtualPhone]]:
+    """Of one model: only their serials differ."""
+    serials = ("FA69V0300002", "FA69V0300003")
+    descriptions = [dataclasses.replace(PIXEL_1, serial=serial) for serial in serials]
+    with ExitStack() as stack:
+        phones = []
+        for index, description in enumerate(descriptions):
+            phones.append(stack.enter_context(VirtualPhone(description, tmp_path / f"p{index}")))
+            adb_server.connect(phones[-1].address)
+            stack.callback(adb_server.disconnect, phones[-1].address)
+        yield phones
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    options = ["--device", virtual_phone.address, "--wait", "30", "--folder", str(folder.path)]
+    code, output, errors = netadapt("search", str(TOY), *options, "--json")
+    assert code == 0, errors
+    result = RunResult.load(folder.result)
+    assert json.loads(output)["device"]["id"] == PIXEL_1.serial
+    assert result.device.model == "Google Pixel"
+    assert 0 < result.found.macs < result.reference.macs
+    with LatencyTable(folder.table, must_exist=True) as table:
+        (provenance,) = table.provenances()
+        rows = table.rows()
+    assert (provenance.device_id, provenance.device_kind) == (PIXEL_1.serial, "adb")
+    assert provenance.cpus == "3"
+    assert {row.battery_pct for row in rows} == {PIXEL_1.battery.level_pct}
+    assert {row.performance for row in rows} == {"default"}
+    assert "Google Pixel" in folder.report.read_text()
+
+
+@pytest.mark.slow
+def test_phones_of_one_model_are_measured_side_by_side_and_never_mixed(
+    two_phones: list[VirtualPhone], tmp_path: Path
+) -> None:
+    table = tmp_path / "table.sqlite"
+    code, output, errors = netadapt(
+        *("profile", str(TOY), "--kernels", "6", "--networks", "1", "--table", str(table)),
+        *(word for phone in two_phones for word in ("--device", phone.address)),
+        *("--device", "nobody", "--threads", "1", "--threads", "2", "--wait", "30", "--json"),
+    )
+    assert code == 2, errors
+    assert "nobody of 3 were not" in errors.splitlines()[-1]
+    first, second, nobody = json.loads(output)
+    assert nobody["summary"] is None
+    assert "'nobody' must be connected" in nobody["error"]
+    keys = []
+    for phone, outcome in zip(two_phones, (first, second), strict=True):
+        assert outcome["error"] == ""
+        with LatencyTable(Path(outcome["summary"]["table"]), must_exist=True) as rows:
+            provenances = rows.provenances()
+            assert {p.device_id for p in provenances} == {phone.description.serial}
+            assert [p.threads for p in provenances] == [1, 2]
+            assert [p.cpus for p in provenances] == ["3", "2,3"]
+            keys.append({(row.key, row.copies) for row in rows.rows(provenances[0])})
+            assert keys[-1] == {(row.key, row.copies) for row in rows.rows(provenances[1])}
+    assert keys[0] == keys[1] != set()
+
+
+def test_devices_lists_phones_with_all_that_is_asked_for(
+    adb_server: AdbServer, tmp_path: Path
+) -> None:
+    plain_one = dataclasses.replace(PIXEL_1, serial="it's $(one); too")
+    shy = dataclasses.replace(PhoneDescription.bundled("galaxy_s20"), authorized=False)
+    with (
+        VirtualPhone(plain_one, tmp_path / "a") as phone,
+        VirtualPhone(shy, tmp_path / "b") as other,
+    ):
+        for address in (phone.address, other.address):
+            adb_server.connect(address)
+        code, output, errors = netadapt("devices", "--json", timeout_s=60)
+        plain = netadapt("devices", timeout_s=60)[1]
+        for address in (phone.address, other.address):
+            adb_server.disconnect(address)
+    assert code == 0, errors
+    by_id = {device["id"]: device for device in json.loads(output)}
+    assert by_id["host"]["state"] == "ready"
+    pixel, locked = by_id[plain_one.serial], by_id[other.address]
+    assert pixel | {"temperature_c": None} == {
+        "id": plain_one.serial,
+        "serial": phone.address,
+        "state": "ready",
+        "remedy": "",
+        "model": "Google Pixel",
+        "soc": "msm8996",
+        "os": "Android 10",
+        "abi": "x86_64",
+        "cores": 4,
+        "clusters": [
+            {"cores": [0, 1], "max_khz": 1593600},
+            {"cores": [2, 3], "max_khz": 2150400},
+        ],
+        "battery_pct": PIXEL_1.battery.level_pct,
+        "charging": True,
+        "temperature_c": None,
+        "runtime_version": None,
+    }
+    assert pixel["temperature_c"] > 20
+    assert locked["state"] in ("unauthorized", "authorizing")
+    assert "allow USB debugging" in locked["remedy"]
+    assert "4 core(s) (2 at 1.59 GHz + 2 at 2.15 GHz), battery 84 % charging" in plain
