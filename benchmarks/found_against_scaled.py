@@ -66,6 +66,8 @@ def _config(seed: int, quick: bool) -> RunConfig:
     document = demo_config().model_dump(exclude_none=True)
     document["run"] |= {"name": f"seed{seed}", "seed": seed}
     document["search"]["constraints"] = {"latency_share": LATENCY_SHARE}
+    # As many candidates, in as fine steps, as half an hour has room for
+    document["search"] |= {"candidates": 40, "approach": 0.4, "finest_step": 0.05}
     if quick:
         document["profile"] |= {"kernels": 60, "chains": 4, "networks": 3, "rounds": 4}
         document["supernet"] |= {"steps": 20, "warmup_steps": 2}
