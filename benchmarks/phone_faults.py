@@ -10,7 +10,8 @@ again, as a user would with the same command; only Ctrl-C and kill -9 should nee
 For each fault: `lost`, rows committed before it struck that changed or are gone; `doubled`, rows
 beyond one for each kernel; `wrong`, rows of another program or phone, or not flagged and more than
 `WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
-phone was back; `stall_s`, the longest time from the phone's return to the next thing asked of it;
+phone was back; `stall_s`, the longest time from the phone's return until the next file has come or
+the next program starts;
 `restarts`, processes started again; `missing`, kernels that the finished tables lack.
 """
 
@@ -403,9 +404,14 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _stall_s(phone: VirtualPhone, back_s: float) -> float:
-    """From the phone's return to the next thing that is asked of it."""
-    later = [e.time_s for e in phone.log if e.time_s > back_s and e.kind in ("shell", "push")]
-    return later[0] - back_s if later else 0.0
+    """From the phone's return until the next file has come or the next program starts."""
+    later = (
+        event.time_s
+        for event in phone.log
+        if event.time_s > back_s
+        and (event.kind == "push" or (event.kind == "shell" and "programs=" in event.detail))
+    )
+    return next(later, back_s) - back_s
 
 
 def _log(task: Task) -> str:
