@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import socket
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +17,9 @@ from pathlib import Path
 
 from android_runner.device import Device, Measurement, Program, RunSpec
 from android_runner.host import HostDevice
-from android_runner.phone import AdbServer, PhoneDevice, find_adb
+from android_runner.phone import PhoneDevice
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone
-from benchmarks.common import parser, print_result, say
+from benchmarks.common import own_adb_server, parser, print_result, say
 from profiler.kernels import AddKernel, DepthwiseConv, Kernel, PointwiseConv
 from profiler.lowering import ProgramCache, Subject, lower_subjects
 from profiler.profile import SENTINEL
@@ -83,23 +80,13 @@ def main() -> None:
 @contextlib.contextmanager
 def _phone() -> Iterator[PhoneDevice]:
     """A virtual phone with an empty storage, behind an adb server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = AdbServer("127.0.0.1", port)
-    with tempfile.TemporaryDirectory(prefix="netadapt-overhead-") as folder:
-        os.environ["ANDROID_USER_HOME"] = folder
-        try:
-            server.ensure()  # starting it is no part of profiling
-            with (
-                VirtualPhone(PIXEL_1, Path(folder) / "phone") as phone,
-                PhoneDevice(phone.address, server=server) as device,
-            ):
-                yield device
-        finally:
-            subprocess.run(
-                [find_adb().path, "-L", f"tcp:{port}", "kill-server"], timeout=30, check=False
-            )
+    with (
+        tempfile.TemporaryDirectory(prefix="netadapt-overhead-") as folder,
+        own_adb_server() as server,  # starting it is no part of profiling
+        VirtualPhone(PIXEL_1, Path(folder) / "phone") as phone,
+        PhoneDevice(phone.address, server=server) as device,
+    ):
+        yield device
 
 
 def _kernels() -> list[Kernel]:

@@ -38,6 +38,7 @@ KEYS = {
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
     "phone_faults": {"kernels", "faults"},
+    "phone_overhead": {"kernels", "batches", "wall_ratio", "mean_abs_dev_pct"},
     "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
     "found_against_scaled": {
         "found_acc",

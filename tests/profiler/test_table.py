@@ -78,6 +78,16 @@ ROWS = [
     row("linear(in_features=8, out_features=16)", 0.1 + 0.2, sentinel_us=None),
     row(copies=3, quality="unstable"),
     row("network a", 99.0, kernels=("linear(in_features=8, out_features=8)", "x")),
+    row(
+        "linear(in_features=8, out_features=32)",
+        quality="throttled",
+        freq_khz_lowest=1_363_200,
+        performance="fixed-performance",
+        battery_pct=84,
+        charging=True,
+        screen_on=False,
+        thermal_status=1,
+    ),
     row(provenance=OTHER_PHONE, latency_us=20.0),
 ]
 
@@ -118,7 +128,7 @@ def test_measuring_again_replaces(table: LatencyTable) -> None:
 
 def test_frames_and_files_carry_everything(table: LatencyTable, tmp_path: Path) -> None:
     frame = table.to_frame()
-    assert list(frame["type"]) == ["linear", "linear", "linear", "network", "linear"]
+    assert list(frame["type"]) == ["linear"] * 3 + ["network"] + ["linear"] * 2
     assert LatencyTable.from_frame(frame).rows() == ROWS
     table.export(tmp_path / "out" / "table.parquet")
     table.export(tmp_path / "out" / "table.csv")
@@ -204,6 +214,43 @@ def test_other_databases_and_newer_formats_are_refused(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(TableError, match="has 99"):
         LatencyTable(newer)
+
+
+def test_tables_of_format_1_are_brought_up_to_date(tmp_path: Path) -> None:
+    """As that version made them: without what came with phones."""
+    path = tmp_path / "old.sqlite"
+    with LatencyTable(path) as table:
+        table.add([row(), row("linear(in_features=1, out_features=1)", 3.5)])
+        expected = table.rows()
+    later = (
+        *("freq_khz_lowest", "performance", "battery_pct", "charging", "screen_on"),
+        "thermal_status",
+    )
+    with sqlite3.connect(path) as db:
+        for name in later:
+            db.execute(f"ALTER TABLE measurements DROP COLUMN {name}")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    for _ in range(2):
+        with LatencyTable(path) as table:
+            assert table.rows() == expected
+    with LatencyTable(path) as table:
+        table.add([row("linear(in_features=2, out_features=2)", battery_pct=50)])
+        assert [r.battery_pct for r in table.rows()] == [None, None, 50]
+        exported = table.to_frame().drop(columns=list(later))  # by that version, too
+    assert LatencyTable.from_frame(exported).rows()[:2] == expected
+
+
+def test_columns_are_read_without_decoding_samples(table: LatencyTable) -> None:
+    expected_keys = {(r.key, r.copies) for r in table.rows(PROVENANCE)}
+    sentinels = [r.sentinel_us for r in table.rows(PROVENANCE) if r.sentinel_us is not None]
+    assert table.path is not None
+    with sqlite3.connect(table.path) as db:
+        db.execute("UPDATE measurements SET rounds_us = x'00'")
+    db.close()
+    assert table.keys(PROVENANCE) == expected_keys
+    assert table.sentinels_us(PROVENANCE) == sentinels
+    assert table.latency_us("network a", PROVENANCE) == 99.0
 
 
 def test_reading_what_is_not_there_makes_no_file(tmp_path: Path) -> None:

@@ -122,6 +122,36 @@ def test_a_run_with_the_sentinel_off_course_is_not_believed() -> None:
     assert timing.quality == "drifted"
 
 
+def test_a_throttled_run_counts_only_where_there_is_no_other() -> None:
+    class Throttling(ScriptedDevice):
+        def __init__(self, latencies_us: list[float | None], throttled: list[bool]) -> None:
+            super().__init__({"a": latencies_us})
+            self.throttled = throttled
+
+        def run(
+            self,
+            programs: Sequence[Program],
+            spec: RunSpec,
+            on_progress: Callable[[Progress], None] | None = None,
+        ) -> Iterator[Measurement | Failure]:
+            throttled = self.throttled[len(self.runs)]
+            for answer in super().run(programs, spec, on_progress):
+                assert isinstance(answer, Measurement)
+                conditions = dataclasses.replace(answer.conditions, throttled=throttled)
+                yield dataclasses.replace(answer, conditions=conditions)
+
+    passing = Throttling([15.0, 15.0, 10.0, 10.1], [True, True, False, False])
+    timing = time_all(passing)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.latency_us, timing.attempts) == ("ok", 10.0, 4)
+
+    for_good = Throttling([15.0] * 4, [True, False, True, True])
+    timing = time_all(for_good)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.attempts) == ("throttled", 4)
+    assert timing.pooled.conditions.throttled
+
+
 def test_a_failing_program_is_answered_once_and_others_go_on() -> None:
     device = ScriptedDevice({"bad": [None], "good": [5.0, 5.0], "later": [5.0, None]})
     answers = time_all(device)
