@@ -136,7 +136,9 @@ def test_newer_phones_announce_what_they_can() -> None:
 
     for name, new in (("pixel_1", False), ("galaxy_s20", True)):
         described = PhoneDescription.bundled(name)
-        banner = Handset.banner(Handset(described, Path("/nowhere"), "127.0.0.1", "paths"))
+        handset = Handset(described, Path("/nowhere"), "127.0.0.1", "paths")
+        handset.sandbox.remove()
+        banner = handset.banner()
         assert ("sendrecv_v2" in banner) == new
 
 
