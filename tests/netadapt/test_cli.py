@@ -17,7 +17,8 @@ import pytest
 from android_runner.errors import DeviceLostError
 from netadapt import __version__, cli
 from netadapt.config import RunConfig
-from profiler.table import LatencyTable, Provenance, Row
+from profiler.table import LatencyTable, Row
+from tests.provenance import MADE_UP
 
 COMMANDS = [
     ["devices"],
@@ -29,21 +30,6 @@ COMMANDS = [
     ["report"],
     ["demo"],
 ]
-PROVENANCE = Provenance(
-    device_id="host",
-    device_kind="host",
-    model="a processor",
-    soc="a chip",
-    os="Linux",
-    abi="x86_64",
-    fingerprint="0",
-    runtime_version="1",
-    runner_sha256="0" * 64,
-    build_options="none",
-    precision="fp32",
-    threads=1,
-    cpus="0",
-)
 ROW = Row(
     key="linear(in_features=64, out_features=10)",
     copies=1,
@@ -64,7 +50,7 @@ ROW = Row(
     load_avg_before=None,
     load_avg_after=None,
     measured_at="2026-01-01T00:00:00+00:00",
-    provenance=PROVENANCE,
+    provenance=MADE_UP,
 )
 
 
@@ -223,13 +209,13 @@ def test_a_table_is_shown_and_printed_as_json(
     assert exit_code(["table", "show", str(table), "--type", "linear"]) == 0
     output = capsys.readouterr()
     assert output.err == ""
-    assert "a processor" in output.out
+    assert "Made-up 1" in output.out
     assert ROW.key in output.out
     assert "pooling" not in output.out
     assert exit_code(["table", "show", str(table), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["key"] for row in rows] == [ROW.key, "pooling(channels=8)"]
-    assert rows[0]["provenance"]["model"] == "a processor"
+    assert rows[0]["provenance"]["model"] == "Made-up 1"
 
 
 def test_a_table_is_exported(

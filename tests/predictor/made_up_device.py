@@ -17,27 +17,12 @@ from profiler.kernels import (
     SqueezeExciteKernel,
 )
 from profiler.table import LatencyTable, Provenance, Row
+from tests.provenance import MADE_UP
 
 LAYOUT_CALL_US = 0.1
 LAYOUT_NS_PER_ELEMENT = 0.1
 NETWORK_FACTOR = 0.96
 NOISE = 0.005
-
-PROVENANCE = Provenance(
-    device_id="made-up",
-    device_kind="replay",
-    model="Made-up 1",
-    soc="none",
-    os="none",
-    abi="none",
-    fingerprint="0",
-    runtime_version="0",
-    runner_sha256="0" * 64,
-    build_options="",
-    precision="fp32",
-    threads=1,
-    cpus="0",
-)
 
 
 def own_us(kernel: Kernel) -> float:
@@ -102,7 +87,7 @@ def rows(
     singles: Sequence[Kernel] = (),
     chains: Sequence[Kernel] = (),
     networks: Sequence[Sequence[Kernel]] = (),
-    provenance: Provenance = PROVENANCE,
+    provenance: Provenance = MADE_UP,
 ) -> list[Row]:
     def row(key: str, copies: int, keys: tuple[str, ...] | None, us: float) -> Row:
         noisy = us * float(np.exp(rng.normal(0, NOISE)))

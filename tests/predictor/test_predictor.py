@@ -21,6 +21,7 @@ from profiler.kernels import (
     PointwiseConv,
 )
 from tests.predictor import made_up_device as device
+from tests.provenance import MADE_UP
 
 NETWORKS = 10
 
@@ -203,7 +204,7 @@ def test_table_and_frame_give_the_same(trained: list[Kernel], unseen: list[Kerne
 
 
 def test_rows_of_two_provenances_do_not_mix(trained: list[Kernel]) -> None:
-    other = dataclasses.replace(device.PROVENANCE, threads=4)
+    other = dataclasses.replace(MADE_UP, threads=4)
     rng = np.random.default_rng(0)
     slow = [
         dataclasses.replace(row, latency_us=9 * row.latency_us)
@@ -212,7 +213,7 @@ def test_rows_of_two_provenances_do_not_mix(trained: list[Kernel]) -> None:
     table = device.table([*device.rows(rng, trained[:100]), *slow])
     with pytest.raises(TrainingDataError, match=r"one provenance.*choose one"):
         LatencyPredictor().fit(table)
-    fast = LatencyPredictor().fit(table, provenance=device.PROVENANCE)
+    fast = LatencyPredictor().fit(table, provenance=MADE_UP)
     fitted = LatencyPredictor().fit(table, provenance=other)
     ratio = fitted.predict_alone(trained[:100]) / fast.predict_alone(trained[:100])
     assert np.median(ratio) == pytest.approx(9, rel=0.05)

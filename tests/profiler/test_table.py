@@ -19,22 +19,9 @@ from hypothesis import strategies as st
 
 from profiler.errors import MissingLatencyError, TableError
 from profiler.table import LatencyTable, Provenance, Row
+from tests.provenance import MADE_UP
 
-PROVENANCE = Provenance(
-    device_id="host",
-    device_kind="host",
-    model="a model, with a comma",
-    soc="soc",
-    os="Linux 6",
-    abi="x86_64",
-    fingerprint="f1",
-    runtime_version="1.4.1",
-    runner_sha256="ab" * 32,
-    build_options="wheel",
-    precision="fp32",
-    threads=1,
-    cpus="1",
-)
+PROVENANCE = dataclasses.replace(MADE_UP, model="a model, with a comma")
 OTHER_PHONE = dataclasses.replace(PROVENANCE, device_id="another serial of the same model")
 
 
