@@ -7,9 +7,14 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from android_runner.phone import AdbServer, find_adb
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone
+
+# No test depends on a timing being fast, so no example of a property does either.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,7 @@ ARCHS = st.builds(
 COMMON = stats_of(DIGITS, DIGITS.full)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(ARCHS, min_size=1, max_size=5))
 def test_any_archs_in_a_batch_leave_each_other_alone(archs: list[Arch]) -> None:
     images = images_of(DIGITS.space, len(archs))

@@ -29,7 +29,7 @@ WORDS = st.text(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(words=st.lists(WORDS, max_size=5))
 def test_the_shell_receives_exactly_the_words(shell: Shell, words: list[str]) -> None:
     command = f"printf '%s\\0' {shlex.join(words)}" if words else "true"
