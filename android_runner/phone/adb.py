@@ -18,7 +18,7 @@ import stat
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -363,7 +363,6 @@ class Adb:
         self,
         files: Sequence[tuple[str, bytes]],
         mode: int = 0o644,
-        on_pushed: Callable[[str], None] | None = None,
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
         """Write files, as (path, content), over one connection; ``timeout_s`` is of silence.
@@ -371,21 +370,30 @@ class Adb:
         Raises `StorageError` where the phone refuses one. What a broken connection leaves behind
         may be cut short: whoever reads it has to look at it.
         """
-        name = f"phone {self.serial}"
+        self._push_all(files, stat.S_IFREG | mode, timeout_s)
+
+    def link(self, links: Sequence[tuple[str, str]], timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Make symbolic links, as (path, target), and the folders they are in.
+
+        Over one connection as `push` does, since on a phone a process for each takes longer.
+        """
+        # The daemon takes the target as adb sends it, with a NUL at its end
+        files = [(path, target.encode() + b"\0") for path, target in links]
+        self._push_all(files, stat.S_IFLNK | 0o777, timeout_s)
+
+    def _push_all(self, files: Sequence[tuple[str, bytes]], mode: int, timeout_s: float) -> None:
         with self.server.open("sync:", timeout_s, self.serial) as connection:
             for path, data in files:
-                with _plainly(name):
+                with _plainly(f"phone {self.serial}"):
                     self._push_one(connection, path, data, mode)
-                if on_pushed is not None:
-                    on_pushed(path)
-            with _plainly(name):
+            with _plainly(f"phone {self.serial}"):
                 connection.conn.sendall(struct.pack("<4sI", b"QUIT", 0))
 
     def _push_one(
         self, connection: adbutils.AdbConnection, path: str, data: bytes, mode: int
     ) -> None:
         sock = connection.conn
-        name = f"{path},{stat.S_IFREG | mode}".encode("utf-8", "surrogateescape")
+        name = f"{path},{mode}".encode("utf-8", "surrogateescape")
         try:
             sock.sendall(struct.pack("<4sI", b"SEND", len(name)) + name)
             for start in range(0, len(data), _PUSH_BYTES):

@@ -319,7 +319,6 @@ class Keeper:
         self._info = info
         self._settings = settings
         self._root = ""
-        self._changed = False
         self.performance = "default"
 
     def apply(self, cpus: Sequence[int]) -> None:
@@ -339,14 +338,12 @@ class Keeper:
             else:
                 logger.info("no fixed-performance mode: %s", " ".join(answer.err.split())[:200])
                 self._adb.ask(f"rm -f {_JOURNAL}")
-                self._changed = False
         self.performance = ", ".join(reached) or "default"
 
     def restore(self) -> None:
         """Put back what the phone's journal says, whoever wrote it; harmless without one."""
         found = self._adb.shell(f"cat {_JOURNAL}")
         if found.exit_code != 0:
-            self._changed = False
             return
         for line in found.out.splitlines():
             if line == _FIXED:
@@ -356,12 +353,6 @@ class Keeper:
             elif line:
                 logger.warning("not put back on phone %s: %r", self._adb.serial, line[:80])
         self._adb.ask(f"rm -f {_JOURNAL}")
-        self._changed = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether something is to be put back."""
-        return self._changed
 
     def _note(self, lines: Sequence[str]) -> None:
         """Write the journal, and see that it is on the storage before anything is changed."""
@@ -369,7 +360,6 @@ class Keeper:
             f"mkdir -p {FOLDER} && printf '%s\\n' {quote(list(lines))} >{_JOURNAL}.new && "
             f"mv {_JOURNAL}.new {_JOURNAL} && sync"
         )
-        self._changed = True
 
     def _set_clock(self, cpus: Sequence[int]) -> str:
         self._root = self._find_root()

@@ -79,7 +79,7 @@ class PhoneStore:
         """
         wanted = dict.fromkeys((*contents, *(() if executable is None else (executable,))))
         names = {data: hashlib.sha256(data).hexdigest() for data in wanted}
-        missing, free_bytes = self._missing(names)
+        missing, free_bytes = self._missing(names, with_room=True)
         for attempt in range(_PUSHES):
             if not missing:
                 return names
@@ -92,7 +92,7 @@ class PhoneStore:
             ):
                 if group:
                     self.adb.push([(f"{FOLDER}/store/{names[d]}", d) for d in group], mode)
-            missing, free_bytes = self._missing({data: names[data] for data in missing})
+            missing, _ = self._missing({data: names[data] for data in missing})
         if missing:
             raise StorageError(
                 f"phone {self.adb.serial} must keep what is pushed to it, {len(missing)} file(s) "
@@ -119,8 +119,10 @@ class PhoneStore:
         if gone:
             self.adb.ask(f"cd {FOLDER}/store && {quote(['rm', '-f', '--', *gone])}")
 
-    def _missing(self, names: Mapping[bytes, str]) -> tuple[list[bytes], int | None]:
-        """Which contents the store lacks or has damaged, and the free bytes."""
+    def _missing(
+        self, names: Mapping[bytes, str], *, with_room: bool = False
+    ) -> tuple[list[bytes], int | None]:
+        """Which contents the store lacks or has damaged, and the free bytes where asked for."""
         if not names:
             return [], None
         out = self.adb.ask(
@@ -128,7 +130,8 @@ class PhoneStore:
             f"echo {quote([f'{MARK} sums'])}\n"
             f"{self._digest} {quote(list(names.values()))} 2>/dev/null\n"
             f"echo {quote([f'{MARK} free'])}\n"
-            "df -k .; true",
+            f"{'df -k .' if with_room else ''}\n"
+            "true",
             timeout_s=60.0,
         )
         sections = split_sections(out, MARK)
@@ -147,7 +150,7 @@ class PhoneStore:
         if free_bytes is None or free_bytes >= needed_bytes + SPARE_BYTES:
             return
         self.trim(0, frozenset(names.values()))
-        _, free_bytes = self._missing(dict(list(names.items())[:1]))
+        _, free_bytes = self._missing(dict(list(names.items())[:1]), with_room=True)
         if free_bytes is not None and free_bytes < needed_bytes + SPARE_BYTES:
             raise StorageError(
                 f"phone {self.adb.serial} must have {_mb(needed_bytes + SPARE_BYTES)} MB free "
@@ -172,6 +175,7 @@ class AdbTransport:
         self.binary = runner
         self._runner = runner.path.read_bytes()
         self._look = look
+        self._linked: set[str] = set()  # in this session, which began with none
 
     @contextmanager
     def start(self, files: Mapping[str, bytes], arguments: Sequence[str]) -> Iterator[AdbProcess]:
@@ -181,12 +185,11 @@ class AdbTransport:
         links = {file: names[data] for file, data in files.items()}
         digest = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:16]
         folder = f"{FOLDER}/runs/{digest}"
-        link = " && ".join(
-            quote(["ln", "-sf", f"../../store/{name}", file]) for file, name in links.items()
-        )
+        if links and folder not in self._linked:
+            adb.link([(f"{folder}/{file}", f"../../store/{name}") for file, name in links.items()])
+            self._linked.add(folder)
         script = (
             f"mkdir -p {folder} && cd {folder} || exit {_NO_FOLDER}\n"
-            f"[ -f linked ] || {{ {link or 'true'} && : >linked; }} || exit {_NO_FOLDER}\n"
             f"echo $$ >pid || exit {_NO_FOLDER}\n"
             f"exec {quote([f'../../store/{names[self._runner]}', *arguments])}"
         )
