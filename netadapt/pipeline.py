@@ -180,6 +180,7 @@ def profile_space(config: RunConfig, table: Path, progress: Progress) -> Profile
     Rows that it holds under the same conditions are not measured again.
     """
     device = assembly.make_device(config.device)
+    device.info()  # one that is not there leaves no table behind
     space = assembly.make_space(config)
     rng = np.random.default_rng(config.run.seed)
     archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)

@@ -139,7 +139,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["search", "nowhere.toml"], ["nowhere.toml"]),
         (["search", "--loop", "often"], ["search.loop", "'often'", "'top_k'"]),
         (["report", "nowhere"], ["nowhere", "run.toml"]),
-        (["profile", "--device", "telephone", "--table", "t.sqlite"], ["'telephone'", "netadapt devices"]),
+        (
+            ["profile", "--device", "telephone", "--table", "t.sqlite"],
+            ["'telephone'", "netadapt devices"],
+        ),
         (["profile", "--space", "nowhere", "--table", "t.sqlite"], ["'nowhere'", "digits"]),
     ],
     ids=lambda value: " ".join(value),
