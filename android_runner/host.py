@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,7 +64,15 @@ class HostDevice:
 
     def cpus(self, spec: RunSpec) -> tuple[int, ...]:
         """See `Device.cpus`. Raises `DeviceError` where this machine lacks the cores."""
-        return spec.cpus if spec.cpus is not None else _last_cpus(spec.threads)
+        if spec.cpus is None:
+            return _last_cpus(spec.threads)
+        allowed = os.sched_getaffinity(0)
+        if missing := sorted(set(spec.cpus) - allowed):
+            raise DeviceError(
+                f"cpus must be cores that this process may use ({_listed(allowed)}), got "
+                f"{_listed(missing)}; name others"
+            )
+        return spec.cpus
 
     def run(
         self,
@@ -92,6 +100,10 @@ def _last_cpus(threads: int) -> tuple[int, ...]:
             f"threads must be at most the {len(cpus)} cores at hand, got {threads}; ask for fewer"
         )
     return tuple(cpus[-threads:])
+
+
+def _listed(cpus: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(cpus)))
 
 
 @functools.cache

@@ -179,8 +179,7 @@ def profile_space(config: RunConfig, table: Path, progress: Progress) -> Profile
 
     Rows that it holds under the same conditions are not measured again.
     """
-    device = assembly.make_device(config.device)
-    device.info()  # one that is not there leaves no table behind
+    device = _device(config)
     space = assembly.make_space(config)
     rng = np.random.default_rng(config.run.seed)
     archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
@@ -199,6 +198,13 @@ def profile_space(config: RunConfig, table: Path, progress: Progress) -> Profile
         single.flagged + whole.flagged,
         (*single.failures, *whole.failures),
     )
+
+
+def _device(config: RunConfig) -> Device:
+    """The run's device. One that is not there, or lacks the cores, raises before files are made."""
+    device = assembly.make_device(config.device)
+    device.cpus(assembly.profile_settings(config).spec)
+    return device
 
 
 def profile_threads(
@@ -284,6 +290,8 @@ def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
     counted = assembly.counted_constraints(config, space)
     if counted:
         _check_budget(assembly.make_searcher(config, space, counted))
+    if not folder.result.exists():
+        _device(config)
     folder.claim(config)
     if folder.result.exists():
         return RunResult.load(folder.result)

@@ -143,6 +143,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["profile", "--device", "telephone", "--table", "t.sqlite"],
             ["'telephone'", "netadapt devices"],
         ),
+        (["profile", "--cpus", "999", "--table", "t.sqlite"], ["cpus", "999"]),
+        (["search", "--device", "telephone"], ["'telephone'", "netadapt devices"]),
         (["profile", "--space", "nowhere", "--table", "t.sqlite"], ["'nowhere'", "digits"]),
     ],
     ids=lambda value: " ".join(value),
