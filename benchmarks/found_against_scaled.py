@@ -74,6 +74,8 @@ def _config(seed: int, quick: bool) -> RunConfig:
         document["final"] |= {"steps": 10, "warmup_steps": 2}
         document["search"] |= {
             "candidates": 3,
+            "loop": "predictor",
+            "guard": False,
             "approach": 0.7,
             "finest_step": 0.3,
             "validation_images": 100,

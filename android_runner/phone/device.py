@@ -33,7 +33,7 @@ from android_runner.errors import (
     StorageError,
     UnsupportedDeviceError,
 )
-from android_runner.paths import cache_folder
+from android_runner.paths import lock_folder
 from android_runner.phone.adb import Adb, AdbServer
 from android_runner.phone.conditions import (
     Keeper,
@@ -392,7 +392,7 @@ class _Lock:
         self._id = phone_id
         descriptor, count = self._held.get(phone_id, (-1, 0))
         if not count:
-            folder = cache_folder() / "phones"
+            folder = lock_folder()
             folder.mkdir(parents=True, exist_ok=True)
             name = hashlib.sha256(phone_id.encode(errors="surrogateescape")).hexdigest()[:16]
             descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)

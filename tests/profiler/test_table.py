@@ -21,7 +21,13 @@ from profiler.errors import MissingLatencyError, TableError
 from profiler.table import LatencyTable, Provenance, Row
 from tests.provenance import MADE_UP
 
-PROVENANCE = dataclasses.replace(MADE_UP, model="a model, with a comma")
+PROVENANCE = dataclasses.replace(
+    MADE_UP,
+    model="a model, with a comma",
+    fingerprint="f1",
+    runtime_version="1.4.1",
+    runner_sha256="ab" * 32,
+)
 OTHER_PHONE = dataclasses.replace(PROVENANCE, device_id="another serial of the same model")
 
 
