@@ -465,7 +465,10 @@ class _Run:
         return [chosen[family] for family in FAMILIES if family in chosen]
 
     def _ascending(self, found_ms: float, family: Family) -> Iterator[FinalNetwork]:
-        """The family's networks by width, from a little below the found latency on."""
+        """The family's networks by width, from a little below the found latency on.
+
+        Each is timed by the time the next one is asked for.
+        """
         archs: dict[Arch, float] = {}
         for multiplier in MULTIPLIERS:
             try:
@@ -473,10 +476,12 @@ class _Run:
             except ArchError:
                 continue  # wider than the space
         predicted = self.predictor.predict_networks([self.space.kernels(a) for a in archs])
+        off = 1.0  # by how much the last one measured other than predicted
         for (arch, multiplier), ms in zip(archs.items(), predicted, strict=True):
-            if ms >= SCALED_START * found_ms:
+            if off * ms >= SCALED_START * found_ms:
                 label = f"scaled, kernels {family.label}"
                 yield FinalNetwork(label, arch, family.label, multiplier)
+                off = self.timer.ms(arch.to_json()) / ms
 
     def _train(self, final: FinalNetwork) -> nn.Module:
         section, seed = self.config.final, self.config.run.seed
