@@ -15,5 +15,6 @@ def cache_folder() -> Path:
 
 
 def lock_folder() -> Path:
-    """In the user's runtime folder (``$XDG_RUNTIME_DIR``), which ends with the session."""
-    return platformdirs.user_runtime_path("netadapt")
+    """``$XDG_RUNTIME_DIR/netadapt``, which ends with the session; without one, beside the cache."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / "netadapt" if runtime else cache_folder() / "locks"
