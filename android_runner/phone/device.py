@@ -49,6 +49,7 @@ from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone
 from android_runner.phone.parsing import Core
 from android_runner.phone.runners import runner_for
 from android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
+from android_runner.protocol import Hello
 
 logger = logging.getLogger(__name__)
 
@@ -283,7 +284,7 @@ class PhoneDevice:
         return phone
 
     def _described(self, phone: PhoneInfo, transport: AdbTransport, performance: str) -> DeviceInfo:
-        hello = greet(transport)
+        hello = _greeted(transport)
         return DeviceInfo(
             id=phone.id,
             kind="adb",
@@ -435,6 +436,18 @@ class _Course:
         self._shown = max(self._shown, min(self._base + progress.done, total))
         if self._on_progress is not None:
             self._on_progress(Progress(self._shown, total, progress.program))
+
+
+def _greeted(transport: AdbTransport) -> Hello:
+    """The runner's hello. A runner that dies over it gets a second chance, as programs do."""
+    for _ in range(_MAX_REFUSED - 1):
+        try:
+            return greet(transport)
+        except DeviceError as error:
+            if type(error) is not DeviceError:
+                raise
+            logger.warning("once more: %s", error)
+    return greet(transport)
 
 
 def _see_that_it_is_up(adb: Adb, phone: PhoneInfo) -> None:

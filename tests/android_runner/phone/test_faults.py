@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from android_runner import (
     Measurement,
     Program,
 )
+from android_runner.build import RunnerBinary, build_runner
 from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
 from android_runner.phone.conditions import Reading, Watch
 from android_runner.phone.parsing import Battery, Core
@@ -84,6 +87,20 @@ class TestFaults:
         all_measured(phone_device, programs, LONGER)
         assert cue.struck.is_set()
         assert cue.over.wait(10)
+
+    def test_a_runner_that_dies_over_its_hello_is_asked_again(
+        self, switched_on: SwitchOn, adb_server: AdbServer, tmp_path: Path
+    ) -> None:
+        script = tmp_path / "runner"
+        script.write_text(
+            "#!/bin/sh\n"
+            "[ -e ../died ] || { : >../died; kill -ILL $$; }\n"
+            f'exec {shlex.quote(str(build_runner().path))} "$@"\n'
+        )
+        runner = RunnerBinary(script, hashlib.sha256(script.read_bytes()).hexdigest())
+        phone = switched_on(PIXEL_1)
+        with PhoneDevice(phone.address, runner=runner, server=adb_server) as device:
+            assert device.info().runtime_version
 
 
 class TestNotComingBack:
