@@ -27,8 +27,7 @@ demo: $(READY)
 	$(BIN)/netadapt demo
 
 test: $(READY)
-	@# As collected: the benchmarks' quick runs are one long scope, which had better begin early.
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(READY)
 	$(BIN)/ruff check .

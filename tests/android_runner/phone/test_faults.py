@@ -98,7 +98,7 @@ class TestFaults:
             f'exec {shlex.quote(str(build_runner().path))} "$@"\n'
         )
         runner = RunnerBinary(script, hashlib.sha256(script.read_bytes()).hexdigest())
-        phone = switched_on(PIXEL_1)
+        phone = switched_on(dataclasses.replace(PIXEL_1, serial="TONGUE-TIED"))
         with PhoneDevice(phone.address, runner=runner, server=adb_server) as device:
             assert device.info().runtime_version
 
