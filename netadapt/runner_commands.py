@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from netadapt.commands.options import Json, print_json
 from netadapt.console import progress
 
 runner_app = typer.Typer(
     help="Build the native runner, and check what it computes on a device.", rich_markup_mode=None
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @runner_app.command()
@@ -98,7 +96,7 @@ def build(
             runtime_version=runtime_version,
         )
     if as_json:
-        _print_json({**dataclasses.asdict(runner), "path": str(runner.path)})
+        print_json({**dataclasses.asdict(runner), "path": str(runner.path)})
         return
     typer.echo(str(runner.path))
     typer.echo(
@@ -127,7 +125,7 @@ def _build_for_this_machine(given: dict[str, object], out: Path | None, as_json:
         out.chmod(0o755)
         path = out
     if as_json:
-        _print_json({"path": str(path), "sha256": binary.sha256})
+        print_json({"path": str(path), "sha256": binary.sha256})
     else:
         typer.echo(str(path))
 
@@ -168,7 +166,7 @@ def check(
             assembly.make_device(device or "host") if runner is None else device_of(runner)
         )
     if as_json:
-        _print_json(dataclasses.asdict(report))
+        print_json(dataclasses.asdict(report))
         return
     info = report.device
     typer.echo(
@@ -179,7 +177,3 @@ def check(
         f"{report.values} values as on this machine, largest deviation "
         f"{report.max_deviation:.1e}; {report.latency_us:.1f} us a call"
     )
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))

@@ -16,6 +16,7 @@ import pytest
 
 from android_runner.errors import DeviceLostError
 from netadapt import __version__, cli
+from netadapt.commands import search as search_command
 from netadapt.config import RunConfig
 from profiler.table import LatencyTable, Row
 from tests.provenance import MADE_UP
@@ -296,7 +297,7 @@ def test_a_defect_is_one_line_too(
     def broken(config: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(cli, "_search", lambda config, as_json: broken(config))
+    monkeypatch.setattr(search_command, "run_search", lambda config, as_json: broken(config))
     assert exit_code(["demo"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("netadapt: a defect of netadapt: ZeroDivisionError: a b;")
@@ -310,7 +311,7 @@ def test_a_lost_device_is_a_pause(
         assert (config.device.id, config.search.loop, config.search.top_k) == ("host", "top_k", 5)
         raise DeviceLostError("a phone must stay connected, it did not; plug it in")
 
-    monkeypatch.setattr(cli, "_search", lambda config, as_json: lost(config))
+    monkeypatch.setattr(search_command, "run_search", lambda config, as_json: lost(config))
     arguments = ["search", "--device", "host", "--loop", "top_k", "--top-k", "5"]
     assert exit_code(arguments) == 2
     assert capsys.readouterr().err == (

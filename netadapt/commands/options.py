@@ -1,0 +1,66 @@
+"""What several commands share: their options, the run they mean, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from netadapt.config import RunConfig
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's TOML file, or the folder of a run to go on with; not given, the demo's run.",
+    ),
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="Where results go, instead of the run's own folder.")
+]
+Cpus = Annotated[
+    str | None,
+    typer.Option(help="Cores to pin to, such as 2,3; or a phone's big or little ones."),
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="SECONDS", help="How long a lost phone is waited for."),
+]
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A latency table (.sqlite).")]
+
+
+def read_run(run: Path | None, options: Mapping[str, Mapping[str, object]]) -> RunConfig:
+    """The run's configuration; `options`, by section and key, replace its own where not None."""
+    from netadapt.config import demo_config, parse_config, read_config
+    from netadapt.folder import RunFolder
+
+    if run is None:
+        config = demo_config()
+    elif run.is_dir():
+        config = RunFolder(run).read_config().with_run(folder=str(run))
+    else:
+        config = read_config(run)
+    document = config.model_dump()
+    for name, given in options.items():
+        document[name] |= {key: value for key, value in given.items() if value is not None}
+    return parse_config(document, "the options")
+
+
+def parse_cpus(text: str | None) -> object:
+    """`2,3` as a list; a name, and what is neither, as it is."""
+    if text is None or not all(part.strip().isdecimal() for part in text.split(",")):
+        return text
+    return [int(part) for part in text.split(",")]
+
+
+def kept_in(folder: Path | None) -> dict[str, dict[str, object]]:
+    return {"run": {"folder": None if folder is None else str(folder)}}
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))

@@ -1,0 +1,48 @@
+"""``netadapt report``: a run's page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netadapt.commands.options import Json, print_json
+from netadapt.console import progress
+
+if TYPE_CHECKING:
+    from netadapt.folder import RunFolder
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A run's folder.")] = Path(
+        "runs/demo"
+    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the page goes; not given, into the folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's report, one HTML page.
+
+    The run may be unfinished; the page then says what is missing.
+
+    Example: netadapt report runs/demo
+    """
+    from netadapt.folder import RunFolder
+
+    target = write_report(RunFolder(folder), out)
+    if as_json:
+        print_json({"report": str(target)})
+    else:
+        typer.echo(str(target))
+
+
+def write_report(folder: RunFolder, out: Path | None) -> Path:
+    from netadapt.report.page import write_page
+    from netadapt.report.reading import read_run
+
+    target = out or folder.report
+    with progress().step("Writing the report"):
+        write_page(read_run(folder), target)
+    return target

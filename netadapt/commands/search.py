@@ -1,0 +1,96 @@
+"""``netadapt search`` and ``netadapt demo``: a whole run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netadapt.commands.options import (
+    Cpus,
+    Folder,
+    Json,
+    Run,
+    Wait,
+    kept_in,
+    parse_cpus,
+    print_json,
+    read_run,
+)
+from netadapt.commands.report import write_report
+from netadapt.console import progress
+from netadapt.text import milliseconds, quantity
+
+if TYPE_CHECKING:
+    from netadapt.config import RunConfig
+
+
+def search(
+    run: Run = None,
+    folder: Folder = None,
+    device: Annotated[
+        str | None, typer.Option(help="A device's id: host, phone (the only one) or a serial.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the runtime.")] = None,
+    cpus: Cpus = None,
+    wait: Wait = None,
+    loop: Annotated[
+        str | None,
+        typer.Option(
+            help="What the device measures during the search: predictor (nothing), accepted (the "
+            "network each iteration keeps) or top_k (the best candidates of each iteration)."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Candidates to measure in each iteration of loop top_k.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search a network that meets a budget.
+
+    This is the whole run: time kernels, fit the predictor, train the super-network, search, train
+    the found network and those it is compared with, time them, report. Steps that the run's folder
+    holds already are not done again.
+
+    Example: netadapt search my-run.toml --loop top_k
+    """
+    options: dict[str, dict[str, object]] = {
+        **kept_in(folder),
+        "device": {"id": device, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait},
+        "search": {"loop": loop, "top_k": top_k},
+    }
+    run_search(read_run(run, options), as_json)
+
+
+def demo(folder: Folder = None, as_json: Json = False) -> None:
+    """Do a whole run on handwritten digits.
+
+    This machine is the device; it takes about ten minutes on two cores.
+
+    Example: netadapt demo --folder runs/demo
+    """
+    run_search(read_run(None, kept_in(folder)), as_json)
+
+
+def run_search(config: RunConfig, as_json: bool) -> None:
+    from netadapt import pipeline
+    from netadapt.folder import RunFolder
+
+    folder = RunFolder(config.folder)
+    shown = progress()
+    result = pipeline.run(config, folder, shown)
+    page = write_report(folder, None)
+    if as_json:
+        print_json(result.model_dump(mode="json"))
+        return
+    typer.echo(f"{'':<12} {result.metric:>10} {'measured':>10} {'MACs':>8} {'params':>8}")
+    for label in ("reference", "found", "scaled"):
+        network = getattr(result, label)
+        if network is not None:
+            typer.echo(
+                f"{label:<12} {network.accuracy:10.4f} {milliseconds(network.measured_ms):>10} "
+                f"{quantity(network.macs):>8} {quantity(network.params):>8}"
+            )
+    if result.budget_ms is not None:
+        typer.echo(f"{'budget':<12} {'':>10} {milliseconds(result.budget_ms):>10}")
+    typer.echo(f"report       {page}")
