@@ -108,8 +108,24 @@ def fold_norms(module: nn.Module) -> nn.Module:
     return folded
 
 
+def _to_export(module: nn.Module) -> nn.Module:
+    """A copy of `module` as it is exported: in eval mode, norms folded, every tensor contiguous.
+
+    Training leaves filters in channels-last order, which the backend's layout passes refuse for
+    more than one input channel. The order of a filter's bytes in the program is the backend's own
+    choice, so nothing is lost.
+    """
+    ready = fold_norms(module)
+    for tensor in (*ready.parameters(), *ready.buffers()):
+        # Not `contiguous()`: it leaves the strides of dimensions of size 1 (1x1 filters) alone.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    return ready
+
+
 def lower(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
     """Lower `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
+
+    In which memory format weights and inputs lie makes no difference.
 
     Raises `LoweringError` where export or the XNNPACK backend refuses.
     """
@@ -262,9 +278,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def _export(module: nn.Module, inputs: Sequence[Tensor]) -> ExportedProgram:
+    contiguous = tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
     with _quiet():
         try:
-            return torch.export.export(fold_norms(module), tuple(inputs), strict=False)
+            return torch.export.export(_to_export(module), contiguous, strict=False)
         except Exception as error:  # torch.export documents no common base of what it raises
             raise LoweringError(_one_line("torch.export", module, error)) from error
 
