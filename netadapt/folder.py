@@ -50,6 +50,16 @@ class RunFolder:
         return self.path / "training"
 
     @property
+    def metrics(self) -> Path:
+        """How the trainings went: `netadapt.training_log`."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The same for TensorBoard, where that is installed."""
+        return self.path / "tensorboard"
+
+    @property
     def program(self) -> Path:
         return self.path / "network.pte"
 

@@ -32,6 +32,7 @@ from netadapt.errors import ConfigError
 from netadapt.folder import TRAINED, RunFolder
 from netadapt.result import DeviceResult, NetworkResult, RunResult
 from netadapt.text import milliseconds
+from netadapt.training_log import TrainingLog
 from predictor.predictor import LatencyPredictor
 from profiler.errors import MeasurementError
 from profiler.lowering import ProgramCache, Subject, lower_networks, lower_subjects
@@ -397,14 +398,14 @@ class _Run:
 
     def _train_supernet(self) -> None:
         settings = assembly.training_settings(self.config.supernet, self.config.run.seed)
-        with self.progress.step("Training the super-network") as update:
+        with self._training("supernet", "the super-network") as on_progress:
             train_supernet(
                 self.supernet,
                 self.task,
                 settings,
                 assembly.make_sampler(self.config, self.space),
                 checkpoint=self.folder.supernet,
-                on_progress=_steps(update),
+                on_progress=on_progress,
             )
         self.supernet.eval()
 
@@ -494,15 +495,30 @@ class _Run:
             start = torch.Generator().manual_seed(seed)
             network = build_network(self.space, final.arch, generator=start)
         self.folder.training.mkdir(exist_ok=True)
-        with self.progress.step(f"Training {final.label}") as update:
+        with self._training(final.label, final.label) as on_progress:
             train_network(
                 network,
                 self.task,
                 assembly.training_settings(section, seed),
                 checkpoint=self.folder.training / f"{final.label.replace(', ', '-')}.pt",
-                on_progress=_steps(update),
+                on_progress=on_progress,
             )
         return network
+
+    @contextmanager
+    def _training(self, phase: str, what: str) -> Iterator[Callable[[TrainingProgress], None]]:
+        """What a training reports to: a step of the run's progress, and the training log."""
+        folder = self.folder
+        with (
+            self.progress.step(f"Training {what}") as update,
+            TrainingLog(folder.metrics, phase, tensorboard=folder.tensorboard) as log,
+        ):
+
+            def on_progress(p: TrainingProgress) -> None:
+                update(p.step, p.steps)
+                log(p)
+
+            yield on_progress
 
     def _judge(
         self, finals: Sequence[FinalNetwork], trained: Mapping[str, nn.Module]
@@ -596,10 +612,6 @@ def _device_result(provenance: Provenance) -> DeviceResult:
         threads=provenance.threads,
         cpus=provenance.cpus,
     )
-
-
-def _steps(update: Update) -> Callable[[TrainingProgress], None]:
-    return lambda p: update(p.step, p.steps)
 
 
 @contextmanager

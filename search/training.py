@@ -88,7 +88,12 @@ class TrainingProgress:
     step: int
     steps: int
     loss: float
+    """Of the last step."""
+    learning_rate: float
+    """Of the last step."""
     seconds_per_step: float
+    seconds: float
+    """Spent on this training so far, by those it resumes too; what a kill cost is not counted."""
 
     @property
     def remaining_s(self) -> float:
@@ -181,9 +186,9 @@ def _fit(
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = _optimizer(module, settings)
-    first = 0
+    first, before_s = 0, 0.0
     if checkpoint is not None and checkpoint.exists():
-        first = _resume(checkpoint, module, optimizer, task, settings)
+        first, before_s = _resume(checkpoint, module, optimizer, task, settings)
         log.info("%s: resumed at step %d of %d", checkpoint, first, settings.steps)
     module.train()
     started = time.perf_counter()
@@ -199,19 +204,28 @@ def _fit(
                 f"a training's loss stays finite, got {loss.item()} at step {step + 1} of "
                 f"{settings.steps}; lower the learning rate (now {settings.learning_rate:g})"
             )
+        learning_rate = settings.learning_rate_at(step)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(step)
+            group["lr"] = learning_rate
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        done = step + 1
+        done, seconds = step + 1, time.perf_counter() - started
         if checkpoint is not None and (
             done % settings.checkpoint_every_steps == 0 or done == settings.steps
         ):
-            _save(checkpoint, module, optimizer, task, settings, done)
+            _save(checkpoint, module, optimizer, task, settings, done, before_s + seconds)
         if on_progress is not None:
-            seconds = (time.perf_counter() - started) / (done - first)
-            on_progress(TrainingProgress(done, settings.steps, loss.item(), seconds))
+            on_progress(
+                TrainingProgress(
+                    step=done,
+                    steps=settings.steps,
+                    loss=loss.item(),
+                    learning_rate=learning_rate,
+                    seconds_per_step=seconds / (done - first),
+                    seconds=before_s + seconds,
+                )
+            )
 
 
 def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -244,11 +258,13 @@ def _save(
     task: Task,
     settings: TrainingSettings,
     step: int,
+    seconds: float,
 ) -> None:
     buffer = io.BytesIO()
     state = {
         "fingerprint": _fingerprint(task, settings),
         "step": step,
+        "seconds": seconds,
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
@@ -262,11 +278,12 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     task: Task,
     settings: TrainingSettings,
-) -> int:
-    """Load `path` into module and optimiser; the number of steps done."""
+) -> tuple[int, float]:
+    """Load `path` into module and optimiser; the steps done and the seconds they took."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found, step = state["fingerprint"], int(state["step"])
+        seconds = float(state.get("seconds", 0.0))  # 0.1 didn't keep them
     except Exception as error:  # torch.load raises whatever the broken part of the file led to
         raise CheckpointError(
             f"a checkpoint is a file that this program wrote, cannot read {path} "
@@ -287,4 +304,4 @@ def _resume(
             f"a checkpoint is resumed with the network it began with, {path} holds another; "
             "delete it to train anew"
         ) from error
-    return step
+    return step, seconds

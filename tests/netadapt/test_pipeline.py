@@ -19,6 +19,7 @@ from netadapt.folder import RunFolder
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
 from netadapt.result import RunResult
+from netadapt.training_log import read_metrics
 from profiler.table import LatencyTable
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
@@ -109,6 +110,15 @@ class TestFinishedRun:
             assert path.stat().st_size > 0, path
         leftovers = [path.name for path in finished.path.iterdir() if path.name.startswith(".")]
         assert all("tmp" not in name for name in leftovers)
+
+    def test_every_training_has_its_curve(self, finished: RunFolder) -> None:
+        config, result = read_config(finished.config), RunResult.load(finished.result)
+        points = read_metrics(finished.metrics)
+        supernet = [p.step for p in points if p.phase == "supernet"]
+        assert supernet == list(range(1, config.supernet.steps + 1))
+        finals = Counter(p.phase for p in points if p.phase != "supernet")
+        assert len(finals) == 2 + len(result.scaled_variants)
+        assert set(finals.values()) == {config.final.steps}
 
     def test_the_program_and_the_weights_are_the_same_network(self, finished: RunFolder) -> None:
         import torch
