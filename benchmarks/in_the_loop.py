@@ -37,12 +37,12 @@ from benchmarks.common import own_adb_server, parser, print_result, say
 from benchmarks.search_quality import MadeUpScore
 from netadapt import assembly
 from netadapt.config import RunConfig, parse_config
-from netadapt.pipeline import NetworkTimer, sample_space
+from netadapt.pipeline import NetworkTimer, latency_metric, sample_space
 from predictor.predictor import LatencyPredictor
 from profiler.profile import Profiler
 from profiler.table import LatencyTable
 from search.driver import SearchResult, open_log, run_search
-from search.metrics import Constraint, LatencyMetric
+from search.metrics import Constraint
 from search.space import Arch, Space
 from search.trials import Iteration, read_iterations
 
@@ -204,9 +204,7 @@ def _search(
     parts: tuple[Space, LatencyPredictor, MadeUpScore, SlowedTimer],
 ) -> Outcome:
     space, predictor, score, slowed = parts
-    latency = LatencyMetric(
-        space, predictor.predict_networks, interval=predictor.predict_networks_interval
-    )
+    latency = latency_metric(space, predictor)
     searcher = assembly.make_searcher(config, space, [Constraint(latency, budget_ms)])
     measure = None if config.search.loop == "predictor" else slowed.measured
     with open_log(path, searcher) as log:

@@ -280,6 +280,25 @@ def fit_predictor(
     return predictor
 
 
+def latency_metric(space: Space, predictor: LatencyPredictor) -> LatencyMetric:
+    """What a search counts as latency; its guard uses an interval that networks vouch for.
+
+    Without a network measured whole the interval is as wide as the prior, and a guard on it would
+    give most of the budget away.
+    """
+    vouched = predictor.correction_.samples > 0
+    if not vouched:
+        logger.warning(
+            "no network was measured whole, so nothing tells how far the sum of kernels is off: "
+            "the guard inside the budget is off; profile some with --networks 8"
+        )
+    return LatencyMetric(
+        space,
+        predictor.predict_networks,
+        interval=predictor.predict_networks_interval if vouched else None,
+    )
+
+
 def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
     """Do the whole run in `folder`, or what is left of it.
 
@@ -386,11 +405,7 @@ class _Run:
         return constraints.latency_ms
 
     def _searcher(self, budget_ms: float | None) -> Searcher:
-        latency = LatencyMetric(
-            self.space,
-            self.predictor.predict_networks,
-            interval=self.predictor.predict_networks_interval,
-        )
+        latency = latency_metric(self.space, self.predictor)
         constraints = assembly.counted_constraints(self.config, self.space)
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))

@@ -60,7 +60,9 @@ class Correction:
         """Learn from networks' sums and latencies, (networks,); none are fine."""
         types = tuple(sorted({name for s in sums for name in s.by_type_ms}))
         if not sums:
-            prior = np.eye(2) * PRIOR_SD**2
+            # No size is typical yet: a coefficient of size would make the interval depend on how
+            # far the network is from an arbitrary unit.
+            prior = np.diag([PRIOR_SD**2, 0.0])
             return cls(types, 1.0, np.zeros(2), prior, NO_NETWORK_SD, 0)
         typical_ms = float(np.exp(np.mean([np.log(s.total_ms) for s in sums])))
         design = _design(sums, types, typical_ms)

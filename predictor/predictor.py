@@ -37,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 FOLDS = 5
 
+UNREPEATED_DEV = 0.03
+"""What repeated measurement is taken to leave open, as a logarithm, where no row was measured twice
+(assumption)."""
+
 
 @dataclass(frozen=True)
 class _TypeModel:
@@ -84,6 +88,9 @@ class LatencyPredictor(BaseEstimator):
         provenance: Provenance | None = None,
     ) -> Self:
         """Learn from a table or its frame (`LatencyTable.to_frame`); `y` is ignored.
+
+        A frame of somebody else's measurements needs `key` and `latency_us` only
+        (`predictor.training_data.read_published`).
 
         Raises `TrainingDataError` where no row is believed or rows of several provenances would
         mix (choose one), and `profiler.errors.TableError` for a frame that is no table's.
@@ -225,9 +232,12 @@ class LatencyPredictor(BaseEstimator):
             own_ms.append(float(np.clip(own, MIN_OWN_SHARE * sample.latency_ms, sample.latency_ms)))
         self._own_ms = dict(zip(kernels, own_ms, strict=True))
         self._alone_ms = dict(zip(kernels, (s.latency_ms for s in rows), strict=True))
-        repeats = {kernel: sample.repeat_dev for kernel, sample in zip(kernels, rows, strict=True)}
-        self._repeat_quantile = conformal_quantile(
-            np.abs(np.log1p(list(repeats.values()))), self.coverage
+        repeats = dict(zip(kernels, (_known(s.repeat_dev) for s in rows), strict=True))
+        repeated = np.array([dev for dev in repeats.values() if not np.isnan(dev)])
+        self._repeat_quantile = (
+            conformal_quantile(np.abs(np.log1p(repeated)), self.coverage)
+            if len(repeated)
+            else UNREPEATED_DEV
         )
         self._warned: set[str] = set()
         # The matrices are small: more threads only wait for each other.
@@ -377,7 +387,7 @@ class LatencyPredictor(BaseEstimator):
             predicted[i] = correction.predict([sums[i]])[0]
             ratio = correction.interval_ratio([sums[i]], self.coverage)[0]
             covered[i] = 1 / ratio <= measured_ms[i] / predicted[i] <= ratio
-        repeats = [sample.repeat_dev for sample in samples]
+        repeats = [_known(sample.repeat_dev) for sample in samples]
         plain_ms = np.array([s.total_ms for s in sums])
         used = {key for sample in samples for key in sample.kernels}
         measured = {kernel.key for kernel in self._alone_ms}
@@ -386,6 +396,11 @@ class LatencyPredictor(BaseEstimator):
             error_figures(plain_ms, measured_ms, None, repeats),
             len(used & measured) / len(used),
         )
+
+
+def _known(repeat_dev: float | None) -> float:
+    """NaN for what nobody measured twice."""
+    return np.nan if repeat_dev is None else repeat_dev
 
 
 def _by_type(kernels: Iterable[Kernel]) -> dict[str, list[Kernel]]:

@@ -11,24 +11,41 @@ roofline, at a fiftieth of the time; all did worse on a log-linear trend in its 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Matern
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from predictor.features import Array, Features, Mask, Variant
 
 MIN_VARIANT_ROWS = 12
-"""A variant has a roofline of its own from this many rows on; below, it shares a coarser one."""
+"""A variant has a roofline of its own from this many rows on; below, it shares a coarser one, times
+how much slower its own rows are."""
+
+FACTOR_PRIOR_ROWS = 0.25
+"""Rows that the coarser roofline counts for beside a variant's own (assumption)."""
+
+PRIOR_ROWS, PRIOR_SD = 4, 0.1
+"""Before any row is seen, a roofline is taken to be off by 10 %, which counts like so many rows
+(assumption)."""
+
+MAX_PROCESS_ROWS = 2000
+"""The process learns from this many rows at most: its time grows with their cube, its memory with
+their square."""
 
 MIN_LOG_RANGE = 0.05
 """Octaves beyond the measured sizes that still count as inside."""
+
+
+_FLOOR = np.finfo(float).tiny ** 0.5
 
 
 class KernelTimeRegressor(BaseEstimator):
@@ -50,27 +67,42 @@ class KernelTimeRegressor(BaseEstimator):
         self.variants_ = [set(column) for column in zip(*features.variants, strict=True)]
         self.shape_range_ = features.shape.min(axis=0), features.shape.max(axis=0)
         columns = self._columns(features)
-        # normalize_y sets the prior's variance to the residuals'.
+        residuals = np.log(time_ms / self._roofline_ms(features))
+        chosen = _spread(len(features), MAX_PROCESS_ROWS)
+        self.level_ = float(residuals[chosen].mean())
+        residuals = residuals[chosen] - self.level_
+        # A roofline of several weights fits a few rows exactly, which proves nothing.
+        weights = sum(
+            int(np.count_nonzero(self.roofline_[v])) if count >= MIN_VARIANT_ROWS else 1
+            for v, count in Counter(features.variants).items()
+        )
+        degrees = PRIOR_ROWS + max(len(residuals) - weights, 0)
+        variance = (PRIOR_ROWS * PRIOR_SD**2 + float(residuals @ residuals)) / degrees
+        self.noise_sd_ = float(np.sqrt(self.noise * variance))
+        self.doubt_ = float(stats.t.ppf(0.95, degrees - 1) / stats.norm.ppf(0.95))
         process = GaussianProcessRegressor(
-            Matern(self.length_scale * np.sqrt(columns.shape[1] / 8), nu=2.5),
-            alpha=self.noise,
+            ConstantKernel(variance)
+            * Matern(self.length_scale * np.sqrt(columns.shape[1] / 8), nu=2.5),
+            alpha=self.noise * variance,
             optimizer=None,
-            normalize_y=True,
         )
         self.residual_: Pipeline = make_pipeline(StandardScaler(), process)
-        self.residual_.fit(columns, np.log(time_ms / self._roofline_ms(features)))
+        self.residual_.fit(columns[chosen], residuals)
         return self
 
     def predict(self, features: Features) -> Array:
         """(kernels,) ms."""
         residual: Array = self.residual_.predict(self._columns(features))
-        return np.exp(residual) * self._roofline_ms(features)
+        return np.exp(self.level_ + residual) * self._roofline_ms(features)
 
     def predict_sd(self, features: Features) -> Array:
-        """(kernels,), the model's own standard deviation of the time's natural logarithm."""
+        """(kernels,), the standard deviation of a new row's natural logarithm around `predict`.
+
+        The process's own doubt and the noise of a row together, more where few rows set the scale
+        of both (Student's t at its 95th percentile over the normal's; assumption).
+        """
         _, sd = self.residual_.predict(self._columns(features), return_std=True)
-        # A few rows that fit exactly would claim certainty.
-        return np.maximum(sd, 1e-3)
+        return np.asarray(self.doubt_ * np.hypot(sd, self.noise_sd_))
 
     def extrapolates(self, features: Features) -> Mask:
         """(kernels,), whether a size or variant lies outside everything measured."""
@@ -97,8 +129,7 @@ class KernelTimeRegressor(BaseEstimator):
 
     def _roofline_ms(self, features: Features) -> Array:
         weights = np.stack([self._weights_of(variant) for variant in features.variants])
-        floor = np.finfo(float).tiny ** 0.5
-        return np.maximum((features.work * weights).sum(axis=1), floor)
+        return np.maximum((features.work * weights).sum(axis=1), _FLOOR)
 
     def _weights_of(self, variant: Variant) -> Array:
         for length in range(len(variant), -1, -1):
@@ -109,20 +140,35 @@ class KernelTimeRegressor(BaseEstimator):
 
 
 def _fit_rooflines(features: Features, time_ms: Array) -> dict[Variant, Array]:
-    """Weights by variant and by every start of one that has enough rows; () has all rows.
+    """Weights by variant and by every start of one; () has all rows.
 
-    Non-negative least squares of the relative errors.
+    Non-negative least squares of the relative errors where a start has rows enough, else the
+    weights of the next shorter start times how much slower these rows are.
     """
-    starts = [tuple(v[:n] for n in range(len(v) + 1)) for v in features.variants]
-    counts = Counter(start for row in starts for start in row)
-    rooflines = {}
-    for start, count in counts.items():
-        if start and count < MIN_VARIANT_ROWS:
+    members: dict[Variant, list[int]] = defaultdict(list)
+    for row, variant in enumerate(features.variants):
+        for length in range(len(variant) + 1):
+            members[variant[:length]].append(row)
+    rooflines: dict[Variant, Array] = {}
+    for start in sorted(members, key=len):
+        rows = np.array(members[start])
+        work, times = features.work[rows], time_ms[rows]
+        if start and len(rows) < MIN_VARIANT_ROWS:
+            coarser = rooflines[start[:-1]]
+            predicted = np.maximum(work @ coarser, _FLOOR)
+            slower = np.median(np.log(times / predicted))
+            rooflines[start] = coarser * np.exp(
+                slower * len(rows) / (len(rows) + FACTOR_PRIOR_ROWS)
+            )
             continue
-        mask = np.array([start in row for row in starts])
-        work, times = features.work[mask], time_ms[mask]
         # Columns of one magnitude: a weight is a cost of nanoseconds to a work of millions.
         scale = np.maximum(work.max(axis=0), 1.0)
         solution, _ = nnls(work / scale / times[:, None], np.ones(len(times)))
         rooflines[start] = solution / scale
     return rooflines
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` row numbers, evenly spread over an order that means nothing."""
+    order = np.random.default_rng(0).permutation(count)
+    return np.sort(order[:most])

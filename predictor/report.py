@@ -24,7 +24,8 @@ class ErrorFigures:
     mape_pct, rmspe_pct: mean absolute and root mean square error.
     spearman: rank correlation of predicted and measured.
     interval_coverage: share inside the interval that held-out data did not help to set.
-    repeat_median_pct, repeat_p95_pct: how far two runs of the same program lie apart.
+    repeat_median_pct, repeat_p95_pct: how far two runs of the same program lie apart; NaN where
+        nobody ran one twice.
     """
 
     count: int
@@ -66,7 +67,8 @@ def error_figures(
 ) -> ErrorFigures:
     """Figures of `predicted` against `measured`, both (rows,); `covered` says which were inside."""
     errors = np.abs(predicted / measured - 1)
-    repeats = 100 * np.abs(repeat_dev)
+    repeats = 100 * np.abs(np.asarray(repeat_dev, dtype=float))
+    repeats = repeats[~np.isnan(repeats)]
     ranked = len(measured) > 2 and np.ptp(measured) > 0 and np.ptp(predicted) > 0
     return ErrorFigures(
         count=len(measured),
@@ -76,8 +78,8 @@ def error_figures(
         rmspe_pct=float(100 * np.sqrt(np.mean(errors**2))),
         spearman=float(stats.spearmanr(predicted, measured).statistic) if ranked else math.nan,
         interval_coverage=math.nan if covered is None else float(np.nanmean(covered)),
-        repeat_median_pct=float(np.median(repeats)),
-        repeat_p95_pct=float(np.quantile(repeats, 0.95)),
+        repeat_median_pct=float(np.median(repeats)) if len(repeats) else math.nan,
+        repeat_p95_pct=float(np.quantile(repeats, 0.95)) if len(repeats) else math.nan,
     )
 
 

@@ -12,10 +12,11 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import numpy as np
 import sklearn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from android_runner.files import write_atomically
 from predictor.errors import PredictorError, PredictorFileError, RefitError
@@ -66,22 +67,18 @@ def load(cls: type[Predictor], path: Path, tolerance: float) -> Predictor:
     document = _read(path)
     try:
         predictor = cls(
-            regressor=KernelTimeRegressor(**document["regressor"]),
-            coverage=document["settings"]["coverage"],
-            qualities=tuple(document["settings"]["qualities"]),
+            regressor=KernelTimeRegressor(**document.regressor.model_dump()),
+            coverage=document.settings.coverage,
+            qualities=document.settings.qualities,
         )
-        data = TrainingData(
-            kernels=tuple(KernelSample(**record) for record in document["kernels"]),
-            networks=_networks(document["networks"]),
-            provenance=Provenance(**document["provenance"]),
-        )
-        predictor._fit(data, _networks(document["extra_networks"]))
-        stored, now = document["checks"], _checks(predictor)
+        data = TrainingData(document.kernels, document.networks, document.provenance)
+        predictor._fit(data, document.extra_networks)
+        stored, now = document.checks, _checks(predictor)
         if stored.keys() != now.keys():
             raise ValueError("the check predictions are of other kernels")
         worst = max(stored, key=lambda name: abs(now[name] / stored[name] - 1))
         deviation = abs(now[worst] / stored[worst] - 1)
-    except (KeyError, TypeError, ValueError, PredictorError, ProfilerError) as error:
+    except (ValueError, ArithmeticError, PredictorError, ProfilerError) as error:
         raise PredictorFileError(
             f"a saved predictor holds rows, settings and checks, {path} does not "
             f"({type(error).__name__}: {error}); fit again from the latency table"
@@ -89,34 +86,76 @@ def load(cls: type[Predictor], path: Path, tolerance: float) -> Predictor:
     if not deviation <= tolerance:
         raise RefitError(
             f"a loaded predictor predicts what it did when saved to {tolerance:.1%}, {worst} is "
-            f"{deviation:.1%} off (scikit-learn {document.get('scikit_learn')} then, "
+            f"{deviation:.1%} off (scikit-learn {document.scikit_learn} then, "
             f"{sklearn.__version__} now); fit again from the table, or raise `tolerance`"
         )
     return predictor
 
 
-def _read(path: Path) -> dict[str, Any]:
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="forbid")
+
+
+class _Settings(_Part):
+    coverage: float
+    qualities: tuple[str, ...]
+
+
+class _Regressor(_Part):
+    length_scale: Annotated[float, Field(gt=0)]
+    noise: Annotated[float, Field(gt=0)]
+
+
+class _Document(_Part):
+    """What `save` writes, checked as it is read."""
+
+    format: str
+    version: int
+    scikit_learn: str
+    settings: _Settings
+    regressor: _Regressor
+    provenance: Provenance
+    kernels: tuple[KernelSample, ...]
+    networks: tuple[NetworkSample, ...]
+    extra_networks: tuple[NetworkSample, ...]
+    checks: dict[str, Annotated[float, Field(gt=0)]]
+
+
+class _Head(BaseModel):
+    """What tells a file of ours, whatever version wrote it."""
+
+    format: Literal["netadapt latency predictor"]
+    version: int
+
+
+def _read(path: Path) -> _Document:
     try:
-        document = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
         raise PredictorFileError(
             f"a saved predictor is a whole gzipped JSON file, {path} is not ({error}); "
             "fit again from the latency table"
         ) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise PredictorFileError(f"{path} is no saved latency predictor; name another file")
-    if document.get("version") != FORMAT_VERSION:
+    try:
+        version = _Head.model_validate_json(content).version
+    except ValidationError as error:
+        raise PredictorFileError(
+            f"{path} is no saved latency predictor; name another file, or fit again from the table"
+        ) from error
+    if version != FORMAT_VERSION:
         raise PredictorFileError(
             f"this version reads predictors of format {FORMAT_VERSION}, {path} has "
-            f"{document.get('version')}; use the version that wrote it, or fit again"
+            f"{version}; use the version that wrote it, or fit again"
         )
-    return document
-
-
-def _networks(records: list[dict[str, Any]]) -> tuple[NetworkSample, ...]:
-    return tuple(
-        NetworkSample(**{**record, "kernels": tuple(record["kernels"])}) for record in records
-    )
+    try:
+        return _Document.model_validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "the file"
+        raise PredictorFileError(
+            f"a saved predictor reads as this version writes it, in {path} {where} does not "
+            f"({problem['msg']}); fit again from the latency table"
+        ) from error
 
 
 def _checks(predictor: LatencyPredictor) -> dict[str, float]:

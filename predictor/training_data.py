@@ -1,14 +1,22 @@
-"""Rows of a latency table as a predictor needs them: of one provenance, of believed quality."""
+"""Rows of a latency table as a predictor needs them: of one provenance, of believed quality.
+
+Frames of other people's measurements (`read_published`) need no more than kernels and latencies.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from predictor.errors import TrainingDataError
+from profiler.errors import TableError
 from profiler.table import LatencyTable, Provenance, Row
 
 if TYPE_CHECKING:
@@ -19,25 +27,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KernelSample:
-    """A kernel (`copies` 1) or a chain of it as measured alone; `repeat_dev` as in the table."""
+    """A kernel (`copies` 1) or a chain of it as measured alone.
+
+    `repeat_dev` as in the table, None where nobody measured twice.
+    """
 
     key: str
     copies: int
     latency_ms: float
-    repeat_dev: float
+    repeat_dev: float | None = None
 
     def __post_init__(self) -> None:
         _check_latency(self.key, self.latency_ms)
+        if self.copies < 1:
+            raise TrainingDataError(
+                f"a chain has at least 1 copy of its kernel, got {self.copies} of {self.key}; "
+                "correct the row or leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSample:
-    """A network measured whole, with the keys of its kernels; `repeat_dev` as in the table."""
+    """A network measured whole, with the keys of its kernels; `repeat_dev` as of a kernel."""
 
     name: str
     kernels: tuple[str, ...]
     latency_ms: float
-    repeat_dev: float = 0.0
+    repeat_dev: float | None = None
 
     def __post_init__(self) -> None:
         _check_latency(self.name, self.latency_ms)
@@ -67,6 +83,7 @@ def read_training_data(
 
     Parameters
     ----------
+    table: a frame has the columns of `LatencyTable.to_frame`, or those of `read_published`.
     provenance: the conditions to take rows of; None takes the only ones there are.
     qualities: the rows to believe.
 
@@ -74,6 +91,8 @@ def read_training_data(
     `profiler.errors.TableError` for a frame that is none of a latency table.
     """
     if not isinstance(table, LatencyTable):
+        if "program_sha256" not in table.columns:  # nobody's but our own runner's rows have one
+            return read_published(table)
         with LatencyTable.from_frame(table) as copy:
             return read_training_data(copy, provenance=provenance, qualities=qualities)
     rows = table.rows(provenance)
@@ -108,6 +127,99 @@ def read_training_data(
         ),
         provenance=believed[0].provenance,
     )
+
+
+PUBLISHED_COLUMNS = ("key", "latency_us")
+
+
+def read_published(frame: pd.DataFrame) -> TrainingData:
+    """Latencies that somebody else measured, as a frame of kernels' keys and microseconds.
+
+    Parameters
+    ----------
+    frame: `key` (`Kernel.key`, or a network's name) and `latency_us`; may have `copies`, `kernels`
+        (a network's keys as a list or as JSON text), `repeat_dev` and columns of a `Provenance`,
+        which are the same in all rows. What is missing stays unknown: nothing is invented.
+
+    A kernel in several rows counts with their median, and their range tells the noise. Raises
+    `profiler.errors.TableError` where a column is missing, `TrainingDataError` for other rows.
+    """
+    missing = [name for name in PUBLISHED_COLUMNS if name not in frame.columns]
+    if missing:
+        raise TableError(
+            f"a frame of latencies has at least the columns {', '.join(PUBLISHED_COLUMNS)}, "
+            f"{', '.join(missing)} missing; rename yours, or export a table"
+        )
+    latencies: dict[tuple[str, int, tuple[str, ...]], list[float]] = defaultdict(list)
+    repeats: dict[tuple[str, int, tuple[str, ...]], float | None] = {}
+    records: Sequence[Mapping[Any, Any]] = frame.to_dict("records")
+    for record in records:
+        try:
+            row = (
+                str(record["key"]),
+                1 if _absent(record.get("copies")) else int(record["copies"]),
+                _keys_of(record.get("kernels")),
+            )
+            latencies[row].append(float(record["latency_us"]) / 1e3)
+            repeat = record.get("repeat_dev")
+            repeats[row] = None if _absent(repeat) else float(repeat)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TrainingDataError(
+                f"a line of the frame is no measurement ({error}, key {record['key']!r}); correct "
+                "it or leave it out"
+            ) from error
+    doubled = sum(len(values) > 1 for values in latencies.values())
+    if doubled:
+        logger.warning(
+            "%d kernels or networks stand in several rows: the median of each counts", doubled
+        )
+    kernels, networks = [], []
+    for (key, copies, keys), values in latencies.items():
+        for value in values:
+            _check_latency(key, value)
+        ms = statistics.median(values)
+        repeat = max(values) / min(values) - 1 if len(values) > 1 else repeats[key, copies, keys]
+        if keys:
+            networks.append(NetworkSample(key, keys, ms, repeat))
+        else:
+            kernels.append(KernelSample(key, copies, ms, repeat))
+    if not any(sample.copies == 1 for sample in kernels):
+        raise TrainingDataError(
+            f"a predictor needs measured kernels, got none in {len(frame)} rows; add some"
+        )
+    return TrainingData(tuple(kernels), tuple(networks), _published_provenance(frame))
+
+
+def _keys_of(value: object) -> tuple[str, ...]:
+    if _absent(value):
+        return ()
+    keys = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(keys, Iterable) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("kernels are a list of keys")
+    return tuple(keys)
+
+
+def _absent(value: object) -> bool:
+    """Whether a frame's cell is empty: None, NaN or pandas' NA."""
+    return value is None or str(value) == "<NA>" or (isinstance(value, float) and math.isnan(value))
+
+
+def _published_provenance(frame: pd.DataFrame) -> Provenance:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Provenance):
+        known: list[Any] = []
+        if field.name in frame.columns:
+            known = list(frame[field.name].dropna().unique())
+        if len(known) > 1:
+            raise TrainingDataError(
+                f"a predictor is fitted to rows of one provenance, got {len(known)} values of "
+                f"{field.name} ({', '.join(map(str, known[:4]))}); choose the rows of one"
+            )
+        if field.type == "int":
+            values[field.name] = int(known[0]) if known else 1
+        else:
+            values[field.name] = str(known[0]) if known else "unknown"
+    return Provenance(**values)
 
 
 def _summary(rows: Iterable[Row]) -> str:

@@ -3,15 +3,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from predictor.correction import Correction, NetworkSum
 from predictor.errors import MissingKernelTypeError, TrainingDataError
+from predictor.features import features
 from predictor.predictor import LatencyPredictor
-from predictor.regression import KernelTimeRegressor
+from predictor.regression import MAX_PROCESS_ROWS, KernelTimeRegressor
 from profiler.errors import TableError
 from profiler.kernels import (
     ActivationKernel,
@@ -284,3 +290,121 @@ def test_a_groups_fold_does_not_depend_on_the_other_rows(
 
     all_folds = folds(fitted)
     assert all(all_folds[kernel] == fold for kernel, fold in folds(fewer).items())
+
+
+@pytest.mark.parametrize("milliseconds", [0.03, 1.0, 30.0])
+def test_an_interval_without_networks_does_not_depend_on_the_unit(milliseconds: float) -> None:
+    correction = Correction.fit([], np.zeros(0))
+    sums = [NetworkSum({"pointwise_conv": milliseconds})]
+    (ratio,) = correction.interval_ratio(sums, 0.9)
+    assert ratio == pytest.approx(Correction.fit([], np.zeros(0)).interval_ratio(
+        [NetworkSum({"pointwise_conv": 1.0})], 0.9
+    )[0])  # fmt: skip
+    assert 1.2 < ratio < 1.7
+
+
+def test_intervals_of_few_rows_stay_usable(pool: list[Kernel]) -> None:
+    upper_over_predicted, covered = [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        order = [pool[i] for i in rng.permutation(len(pool))]
+        predictor = LatencyPredictor().fit(device.table(device.rows(rng, order[:60])))
+        unseen = [k for k in order[60:] if k.type_name in predictor.models_]
+        unseen = [
+            k for k, far in zip(unseen, predictor.extrapolates(unseen), strict=True) if not far
+        ]
+        low, high = predictor.predict_interval(unseen).T
+        upper_over_predicted.append(float((high / predictor.predict(unseen)).max()))
+        alone_ms = own_ms(unseen) + np.array([device.layout_us(k) for k in unseen]) / 1e3
+        covered += list((low <= alone_ms) & (alone_ms <= high))
+    assert max(upper_over_predicted) < 10
+    assert np.mean(covered) > 0.85
+
+
+def test_the_model_knows_the_noise_of_a_row() -> None:
+    """Held-out rows of a noisy table lie within the model's own standard deviation as normal."""
+    rng = np.random.default_rng(0)
+    kernels = pointwise(900, rng)
+    noisy_ms = own_ms(kernels) * np.exp(rng.normal(0, 0.1, len(kernels)))
+    regressor = KernelTimeRegressor(noise=0.8).fit(features(kernels[:600]), noisy_ms[:600])
+    error = np.log(noisy_ms[600:] / regressor.predict(features(kernels[600:])))
+    score = np.abs(error) / regressor.predict_sd(features(kernels[600:]))
+    assert 0.6 < np.mean(score < 1) < 0.8
+
+
+def test_a_slow_variant_of_few_rows_keeps_its_slowness() -> None:
+    """Six rows of 7x7, far fewer than a roofline of their own takes, among many of 3x3."""
+    rng = np.random.default_rng(0)
+    widths = [8 * int(w) for w in rng.permutation(np.arange(2, 60))]
+    fast: list[Kernel] = [DepthwiseConv(w, 3, 1, 14, 14, "relu") for w in widths]
+    slow: list[Kernel] = [DepthwiseConv(w, 7, 1, 14, 14, "relu") for w in widths]
+    seen = [*fast, *slow[:6]]
+    regressor = KernelTimeRegressor().fit(features(seen), own_ms(seen))
+    errors = np.abs(regressor.predict(features(slow[6:])) / own_ms(slow[6:]) - 1)
+    assert np.median(errors) < 0.08
+    roofline_ms = regressor._roofline_ms(features(slow[6:]))
+    assert np.median(np.abs(roofline_ms / own_ms(slow[6:]) - 1)) < 0.2
+
+
+def test_thousands_of_rows_of_one_type_teach_a_bounded_process() -> None:
+    kernels = pointwise(4000, np.random.default_rng(0))
+    regressor = KernelTimeRegressor().fit(features(kernels), own_ms(kernels))
+    process = regressor.residual_.steps[-1][1]
+    assert len(process.X_train_) == MAX_PROCESS_ROWS
+    assert np.median(np.abs(regressor.predict(features(kernels)) / own_ms(kernels) - 1)) < 0.05
+
+
+def pointwise(count: int, rng: np.random.Generator) -> list[Kernel]:
+    made: set[Kernel] = set()
+    while len(made) < count:
+        size, (narrow, wide) = int(rng.choice([7, 14, 28, 56])), rng.integers(1, 200, 2)
+        made.add(PointwiseConv(int(8 * narrow), int(8 * wide), size, size, "relu"))
+    ordered = sorted(made, key=lambda k: k.key)
+    return [ordered[i] for i in rng.permutation(count)]
+
+
+def published(kernels: Sequence[Kernel]) -> pd.DataFrame:
+    alone_us = [device.own_us(k) + device.layout_us(k) for k in kernels]
+    return pd.DataFrame({"key": [k.key for k in kernels], "latency_us": alone_us})
+
+
+def test_a_published_table_is_keys_and_latencies(
+    trained: list[Kernel], unseen: list[Kernel]
+) -> None:
+    predictor = LatencyPredictor().fit(published(trained))
+    alone_ms = own_ms(unseen) + np.array([device.layout_us(k) for k in unseen]) / 1e3
+    assert np.median(np.abs(predictor.predict_alone(unseen) / alone_ms - 1)) < 0.02
+    assert math.isnan(predictor.report_.kernels.repeat_median_pct)  # unknown, not 0
+    assert predictor.report_.to_dict()["kernels"]["repeat_median_pct"] is None
+    low, high = predictor.predict_interval(trained[:5]).T
+    assert np.all(high / low > 1.01)  # a measured kernel is not certain either
+    assert predictor.data_.provenance.model == "unknown"
+
+
+def test_a_published_predictor_is_saved_and_loaded(trained: list[Kernel], tmp_path: Path) -> None:
+    predictor = LatencyPredictor().fit(published(trained))
+    predictor.save(tmp_path / "predictor.json.gz")
+    loaded = LatencyPredictor.load(tmp_path / "predictor.json.gz")
+    assert loaded.predict(trained) == pytest.approx(predictor.predict(trained))
+
+
+def test_a_kernel_in_several_rows_counts_with_its_median(
+    trained: list[Kernel], caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = published(trained)
+    odd = frame.iloc[[0, 0]].assign(latency_us=[1e4, frame.latency_us[0] * 1.02])
+    with caplog.at_level(logging.WARNING, logger="predictor"):
+        predictor = LatencyPredictor().fit(pd.concat([frame, odd]))
+    assert "1 kernels or networks stand in several rows" in caplog.text
+    alone_ms = frame.latency_us[0] * 1.02 / 1e3
+    assert predictor.predict_alone([trained[0]])[0] == pytest.approx(alone_ms)
+
+
+@pytest.mark.parametrize("value", ["fast", -1.0, 0.0, float("inf"), float("nan"), None])
+def test_a_published_row_without_a_latency_is_an_error(
+    trained: list[Kernel], value: object
+) -> None:
+    frame = published(trained).astype({"latency_us": object})
+    frame.loc[3, "latency_us"] = value
+    with pytest.raises(TrainingDataError, match=r"correct|measure it again"):
+        LatencyPredictor().fit(frame)

@@ -125,7 +125,46 @@ def test_another_fit_than_the_saved_one_is_an_error_unless_tolerated(saved: Path
 
 def test_a_file_holds_no_code(saved: Path) -> None:
     document = read(saved)
-    document["regressor"] = {"__reduce__": ["os.system", "true"]}
+    document["regressor"]["__reduce__"] = ["os.system", "true"]
     write(saved, document)
-    with pytest.raises(PredictorFileError, match="unexpected keyword"):
+    with pytest.raises(PredictorFileError, match=r"__reduce__.*not permitted"):
+        LatencyPredictor.load(saved)
+
+
+HOSTILE = [
+    ("kernels", 0, "latency_ms", "fast"),
+    ("kernels", 0, "latency_ms", -1.0),
+    ("kernels", 0, "latency_ms", 10**400),
+    ("kernels", 0, "copies", 0),
+    ("kernels", 0, "copies", 1.5),
+    ("kernels", 0, "key", None),
+    ("kernels", 0, "key", "linear(in_features=0, out_features=-4)"),
+    ("networks", 0, "kernels", [[["deep"]]]),
+    ("networks", 0, "kernels", []),
+    ("regressor", "noise", 0.0),
+    ("regressor", "length_scale", "long"),
+    ("settings", "coverage", 7),
+    ("settings", []),
+    ("checks", []),
+    ("provenance", "threads", "many"),
+]
+
+
+@pytest.mark.parametrize("path", HOSTILE, ids=lambda path: ".".join(map(str, path))[:60])
+def test_a_hostile_value_is_one_clear_error(saved: Path, path: tuple[Any, ...]) -> None:
+    document: Any = read(saved)
+    part = document
+    for step in path[:-2]:
+        part = part[step]
+    part[path[-2]] = path[-1]
+    write(saved, document)
+    with pytest.raises(PredictorFileError, match=r"fit again|in pairs") as caught:
+        LatencyPredictor.load(saved)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_json_lacks_are_refused(saved: Path) -> None:
+    text = json.dumps(read(saved)).replace('"latency_ms": ', '"latency_ms": Infinity, "x": ', 1)
+    saved.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(PredictorFileError, match="fit again"):
         LatencyPredictor.load(saved)
