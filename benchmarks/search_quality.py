@@ -200,7 +200,7 @@ def real(run: Path) -> dict[str, object]:
     if not folder.result.exists():
         raise SystemExit(f"--real takes the folder of a finished run, {run} has no result.json")
     config = read_config(folder.config)
-    budget_ms = RunResult.load(folder.result).budget_ms
+    budget_ms = RunResult.load(folder.result).searches[0].budget_ms
     if budget_ms is None:
         raise SystemExit(f"--real takes a run with a latency budget, {run} has none")
     space, task = assembly.make_space(config), assembly.make_task(config)

@@ -13,9 +13,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from android_runner.files import write_atomically
+from netadapt.budgets import label
 from netadapt.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
@@ -28,6 +36,28 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # A text that is safe as a folder's name and as a key
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]
+
+
+_HUGE = 1e300  # an integer may be larger than any float
+
+
+def _budgets(value: object) -> float | tuple[float, ...] | None:
+    """A budget, or a list of different ones."""
+    if value is None:
+        return None
+    listed = isinstance(value, (list, tuple))
+    wanted: Sequence[Any] = value if isinstance(value, (list, tuple)) else (value,)
+    numbers = [one for one in wanted if type(one) in (int, float) and 0 < one < _HUGE]
+    if len(numbers) < len(wanted) or len(set(map(label, numbers))) < max(len(wanted), 1):
+        raise ValueError(
+            f"should be a number above 0 or a list of different ones, got {value!r}; "
+            "correct it or leave it out"
+        )
+    return tuple(map(float, numbers)) if listed else float(numbers[0])
+
+
+# One search for each of them, all from one super-network
+Budgets = Annotated[float | tuple[float, ...] | None, BeforeValidator(_budgets)]
 
 
 class Section(BaseModel):
@@ -168,10 +198,12 @@ class ConstraintsSection(Section):
     """What the found network must meet; at least one, all together.
 
     latency_share: of the measured latency of the space's reference network.
+    latency_ms and latency_share may be lists: a network is then searched for each of the budgets,
+    all of them from one super-network (`netadapt.budgets`).
     """
 
-    latency_ms: Positive | None = None
-    latency_share: Positive | None = None
+    latency_ms: Budgets = None
+    latency_share: Budgets = None
     macs: Positive | None = None
     params: Positive | None = None
     planned_memory_bytes: Positive | None = None

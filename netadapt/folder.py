@@ -18,6 +18,35 @@ TRAINED = "trained "
 
 
 @dataclass(frozen=True, slots=True)
+class SearchFolder:
+    """The files of one of a run's searches; one for each budget."""
+
+    path: Path
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.jsonl"
+
+    @property
+    def training(self) -> Path:
+        """Checkpoints of the final trainings: the found network and the scaled ones."""
+        return self.path / "training"
+
+    @property
+    def program(self) -> Path:
+        return self.path / "network.pte"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "network.pt"
+
+    @property
+    def exported(self) -> Path:
+        """The network for plain torch (`torch.export`)."""
+        return self.path / "network.pt2"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """The files of one run; a file is there once the step that makes it is done."""
 
@@ -41,12 +70,8 @@ class RunFolder:
         return self.path / "supernet.pt"
 
     @property
-    def trials(self) -> Path:
-        return self.path / "trials.jsonl"
-
-    @property
     def training(self) -> Path:
-        """Checkpoints of the final trainings."""
+        """The checkpoint of the reference's final training."""
         return self.path / "training"
 
     @property
@@ -59,13 +84,9 @@ class RunFolder:
         """The same for TensorBoard, where that is installed."""
         return self.path / "tensorboard"
 
-    @property
-    def program(self) -> Path:
-        return self.path / "network.pte"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "network.pt"
+    def search(self, label: str) -> SearchFolder:
+        """The files of the search for the budget of that label (`netadapt.budgets`)."""
+        return SearchFolder(self.path / "found" / label)
 
     @property
     def durations(self) -> Path:

@@ -26,11 +26,12 @@ from torch import nn
 from android_runner.device import Device, Program
 from android_runner.files import write_atomically
 from netadapt import __version__, assembly
+from netadapt.budgets import Budget, budgets_of
 from netadapt.config import RunConfig, parse_config
 from netadapt.console import Progress, Update
 from netadapt.errors import ConfigError
-from netadapt.folder import TRAINED, RunFolder
-from netadapt.result import DeviceResult, NetworkResult, RunResult
+from netadapt.folder import TRAINED, RunFolder, SearchFolder
+from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
 from netadapt.text import milliseconds
 from netadapt.training_log import TrainingLog
 from predictor.predictor import LatencyPredictor
@@ -75,10 +76,14 @@ FAMILIES = (Family("own", None), Family("3", 3), Family("5", 5))
 
 @dataclass(frozen=True, slots=True)
 class FinalNetwork:
-    """A network to be trained to its end; what it is scaled by is None for the found one."""
+    """A network to be trained to its end; what it is scaled by is None for the found one.
+
+    label: tells it from all others of the run. checkpoint: of its training.
+    """
 
     label: str
     arch: Arch
+    checkpoint: Path
     kernel_sizes: str | None = None
     multiplier: float | None = None
 
@@ -326,8 +331,19 @@ def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
         return _Run(config, folder, table, progress).result()
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search found for one budget; `finals` are the found network and the scaled ones."""
+
+    budget: Budget
+    budget_ms: float | None
+    folder: SearchFolder
+    result: SearchResult
+    finals: tuple[FinalNetwork, ...]
+
+
 class _Run:
-    """What needs the predictor: from the budget to the result."""
+    """What needs the predictor: from the budgets to the result."""
 
     def __init__(
         self, config: RunConfig, folder: RunFolder, table: LatencyTable, progress: Progress
@@ -347,47 +363,28 @@ class _Run:
         reference = self.space.reference()
         with self.folder.timed("time the reference"), self.progress.step("Timing the reference"):
             reference_ms = self.timer(reference)
-        budget_ms = self._budget_ms(reference_ms)
-        _check_budget(self._searcher(budget_ms))
+        budgets = budgets_of(self.config.search.constraints)
+        for budget in budgets:
+            _check_budget(self._searcher(budget.in_ms(reference_ms)))
         with self.folder.timed("train the super-network"):
             self._train_supernet()
-        with self.folder.timed("search"):
-            found = self._search(budget_ms)
-            found_ms = self.timer(found.arch)
-        assert found.confirmed_ms is not None  # a search that is confirmed confirms its result
-        self.progress.say(
-            f"found: {' and '.join(map(milliseconds, found.confirmed_ms))} by itself"
-            + ("" if budget_ms is None else f", of {milliseconds(budget_ms)}")
-            + f", score {found.score:.4f}"
+        found = [self._find(budget, budget.in_ms(reference_ms)) for budget in budgets]
+        first = FinalNetwork(
+            "reference", reference, self.folder.training / "reference.pt", "own", 1.0
         )
-        with self.folder.timed("time scaled networks"):
-            scaled = self._scaled(found_ms)
-        finals = [
-            FinalNetwork("found", found.arch),
-            FinalNetwork("reference", reference, "own", 1.0),
-            *scaled,
-        ]
+        finals = [first, *(final for one in found for final in one.finals)]
         with self.folder.timed("final training"):
             trained = {final.label: self._train(final) for final in finals}
         with self.folder.timed("time final networks"):
             networks = self._judge(finals, trained)
-        self._save_found(found.arch, trained["found"])
-        variants = tuple(networks[final.label] for final in scaled)
-        sign = 1 if self.task.higher_is_better else -1
+        for one in found:
+            self._save_found(one.folder, one.finals[0].arch, trained[one.finals[0].label])
         result = RunResult(
             name=self.config.run.name,
             metric=self.task.metric_name,
             higher_is_better=self.task.higher_is_better,
-            budget_ms=budget_ms,
-            constraints={c.metric.name: c.budget for c in self._searcher(budget_ms).constraints},
             reference=networks["reference"],
-            found=networks["found"],
-            scaled=max(variants, key=lambda n: sign * n.accuracy, default=None),
-            scaled_variants=variants,
-            search_score=found.score,
-            found_alone_ms=found.confirmed_ms,
-            evaluations=found.evaluations,
-            iterations=found.iterations,
+            searches=tuple(self._outcome(one, networks) for one in found),
             seed=self.config.run.seed,
             task_seed=self.task.seed,
             netadapt_version=__version__,
@@ -398,11 +395,43 @@ class _Run:
         result.save(self.folder.result)
         return result
 
-    def _budget_ms(self, reference_ms: float) -> float | None:
-        constraints = self.config.search.constraints
-        if constraints.latency_share is not None:
-            return constraints.latency_share * reference_ms
-        return constraints.latency_ms
+    def _find(self, budget: Budget, budget_ms: float | None) -> _Found:
+        """Search for one budget, and choose the networks that what it finds is compared with."""
+        folder = self.folder.search(budget.label)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with self.folder.timed("search"):
+            found = self._search(folder, budget, budget_ms)
+            found_ms = self.timer(found.arch)
+        assert found.confirmed_ms is not None  # a search that is confirmed confirms its result
+        self.progress.say(
+            f"found: {' and '.join(map(milliseconds, found.confirmed_ms))} by itself"
+            + ("" if budget_ms is None else f", of {milliseconds(budget_ms)}")
+            + f", score {found.score:.4f}"
+        )
+        with self.folder.timed("time scaled networks"):
+            scaled = self._scaled(folder, budget, found_ms)
+        final = FinalNetwork(f"found {budget.label}", found.arch, folder.training / "found.pt")
+        return _Found(budget, budget_ms, folder, found, (final, *scaled))
+
+    def _outcome(self, one: _Found, networks: Mapping[str, NetworkResult]) -> SearchOutcome:
+        found, *variants = (networks[final.label] for final in one.finals)
+        sign = 1 if self.task.higher_is_better else -1
+        assert one.result.confirmed_ms is not None
+        return SearchOutcome(
+            label=one.budget.label,
+            budget_ms=one.budget_ms,
+            latency_share=one.budget.latency_share,
+            constraints={
+                c.metric.name: c.budget for c in self._searcher(one.budget_ms).constraints
+            },
+            found=found,
+            scaled=max(variants, key=lambda n: sign * n.accuracy, default=None),
+            scaled_variants=tuple(variants),
+            search_score=one.result.score,
+            found_alone_ms=one.result.confirmed_ms,
+            evaluations=one.result.evaluations,
+            iterations=one.result.iterations,
+        )
 
     def _searcher(self, budget_ms: float | None) -> Searcher:
         latency = latency_metric(self.space, self.predictor)
@@ -424,7 +453,9 @@ class _Run:
             )
         self.supernet.eval()
 
-    def _search(self, budget_ms: float | None) -> SearchResult:
+    def _search(
+        self, folder: SearchFolder, budget: Budget, budget_ms: float | None
+    ) -> SearchResult:
         section = self.config.search
         evaluator = Evaluator(
             self.supernet,
@@ -434,8 +465,8 @@ class _Run:
         )
         searcher = self._searcher(budget_ms)
         with (
-            open_log(self.folder.trials, searcher, self._search_inputs()) as log,
-            self.progress.step("Searching") as update,
+            open_log(folder.trials, searcher, self._search_inputs()) as log,
+            self.progress.step(f"Searching {budget.label}") as update,
         ):
 
             def on_progress(p: SearchProgress) -> None:
@@ -455,11 +486,13 @@ class _Run:
         )
         return "\n".join((*digests, str(self.timer.provenance), str(self.config.decisive())))
 
-    def _scaled(self, found_ms: float) -> list[FinalNetwork]:
+    def _scaled(self, folder: SearchFolder, budget: Budget, found_ms: float) -> list[FinalNetwork]:
         """Of each family the smallest multiplier not below the found latency, if there is one."""
         chosen: dict[Family, FinalNetwork] = {}
         with self.progress.step("Timing scaled networks") as update:
-            left = {family: self._ascending(found_ms, family) for family in FAMILIES}
+            left = {
+                family: self._ascending(folder, budget, found_ms, family) for family in FAMILIES
+            }
             while left:
                 update(len(FAMILIES) - len(left), len(FAMILIES))
                 # One of each family at a time, so that they are lowered side by side
@@ -480,7 +513,9 @@ class _Run:
             update(len(FAMILIES), len(FAMILIES))
         return [chosen[family] for family in FAMILIES if family in chosen]
 
-    def _ascending(self, found_ms: float, family: Family) -> Iterator[FinalNetwork]:
+    def _ascending(
+        self, folder: SearchFolder, budget: Budget, found_ms: float, family: Family
+    ) -> Iterator[FinalNetwork]:
         """The family's networks by width, from a little below the found latency on.
 
         Each is timed by the time the next one is asked for.
@@ -495,8 +530,9 @@ class _Run:
         off = 1.0  # by how much the last one measured other than predicted
         for (arch, multiplier), ms in zip(archs.items(), predicted, strict=True):
             if off * ms >= SCALED_START * found_ms:
-                label = f"scaled, kernels {family.label}"
-                yield FinalNetwork(label, arch, family.label, multiplier)
+                label = f"scaled {family.label} {budget.label}"
+                checkpoint = folder.training / f"scaled-{family.label}.pt"
+                yield FinalNetwork(label, arch, checkpoint, family.label, multiplier)
                 off = self.timer.ms(arch.to_json()) / ms
 
     def _train(self, final: FinalNetwork) -> nn.Module:
@@ -509,13 +545,13 @@ class _Run:
         else:
             start = torch.Generator().manual_seed(seed)
             network = build_network(self.space, final.arch, generator=start)
-        self.folder.training.mkdir(exist_ok=True)
+        final.checkpoint.parent.mkdir(exist_ok=True)
         with self._training(final.label, final.label) as on_progress:
             train_network(
                 network,
                 self.task,
                 assembly.training_settings(section, seed),
-                checkpoint=self.folder.training / f"{final.label.replace(', ', '-')}.pt",
+                checkpoint=final.checkpoint,
                 on_progress=on_progress,
             )
         return network
@@ -544,11 +580,16 @@ class _Run:
             self.timer.networks(named, on_progress)
         predicted = self.predictor.predict_networks([self.space.kernels(f.arch) for f in finals])
         test = self.task.test()
+        images = len(test.images) if self.task.metric_name == "accuracy" else None
+        reference_ms = self.timer.ms(f"{TRAINED}reference")
         return {
             final.label: NetworkResult(
                 accuracy=evaluate_network(trained[final.label], self.task, test),
+                accuracy_images=images,
                 predicted_ms=float(ms),
                 measured_ms=self.timer.ms(f"{TRAINED}{final.label}"),
+                measured_spread=0.02,
+                latency_ratio=self.timer.ms(f"{TRAINED}{final.label}") / reference_ms,
                 macs=self.space.macs(final.arch),
                 params=self.space.params(final.arch),
                 planned_memory_bytes=self.space.planned_memory_bytes(final.arch),
@@ -560,7 +601,7 @@ class _Run:
             for final, ms in zip(finals, predicted, strict=True)
         }
 
-    def _save_found(self, arch: Arch, network: nn.Module) -> None:
+    def _save_found(self, folder: SearchFolder, arch: Arch, network: nn.Module) -> None:
         """The found network as program and as weights with all that rebuilds it."""
         buffer = io.BytesIO()
         torch.save(
@@ -572,8 +613,8 @@ class _Run:
             },
             buffer,
         )
-        write_atomically(self.folder.weights, buffer.getvalue())
-        write_atomically(self.folder.program, self.timer.lower(network))
+        write_atomically(folder.weights, buffer.getvalue())
+        write_atomically(folder.program, self.timer.lower(network))
 
 
 def _check_budget(searcher: Searcher) -> None:

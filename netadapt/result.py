@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
+
+VERSION: Literal[2] = 2
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
@@ -23,8 +26,11 @@ class NetworkResult(_Record):
     """One trained network.
 
     accuracy: the task's metric on the test split.
+    accuracy_images: so many images the accuracy is a share of; None where it is no such share.
     predicted_ms: by the predictor as it was before the search measured networks.
     measured_ms: of the trained network, lowered and timed whole.
+    measured_spread: half-width of what `measured_ms` is uncertain by, as a share of it.
+    latency_ratio: over the reference's latency in the same session of the device; 1 for itself.
     depth: sum over the blocks of their width's share of the largest (assumption).
     arch: as `search.space.Arch.to_json` writes it.
     kernel_sizes: "own" (the reference's) or a number for all blocks; None for the found network.
@@ -32,8 +38,11 @@ class NetworkResult(_Record):
     """
 
     accuracy: Annotated[float, Field(allow_inf_nan=False)]
+    accuracy_images: Count | None
     predicted_ms: Positive
     measured_ms: Positive
+    measured_spread: NotNegative
+    latency_ratio: Positive | None
     macs: Count
     params: Count
     planned_memory_bytes: Count
@@ -58,25 +67,23 @@ class DeviceResult(_Record):
     cpus: str
 
 
-class RunResult(_Record):
-    """A finished run.
+class SearchOutcome(_Record):
+    """What came of one budget of a run.
 
+    label: the budget's (`netadapt.budgets`); the search's files are in `found/<label>`.
+    budget_ms: the latency constraint; None when there was none. latency_share: as which share of
+    the reference's latency it was given, None when it was not.
+    constraints: what had to be met, by metric name, in ms, MACs, parameters or bytes.
     scaled: the most accurate of `scaled_variants`, each the smallest width multiplier of its kernel
     sizes whose measured latency is not below the found network's; None where no width is that slow.
-    constraints: what had to be met, by metric name, in ms, MACs, parameters or bytes.
-    budget_ms: the latency constraint; None when there was none.
     search_score: the found network's validation score with the super-network's weights.
-    found_alone_ms: the found network, timed twice by itself when the search settled on it.
-    durations_s: wall time of each step, resumed parts added up.
+    found_alone_ms: the found network, timed twice when the search settled on it, before training.
     """
 
-    version: Literal[1] = 1
-    name: str
-    metric: str
-    higher_is_better: bool
+    label: Annotated[str, Field(min_length=1)]
     budget_ms: Positive | None
+    latency_share: Positive | None
     constraints: dict[str, Positive]
-    reference: NetworkResult
     found: NetworkResult
     scaled: NetworkResult | None
     scaled_variants: tuple[NetworkResult, ...]
@@ -84,6 +91,21 @@ class RunResult(_Record):
     found_alone_ms: tuple[Positive, Positive]
     evaluations: int
     iterations: int
+
+
+class RunResult(_Record):
+    """A finished run.
+
+    searches: one for each budget, the largest first.
+    durations_s: wall time of each step, resumed parts added up.
+    """
+
+    version: Literal[2] = VERSION
+    name: str
+    metric: str
+    higher_is_better: bool
+    reference: NetworkResult
+    searches: Annotated[tuple[SearchOutcome, ...], Field(min_length=1)]
     seed: int
     task_seed: int
     netadapt_version: str
@@ -97,9 +119,11 @@ class RunResult(_Record):
 
     @classmethod
     def load(cls, path: Path) -> RunResult:
-        """Raises `RunFolderError` for a file that is not there or no result."""
+        """Raises `RunFolderError` for a file that is not there or no result of this version."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            _check_version(path, content)
+            return cls.model_validate_json(content)
         except FileNotFoundError as error:
             raise RunFolderError(
                 f"a finished run has a result, found none at {path}; let the run finish first"
@@ -111,3 +135,16 @@ class RunResult(_Record):
                 f"a result reads as this version writes it, in {path} {key} does not: "
                 f"{problem['msg']}; remove the file and run again"
             ) from error
+
+
+def _check_version(path: Path, content: bytes) -> None:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return  # what is wrong with it is said when it is validated
+    if isinstance(document, dict) and document.get("version", VERSION) != VERSION:
+        raise RunFolderError(
+            f"this version reads results of version {VERSION}, {path} has version "
+            f"{document['version']!r}; read it with the netadapt that wrote it, or give this run "
+            "another folder"
+        )

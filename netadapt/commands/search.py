@@ -84,13 +84,20 @@ def run_search(config: RunConfig, as_json: bool) -> None:
         print_json(result.model_dump(mode="json"))
         return
     typer.echo(f"{'':<12} {result.metric:>10} {'measured':>10} {'MACs':>8} {'params':>8}")
-    for label in ("reference", "found", "scaled"):
-        network = getattr(result, label)
-        if network is not None:
-            typer.echo(
-                f"{label:<12} {network.accuracy:10.4f} {milliseconds(network.measured_ms):>10} "
-                f"{quantity(network.macs):>8} {quantity(network.params):>8}"
-            )
-    if result.budget_ms is not None:
-        typer.echo(f"{'budget':<12} {'':>10} {milliseconds(result.budget_ms):>10}")
+    several = len(result.searches) > 1
+    networks = {"reference": result.reference}
+    for one in result.searches:
+        which = f" {one.label}" if several else ""
+        networks[f"found{which}"] = one.found
+        if one.scaled is not None:
+            networks[f"scaled{which}"] = one.scaled
+    for label, network in networks.items():
+        typer.echo(
+            f"{label:<12} {network.accuracy:10.4f} {milliseconds(network.measured_ms):>10} "
+            f"{quantity(network.macs):>8} {quantity(network.params):>8}"
+        )
+    for one in result.searches:
+        if one.budget_ms is not None:
+            label = f"budget {one.label}" if several else "budget"
+            typer.echo(f"{label:<12} {'':>10} {milliseconds(one.budget_ms):>10}")
     typer.echo(f"report       {page}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from netadapt import assembly
+from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig
 from netadapt.folder import TRAINED, RunFolder
 from netadapt.report.records import (
@@ -47,7 +48,9 @@ def read_run(folder: RunFolder) -> RunReport:
     result = RunResult.load(folder.result) if folder.result.exists() else None
     predictor = LatencyPredictor.load(folder.predictor) if folder.predictor.exists() else None
     rows = _rows(folder.table)
-    iterations = read_iterations(folder.trials) if folder.trials.exists() else ()
+    budget = budgets_of(config.search.constraints)[0]
+    trials = folder.search(budget.label).trials
+    iterations = read_iterations(trials) if trials.exists() else ()
     archs = _archs(space, result, iterations)
     metric = _search_metric(config)
     path = _path(iterations, metric)
@@ -91,7 +94,10 @@ def _archs(
 ) -> dict[str, Arch]:
     """The reference beside the found network, or beside the last one that the search kept."""
     if result is not None:
-        return {"reference": space.reference(), "found": Arch.from_json(result.found.arch)}
+        return {
+            "reference": space.reference(),
+            "found": Arch.from_json(result.searches[0].found.arch),
+        }
     kept = accepted_path(iterations)
     if not kept:
         return {}
@@ -109,9 +115,8 @@ def _budgets(
     """What must be met; of an unfinished run those that are known already."""
     if result is None:
         given = config.search.constraints
-        latency_ms = given.latency_ms
-        if given.latency_share is not None and reference_ms is not None:
-            latency_ms = given.latency_share * reference_ms
+        budget = budgets_of(given)[0]
+        latency_ms = None if reference_ms is None else budget.in_ms(reference_ms)
         limits = {
             "latency": latency_ms,
             "macs": given.macs,
@@ -123,7 +128,7 @@ def _budgets(
             for name, limit in limits.items()
             if limit is not None
         )
-    found = result.found
+    found = result.searches[0].found
     reached = {
         "latency": found.measured_ms,
         "macs": found.macs,
@@ -132,7 +137,7 @@ def _budgets(
     }
     return tuple(
         Budget(name, UNITS[name], limit, reached[name])
-        for name, limit in result.constraints.items()
+        for name, limit in result.searches[0].constraints.items()
     )
 
 
@@ -151,7 +156,8 @@ def _figures(label: str, network: NetworkResult) -> NetworkFigures:
 def _networks(result: RunResult | None) -> tuple[NetworkFigures, ...]:
     if result is None:
         return ()
-    named = {"reference": result.reference, "found": result.found, "scaled": result.scaled}
+    first = result.searches[0]
+    named = {"reference": result.reference, "found": first.found, "scaled": first.scaled}
     return tuple(_figures(label, network) for label, network in named.items() if network)
 
 
@@ -160,7 +166,7 @@ def _variants(result: RunResult | None) -> tuple[NetworkFigures, ...]:
         return ()
     return tuple(
         _figures(f"{n.multiplier:g} x, {_kernels_text(n.kernel_sizes)}", n)
-        for n in result.scaled_variants
+        for n in result.searches[0].scaled_variants
     )
 
 
@@ -212,7 +218,7 @@ def _probes(iterations: Sequence[Iteration]) -> tuple[Probe, ...]:
 def _alone_ms(result: RunResult | None, iterations: Sequence[Iteration]) -> tuple[float, ...]:
     """Of an unfinished run the last network that was timed by itself."""
     if result is not None:
-        return result.found_alone_ms
+        return result.searches[0].found_alone_ms
     confirmed = [i.confirmed for i in iterations if i.confirmed is not None]
     return confirmed[-1].both_ms if confirmed else ()
 

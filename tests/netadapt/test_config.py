@@ -139,6 +139,13 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
             "[search.constraints]\nlatency_ms = 1\nlatency_share = 0.5",
             ["search.constraints", "remove one"],
         ),
+        ("[search.constraints]\nlatency_ms = 0", ["search.constraints.latency_ms", "got 0"]),
+        ("[search.constraints]\nlatency_ms = []", ["search.constraints.latency_ms", "got []"]),
+        (
+            "[search.constraints]\nlatency_share = [0.5, 0.35, 0.5]",
+            ["search.constraints.latency_share", "different ones", "got [0.5, 0.35, 0.5]"],
+        ),
+        ("[search.constraints]\nlatency_share = true", ["latency_share", "got True"]),
         ("[search]\nsearcher = 'best'", ["search.searcher", "'mcd'", "got 'best'"]),
         ("[run\n", ["not valid TOML", "line 1"]),
     ],

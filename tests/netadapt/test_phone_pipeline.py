@@ -57,7 +57,7 @@ def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path
     result = RunResult.load(folder.result)
     assert json.loads(output)["device"]["id"] == PIXEL_1.serial
     assert result.device.model == "Google Pixel"
-    assert 0 < result.found.macs < result.reference.macs
+    assert 0 < result.searches[0].found.macs < result.reference.macs
     with LatencyTable(folder.table, must_exist=True) as table:
         (provenance,) = table.provenances()
         rows = table.rows()

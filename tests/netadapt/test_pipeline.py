@@ -52,6 +52,10 @@ def measured(folder: RunFolder) -> int:
         return len(table)
 
 
+def trials(folder: RunFolder) -> Path:
+    return folder.search("0.8").trials
+
+
 def exit_code(*arguments: str) -> int:
     with pytest.raises(SystemExit) as left:
         cli.main(arguments)
@@ -65,7 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = RunFolder(tmp_path_factory.mktemp("toy") / "run")
     for interruption, done in (
         (signal.SIGINT, lambda: measured(folder) > 0),
-        (signal.SIGKILL, lambda: folder.trials.exists() and folder.trials.stat().st_size > 400),
+        (signal.SIGKILL, lambda: trials(folder).exists() and trials(folder).stat().st_size > 400),
     ):
         search = Search(folder)
         while search.process.poll() is None and not done():
@@ -80,12 +84,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             assert "Traceback" not in errors
         else:
             assert code == -signal.SIGKILL, errors
-    before = folder.trials.read_bytes()
+    before = trials(folder).read_bytes()
     # The folder alone says what run it is, and how long to wait for a device may change.
     code, output, errors = Search(folder, str(folder.path), "--wait", "7").finish(280)
     assert code == 0, errors
     whole_lines = before[: before.rfind(b"\n") + 1]
-    assert folder.trials.read_bytes().startswith(whole_lines), "nothing recorded is done again"
+    assert trials(folder).read_bytes().startswith(whole_lines), "nothing recorded is done again"
     assert json.loads(output) == json.loads(folder.result.read_text())
     return folder
 
@@ -95,17 +99,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 class TestFinishedRun:
     def test_the_budget_is_a_share_of_the_reference(self, finished: RunFolder) -> None:
         result = RunResult.load(finished.result)
-        assert result.budget_ms is not None
-        assert result.budget_ms == pytest.approx(0.8 * result.reference.measured_ms, rel=0.3)
-        assert result.found.arch != result.reference.arch
-        assert 0 < result.found.macs < result.reference.macs
-        assert result.scaled in result.scaled_variants
+        (search,) = result.searches
+        assert (search.label, search.latency_share) == ("0.8", 0.8)
+        assert search.budget_ms is not None
+        assert search.budget_ms == pytest.approx(0.8 * result.reference.measured_ms, rel=0.3)
+        assert search.found.arch != result.reference.arch
+        assert 0 < search.found.macs < result.reference.macs
+        assert search.scaled in search.scaled_variants
+        assert result.reference.latency_ratio == 1
         assert set(result.durations_s) >= {"profile", "fit", "search", "final training"}
 
     def test_the_folder_holds_all_that_was_promised(self, finished: RunFolder) -> None:
+        search = finished.search("0.8")
         for path in (
             *(finished.config, finished.table, finished.predictor, finished.supernet),
-            *(finished.trials, finished.program, finished.weights, finished.report),
+            *(search.trials, search.program, search.weights, finished.report),
+            *(finished.training / "reference.pt", search.training / "found.pt"),
         ):
             assert path.stat().st_size > 0, path
         leftovers = [path.name for path in finished.path.iterdir() if path.name.startswith(".")]
@@ -127,14 +136,14 @@ class TestFinishedRun:
         from search.network import build_network
         from search.space import Arch, Space
 
-        saved = torch.load(finished.weights, weights_only=True)
+        saved = torch.load(finished.search("0.8").weights, weights_only=True)
         space = Space.load(read_config(finished.config).space.name)
         network = build_network(space, Arch.from_json(saved["arch"]))
         network.load_state_dict(saved["state_dict"])
         x = torch.rand(space.input_shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             expected = network.eval()(x)
-        program = Runtime.get().load_program(finished.program)
+        program = Runtime.get().load_program(finished.search("0.8").program)
         method = program.load_method("forward")
         assert method is not None
         (actual,) = method.execute([x])
@@ -162,11 +171,11 @@ class TestFinishedRun:
         assert by_iteration[0] == 1
         assert max(by_iteration.values()) <= 2, "so small a space has few candidates"
         assert sum(probe.kept for probe in report.probes) >= 2
-        result = RunResult.load(finished.result)
-        assert result.found_alone_ms == report.found_alone_ms
-        assert result.found_alone_ms[0] != result.found_alone_ms[1]
+        (search,) = RunResult.load(finished.result).searches
+        assert search.found_alone_ms == report.found_alone_ms
+        assert search.found_alone_ms[0] != search.found_alone_ms[1]
         document = json.loads(finished.result.read_text())
-        assert document["found_alone_ms"] == list(result.found_alone_ms)
+        assert document["searches"][0]["found_alone_ms"] == list(search.found_alone_ms)
 
     def test_starting_it_again_does_nothing_again(
         self, finished: RunFolder, capsys: pytest.CaptureFixture[str]
