@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from android_runner.device import OutputTensor, Program, RunSpec
 from android_runner.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 SENTINEL_INDEX: Final = -1
 SENTINEL_FILE: Final = "sentinel.pte"
 

@@ -32,8 +32,9 @@ class Transport(Protocol):
     def start(
         self, files: Mapping[str, bytes], arguments: Sequence[str]
     ) -> AbstractContextManager[RunnerProcess]:
-        """Start the runner in a folder of its own that holds ``files``.
+        """Start the runner in a folder of its own that holds ``files``, or is told of them.
 
-        Leaving the context kills the process and removes the folder.
+        Leaving the context kills the process. Where files are kept for next time, the argument
+        ``at.NAME`` says where the one called NAME lies (docs/protocol.md).
         """
         ...

@@ -14,7 +14,7 @@
 
 namespace netadapt {
 
-inline constexpr int kProtocolVersion = 2;
+inline constexpr int kProtocolVersion = 3;
 
 // Text of a JSON object, built field by field.
 class JsonObject {

@@ -49,7 +49,9 @@ struct Settings {
     const int programs = arguments.take_number<int>("programs", 0);
     for (int i = 0; i < programs; ++i) {
       methods.push_back(arguments.take("method." + std::to_string(i), "forward"));
+      paths.push_back(place(arguments, std::to_string(i) + ".pte"));
     }
+    sentinel_path = place(arguments, "sentinel.pte");
     arguments.finish();
   }
 
@@ -62,7 +64,15 @@ struct Settings {
   std::uint64_t seed;
   bool outputs;
   std::string sentinel_method;  // empty: no sentinel
-  std::vector<std::string> methods;
+  std::string sentinel_path;
+  std::vector<std::string> methods;  // by program, as are the paths
+  std::vector<std::string> paths;
+
+ private:
+  // In this folder, or where the arguments say.
+  static std::string place(Arguments& arguments, const std::string& file) {
+    return arguments.take("at." + file, file);
+  }
 };
 
 // One program's way through the run: loaded, warmed up, visited once a round.
@@ -186,11 +196,11 @@ void run(const Settings& settings) {
 
   std::optional<Subject> sentinel;
   if (!settings.sentinel_method.empty()) {
-    sentinel.emplace(kSentinel, "sentinel.pte", settings.sentinel_method);
+    sentinel.emplace(kSentinel, settings.sentinel_path, settings.sentinel_method);
   }
   std::vector<Subject> subjects;
   for (std::size_t i = 0; i < settings.methods.size(); ++i) {
-    subjects.emplace_back(static_cast<int>(i), std::to_string(i) + ".pte", settings.methods[i]);
+    subjects.emplace_back(static_cast<int>(i), settings.paths[i], settings.methods[i]);
   }
 
   // Announced before each step, so that whoever reads knows what was in flight at a crash.

@@ -370,22 +370,10 @@ class Adb:
         Raises `StorageError` where the phone refuses one. What a broken connection leaves behind
         may be cut short: whoever reads it has to look at it.
         """
-        self._push_all(files, stat.S_IFREG | mode, timeout_s)
-
-    def link(self, links: Sequence[tuple[str, str]], timeout_s: float = CALL_TIMEOUT_S) -> None:
-        """Make symbolic links, as (path, target), and the folders they are in.
-
-        Over one connection as `push` does, since on a phone a process for each takes longer.
-        """
-        # The daemon takes the target as adb sends it, with a NUL at its end
-        files = [(path, target.encode() + b"\0") for path, target in links]
-        self._push_all(files, stat.S_IFLNK | 0o777, timeout_s)
-
-    def _push_all(self, files: Sequence[tuple[str, bytes]], mode: int, timeout_s: float) -> None:
         with self.server.open("sync:", timeout_s, self.serial) as connection:
             for path, data in files:
                 with _plainly(f"phone {self.serial}"):
-                    self._push_one(connection, path, data, mode)
+                    self._push_one(connection, path, data, stat.S_IFREG | mode)
             with _plainly(f"phone {self.serial}"):
                 connection.conn.sendall(struct.pack("<4sI", b"QUIT", 0))
 

@@ -2,8 +2,11 @@
 
 /data/local/tmp/netadapt/
     store/<sha256>     programs and the runner, verified before each use
-    runs/<set>/        the programs of a batch as `0.pte`, `1.pte` ... (links), and `pid`
+    runs/<set>/        where the runner works on a batch; holds `pid`
     restore            what to put back after a crash (`android_runner.phone.conditions`)
+
+The runner is told where in the store each program lies, so a batch costs no links: Android's policy
+lets adb's daemon make none, and a process for each takes a phone longer than a small program.
 """
 
 from __future__ import annotations
@@ -175,23 +178,19 @@ class AdbTransport:
         self.binary = runner
         self._runner = runner.path.read_bytes()
         self._look = look
-        self._linked: set[str] = set()  # in this session, which began with none
 
     @contextmanager
     def start(self, files: Mapping[str, bytes], arguments: Sequence[str]) -> Iterator[AdbProcess]:
         """See `Transport.start`. Raises `DeviceLostError` and `StorageError`."""
         adb = self.store.adb
         names = self.store.put(list(files.values()), self._runner)
-        links = {file: names[data] for file, data in files.items()}
-        digest = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:16]
+        places = [f"at.{file}=../../store/{names[data]}" for file, data in files.items()]
+        digest = hashlib.sha256(repr(sorted(places)).encode()).hexdigest()[:16]
         folder = f"{FOLDER}/runs/{digest}"
-        if links and folder not in self._linked:
-            adb.link([(f"{folder}/{file}", f"../../store/{name}") for file, name in links.items()])
-            self._linked.add(folder)
         script = (
             f"mkdir -p {folder} && cd {folder} || exit {_NO_FOLDER}\n"
             f"echo $$ >pid || exit {_NO_FOLDER}\n"
-            f"exec {quote([f'../../store/{names[self._runner]}', *arguments])}"
+            f"exec {quote([f'../../store/{names[self._runner]}', *arguments, *places])}"
         )
         with adb.open_shell(script) as stream:
             process = AdbProcess(stream, adb, folder, self._look)

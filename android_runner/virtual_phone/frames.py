@@ -108,7 +108,7 @@ class RunnerOutput:
         file = SENTINEL_FILE if sentinel else program_file(index)
         method = words.get("sentinel" if sentinel else f"method.{index}") or "forward"
         try:
-            data = (folder / file).read_bytes()
+            data = (folder / words.get(f"at.{file}", file)).read_bytes()
         except OSError:
             return 1.0
         if not data:

@@ -24,6 +24,7 @@ from android_runner.virtual_phone.daemon import Connection, Service, Stream
 from android_runner.virtual_phone.description import PhoneDescription
 from android_runner.virtual_phone.faults import Cue, Event, Fault, Occasion, corrupted, mixed
 from android_runner.virtual_phone.frames import RunnerOutput
+from android_runner.virtual_phone.policy import DaemonPolicy
 from android_runner.virtual_phone.sandbox import Isolation, Program, Sandbox
 from android_runner.virtual_phone.shell import OutputFilter, ShellRequest, ShellService
 from android_runner.virtual_phone.sync import SyncService
@@ -116,6 +117,7 @@ class Handset:
         self._host = host
         self._random = random.Random(seed)
         self.sandbox = Sandbox(root, description.core_count, isolation)
+        self.policy = DaemonPolicy(root)
         self.port = 0
         self.body: Body
         self.log: list[Event] = []
@@ -385,15 +387,6 @@ class Handset:
         return state is not None and state.cut
 
     # -- what file transfer asks (sync.Files)
-
-    def host_path(self, path: str) -> Path:
-        """See `sync.Files`."""
-        clean = os.path.normpath("/" + path).lstrip("/")
-        host = self.root / clean
-        parent = host.parent.resolve()
-        if parent != self.root and not parent.is_relative_to(self.root):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return host
 
     def free_bytes(self) -> int:
         """See `sync.Files`."""

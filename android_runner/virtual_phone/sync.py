@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from android_runner.virtual_phone.daemon import Stream
+from android_runner.virtual_phone.policy import DaemonPolicy
 from android_runner.virtual_phone.wire import WireError
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,9 @@ _RECV_2 = struct.Struct("<4sI")
 class Files(Protocol):
     """What the service needs to know of its phone."""
 
-    def host_path(self, path: str) -> Path:
-        """Where the phone's absolute ``path`` lies on this machine. Raises `OSError` outside."""
+    @property
+    def policy(self) -> DaemonPolicy:
+        """Where files lie on this machine, and what may be done with them."""
         ...
 
     def free_bytes(self) -> int:
@@ -73,7 +75,7 @@ class SyncService:
         self._files = files
 
     async def run(self) -> None:
-        """Answer requests until QUIT or the stream's end."""
+        """Answer requests until QUIT, the stream's end, or a file that cannot be had or kept."""
         handlers = {
             b"STAT": self._stat,
             b"LST2": self._stat_2,
@@ -93,7 +95,8 @@ class SyncService:
                 await self._fail(f"unknown request {request!r} or a path longer than {MAX_PATH}")
                 return
             path = (await self._stream.read_exactly(length)).decode(errors="surrogateescape")
-            await handlers[request](request, path)
+            if not await handlers[request](request, path):
+                return  # as adb's daemon does, which hangs up after a FAIL
 
     async def _request(self) -> tuple[bytes, int]:
         request, number = _REQUEST.unpack(await self._stream.read_exactly(_REQUEST.size))
@@ -103,9 +106,9 @@ class SyncService:
         data = message.encode(errors="surrogateescape")
         await self._stream.write(_REQUEST.pack(b"FAIL", len(data)) + data)
 
-    async def _stat(self, request: bytes, path: str) -> None:
+    async def _stat(self, request: bytes, path: str) -> bool:
         try:
-            found = os.lstat(self._files.host_path(path))
+            found = os.lstat(self._files.policy.to_look_at(path, follow=False))
         except OSError:
             await self._stream.write(_STAT_1.pack(request, 0, 0, 0))
         else:
@@ -114,16 +117,17 @@ class SyncService:
                     request, found.st_mode, found.st_size & 0xFFFFFFFF, self._time(found.st_mtime)
                 )
             )
+        return True
 
-    async def _stat_2(self, request: bytes, path: str) -> None:
-        follow = request == b"STA2"
+    async def _stat_2(self, request: bytes, path: str) -> bool:
         try:
-            found = os.stat(self._files.host_path(path), follow_symlinks=follow)
+            found = os.lstat(self._files.policy.to_look_at(path, follow=request == b"STA2"))
         except OSError as error:
             empty = (0,) * 10
             await self._stream.write(_STAT_2.pack(request, error.errno or errno.EIO, *empty))
         else:
             await self._stream.write(_STAT_2.pack(request, *self._facts_2(found)))
+        return True
 
     def _time(self, seconds: float) -> int:
         return int(seconds) + self._files.clock_offset_s()
@@ -143,19 +147,19 @@ class SyncService:
             self._time(found.st_ctime),
         )
 
-    async def _list(self, request: bytes, path: str) -> None:
+    async def _list(self, request: bytes, path: str) -> bool:
         second = request == b"LIS2"
         entry = _ENTRY_2 if second else _ENTRY_1
         reply = bytearray()
         try:
-            names = sorted(os.listdir(self._files.host_path(path)))
+            names = sorted(os.listdir(self._files.policy.to_read(path)))
         except OSError:
             names = []  # as on a phone: nothing there looks like an empty folder
         for name in names:
             try:
-                found = os.lstat(self._files.host_path(f"{path}/{name}"))
+                found = os.lstat(self._files.policy.to_look_at(f"{path}/{name}", follow=False))
             except OSError:
-                continue  # gone meanwhile
+                continue  # gone meanwhile, or nothing for the daemon
             encoded = os.fsencode(name)
             if second:
                 reply += entry.pack(b"DNT2", *self._facts_2(found), len(encoded))
@@ -166,57 +170,66 @@ class SyncService:
             reply += encoded
         reply += b"DONE".ljust(entry.size, b"\0")
         await self._stream.write(bytes(reply))
+        return True
 
-    async def _receive(self, request: bytes, path: str) -> None:
+    async def _receive(self, request: bytes, path: str) -> bool:
         if request == b"RCV2":
             _, flags = _RECV_2.unpack(await self._stream.read_exactly(_RECV_2.size))
             if flags:
                 await self._fail("compression was not announced")
-                return
+                return False
         try:
-            file = open(self._files.host_path(path), "rb")  # noqa: SIM115 (its failure is told)
+            place = self._files.policy.to_read(path)
+            file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
         except OSError as error:
             await self._fail(f"open failed: {error.strerror}")
-            return
+            return False
         with file:
-            try:
-                while data := file.read(MAX_CHUNK):
-                    await self._stream.write(_REQUEST.pack(b"DATA", len(data)) + data)
-            except IsADirectoryError as error:
-                await self._fail(f"read failed: {error.strerror}")
-                return
+            while data := file.read(MAX_CHUNK):
+                await self._stream.write(_REQUEST.pack(b"DATA", len(data)) + data)
         await self._stream.write(_REQUEST.pack(b"DONE", 0))
+        return True
 
-    async def _send(self, request: bytes, path: str) -> None:
+    async def _send(self, request: bytes, path: str) -> bool:
         if request == b"SND2":
             _, mode, flags = _SEND_2.unpack(await self._stream.read_exactly(_SEND_2.size))
             if flags & 0x7FFFFFFF:
                 await self._fail("compression was not announced")
-                return
+                return False
         else:
             path, _, number = path.rpartition(",")
             try:
                 mode = int(number)
             except ValueError:
                 await self._fail("missing , in ID_SEND")
-                return
+                return False
+        if stat.S_ISLNK(mode):
+            return await self._refuse_link()
         with self._files.push(path) as push:
-            await self._receive_file(path, mode, push)
+            return await self._receive_file(path, mode, push)
 
-    async def _receive_file(self, path: str, mode: int, push: Push) -> None:
-        """Take the data to their end even when they cannot be kept: the sender reads afterwards."""
-        target: Path | None = None
+    async def _refuse_link(self) -> bool:
+        """What every phone does whose daemon is not root; it leaves the rest unread."""
+        _, length = await self._request()
+        await self._stream.read_exactly(min(length, MAX_CHUNK))
+        await self._fail(f"symlink failed: {os.strerror(errno.EACCES)}")
+        return False
+
+    async def _receive_file(self, path: str, mode: int, push: Push) -> bool:
+        """Whether the file was kept. Its data are taken to their end in any case.
+
+        The sender reads an answer only afterwards.
+        """
+        target: Path | None = None  # once it is made
         file: BinaryIO | None = None
-        link = bytearray()
         failed = False
         try:
             try:
-                target = self._files.host_path(path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.is_symlink() or target.exists():
-                    target.unlink()
-                if not stat.S_ISLNK(mode):
-                    file = open(target, "xb", buffering=0)  # noqa: SIM115 (closed below)
+                place = self._files.policy.to_write(path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.unlink(missing_ok=True)
+                file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below)
+                target = place
             except OSError as error:
                 failed = True
                 await self._fail(f"couldn't create file: {error.strerror}")
@@ -229,27 +242,21 @@ class SyncService:
                         f"SEND takes DATA up to {MAX_CHUNK} bytes, got {kind!r} {number}"
                     )
                 data = await self._stream.read_exactly(number)
-                if failed:
+                if failed or file is None:
                     continue
                 try:
-                    data = push.take(data)
-                    if file is None:
-                        link += data
-                    else:
-                        file.write(data)
+                    file.write(push.take(data))
                 except OSError as error:
                     failed = True
-                    await self._fail(f"couldn't write: {error.strerror}")
-            if failed or target is None:
+                    await self._fail(f"write failed: {error.strerror}")
+            if failed or target is None or file is None:
                 _remove(target)
-                return
-            if file is None:
-                os.symlink(os.fsdecode(bytes(link).rstrip(b"\0")), target)
-            else:
-                os.fchmod(file.fileno(), stat.S_IMODE(mode) & 0o777)
-                os.utime(file.fileno(), (number, number))
+                return False
+            os.fchmod(file.fileno(), stat.S_IMODE(mode) & 0o777)
+            os.utime(file.fileno(), (number, number))
             push.finish(target)
             await self._stream.write(_REQUEST.pack(b"OKAY", 0))
+            return True
         except (ConnectionError, asyncio.CancelledError):
             if not push.half_stays():  # as a phone does when the sender is gone
                 _remove(target)

@@ -19,6 +19,7 @@ from android_runner import (
     StorageError,
     UnsupportedDeviceError,
 )
+from android_runner.check import check_runner
 from android_runner.phone import Adb, AdbServer, find_phones
 from android_runner.phone.conditions import choose_cpus
 from android_runner.phone.discovery import choose_phone
@@ -29,8 +30,17 @@ from android_runner.virtual_phone import (
     PIXEL_1,
     Fault,
     Moment,
+    PhoneDescription,
+    bundled_names,
 )
-from tests.android_runner.phone.conftest import GALAXY, QUICK, ROOTED, SwitchOn, phone_at
+from tests.android_runner.phone.conftest import (
+    GALAXY,
+    QUICK,
+    ROOTED,
+    SwitchOn,
+    all_measured,
+    phone_at,
+)
 
 
 class TestFinding:
@@ -111,6 +121,25 @@ class TestCores:
         assert choose_cpus(self.CORES, 2, "little") == (2, 3)
         with pytest.raises(UnsupportedDeviceError, match="at most the phone's 8 cores"):
             choose_cpus(self.CORES, 9, "big")
+
+
+class TestOrdinaryPhones:
+    """As they are sold: not rooted, with everything that Android's policy forbids."""
+
+    @pytest.mark.parametrize("name", bundled_names())
+    def test_a_batch_is_measured(
+        self, name: str, switched_on: SwitchOn, adb_server: AdbServer, programs: list[Program]
+    ) -> None:
+        phone = switched_on(dataclasses.replace(PhoneDescription.bundled(name), root="none"))
+        with phone_at(adb_server, phone, wait_s=0.0) as device:
+            all_measured(device, programs, dataclasses.replace(QUICK, sentinel=programs[0]))
+            all_measured(device, programs[1:], QUICK)
+        runs = phone.root / "data/local/tmp/netadapt/runs"
+        assert {path.name for path in runs.rglob("*") if not path.is_dir()} == {"pid"}
+
+    def test_the_runner_is_checked(self, switched_on: SwitchOn, adb_server: AdbServer) -> None:
+        with phone_at(adb_server, switched_on(PIXEL_1), wait_s=0.0) as device:
+            assert check_runner(device).values == 293
 
 
 class TestStore:

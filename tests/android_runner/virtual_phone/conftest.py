@@ -117,10 +117,11 @@ def raw_client(phone: VirtualPhone) -> Iterator[RawClient]:
 class Shell:
     """Runs commands on one connection."""
 
-    def __init__(self, client: RawClient) -> None:
+    def __init__(self, client: RawClient, *, greeted: bool = False) -> None:
         self._client = client
-        self._number = 0
-        client.greet()
+        self._number = int(greeted)  # of the streams so far
+        if not greeted:
+            client.greet()
 
     def __call__(self, command: str, stdin: bytes = b"") -> tuple[bytes, bytes, int]:
         """Output, errors and exit code of a command."""
@@ -168,6 +169,17 @@ class Sync:
                 assert packet.command == wire.OKAY, packet
         assert len(said) == count
         return said
+
+    def refusal(self) -> bytes:
+        """What a FAIL says, after which the phone closes the stream."""
+        said = b""
+        while (packet := self.client.receive()).command != wire.CLSE:
+            if packet.command == wire.WRTE:
+                said += packet.data
+                self.client.send(Packet(wire.OKAY, 1, 1))
+        self.client.send(Packet(wire.CLSE, 1, 1))
+        assert said == sync_request(b"FAIL", said[8:])
+        return said[8:]
 
 
 def sync_request(name: bytes, text: bytes) -> bytes:

@@ -59,9 +59,10 @@ class Here(sandbox.Program):
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     (tmp_path / "0.pte").write_bytes(FIRST)
     (tmp_path / "1.pte").write_bytes(SECOND)
-    (tmp_path / "sentinel.pte").write_bytes(b"the sentinel")
+    (tmp_path / "stored").write_bytes(b"the sentinel")
     monkeypatch.setenv("FRAMES_FOLDER", str(tmp_path))
-    return Here(1, ("cpus=2,3", "programs=2", "rounds=2", "method.1=other", "sentinel=forward"), 0)
+    arguments = ("cpus=2,3", "programs=2", "rounds=2", "method.1=other", "sentinel=forward")
+    return Here(1, (*arguments, "at.sentinel.pte=stored"), 0)
 
 
 class Clock:

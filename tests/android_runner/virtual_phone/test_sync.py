@@ -12,7 +12,7 @@ import pytest
 
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone, wire
 from android_runner.virtual_phone.wire import Packet
-from tests.android_runner.virtual_phone.conftest import Sync, raw_client, sync_request
+from tests.android_runner.virtual_phone.conftest import Shell, Sync, raw_client, sync_request
 
 FILE = b"/data/local/tmp/f"
 A_TIME = struct.pack("<I", 1_600_000_000)
@@ -54,11 +54,10 @@ def test_what_is_not_there(sync: Sync) -> None:
     assert sync.answer(16) == b"STAT" + bytes(12)
     sync.send(sync_request(b"STA2", b"/data/none"))
     assert sync.answer(72) == b"STA2\x02\0\0\0" + bytes(64)  # ENOENT
-    sync.send(sync_request(b"RECV", b"/data/none"))
-    message = b"open failed: No such file or directory"
-    assert sync.answer(8 + len(message)) == sync_request(b"FAIL", message)
     sync.send(sync_request(b"LIST", b"/data/none"))
     assert sync.answer(20) == b"DONE" + bytes(16)
+    sync.send(sync_request(b"RECV", b"/data/none"))
+    assert sync.refusal() == b"open failed: No such file or directory"
 
 
 def test_folders_are_listed_in_both_versions(sync: Sync, phone: VirtualPhone) -> None:
@@ -80,30 +79,106 @@ def test_folders_are_listed_in_both_versions(sync: Sync, phone: VirtualPhone) ->
     assert answer[76 + len(name) :] == b"DONE" + bytes(72)
 
 
-def test_nothing_outside_the_phone_is_reached(sync: Sync, phone: VirtualPhone) -> None:
+def test_links_are_refused_as_by_every_phone(phone: VirtualPhone) -> None:
+    """Android's policy lets the daemon make files and folders, the shell alone makes links."""
+    folder = phone.root / "data/local/tmp"
+    with raw_client(phone) as client:
+        sync = Sync(client)
+        sync.send(sync_request(b"SEND", b"/data/local/tmp/new/link,41471"))  # mode 0120777
+        sync.send(sync_request(b"DATA", b"../f\0") + b"DONE" + A_TIME)
+        assert sync.refusal() == b"symlink failed: Permission denied"
+        assert not (folder / "new").exists()
+        shell = Shell(client, greeted=True)
+        assert shell("ln -s f /data/local/tmp/link; readlink /data/local/tmp/link")[0] == b"f\n"
+
+
+def test_the_shells_links_are_not_followed(phone: VirtualPhone) -> None:
     outside = phone.root.parent / "outside"
     outside.write_text("secret")
-    (phone.root / "data/link").symlink_to(phone.root.parent)
-    for path in (b"/../outside", b"/data/../../outside", b"/data/link/outside"):
-        sync.send(sync_request(b"STAT", path))
-        assert sync.answer(16) == b"STAT" + bytes(12), path
-    sync.send(sync_request(b"SEND", b"/data/link/new,33188") + b"DATA\x01\0\0\0xDONE" + A_TIME)
-    message = b"couldn't create file: Permission denied"
-    assert sync.answer(8 + len(message)) == sync_request(b"FAIL", message)
-    assert not (phone.root.parent / "new").exists()
+    folder = phone.root / "data/local/tmp"
+    (folder / "f").write_text("inside")
+    (folder / "near").symlink_to("f")
+    (folder / "far").symlink_to(outside)
+    (folder / "up").symlink_to("../../..")
+    for name in (b"near", b"far", b"up/../outside", b"up/data/local/tmp/f"):
+        path = b"/data/local/tmp/" + name
+        with raw_client(phone) as client:
+            sync = Sync(client)
+            sync.send(sync_request(b"STAT", path))
+            assert sync.answer(16) == b"STAT" + bytes(12), path
+            sync.send(sync_request(b"STA2", path))
+            assert sync.answer(72)[:8] == b"STA2\x0d\0\0\0", path  # EACCES
+            sync.send(sync_request(b"LIST", path))
+            assert sync.answer(20) == b"DONE" + bytes(16)
+            sync.send(sync_request(b"RECV", path))
+            assert sync.refusal() == b"open failed: Permission denied"
+        with raw_client(phone) as client:
+            sync = Sync(client)
+            sync.send(sync_request(b"SEND", path + b",33188") + b"DATA\x01\0\0\0xDONE" + A_TIME)
+            assert sync.refusal() == b"couldn't create file: Permission denied"
+    assert outside.read_text() == "secret"
+    assert (folder / "f").read_text() == "inside"
 
 
-def test_a_full_phone_says_so_takes_the_rest_and_goes_on(tmp_path: Path) -> None:
+def test_files_go_only_where_policy_lets_the_daemon_write(phone: VirtualPhone) -> None:
+    os.mkfifo(phone.root / "data/local/tmp/pipe")
+
+    def contents() -> set[Path]:
+        return {each for part in ("data", "system", "vendor", ".") for each in
+                (phone.root / part).glob("*" if part == "." else "**/*")}  # fmt: skip
+
+    before = contents()
+    for path, why in (
+        (b"/data/new", b"Permission denied"),
+        (b"/data/local/new/new", b"Permission denied"),
+        (b"/data/local/tmp/../new", b"Permission denied"),
+        (b"/sys/devices/system/cpu/cpu0/online", b"Permission denied"),
+        (b"/proc/cpuinfo", b"Permission denied"),
+        (b"/state/sdk", b"Permission denied"),
+        (b"/new", b"Permission denied"),
+        (b"/../new", b"Permission denied"),
+        (b"/system/bin/getprop", b"Read-only file system"),
+        (b"/vendor/new", b"Read-only file system"),
+        (b"/data/local/tmp", b"Is a directory"),
+        (b"/data/local/tmp/pipe", b"Permission denied"),
+    ):
+        with raw_client(phone) as client:
+            sync = Sync(client)
+            sync.send(sync_request(b"SEND", path + b",33188") + b"DATA\x01\0\0\0xDONE" + A_TIME)
+            assert sync.refusal() == b"couldn't create file: " + why, path
+    assert contents() == before
+    assert (phone.root / "state/sdk").read_text() == "29\n"
+
+
+def test_what_policy_hides_from_the_daemon(phone: VirtualPhone) -> None:
+    (phone.root / "data/secret").write_text("secret")
+    os.mkfifo(phone.root / "data/local/tmp/pipe")
+    for path in (b"/state/sdk", b"/data/secret", b"/data/local/tmp/pipe"):
+        with raw_client(phone) as client:
+            sync = Sync(client)
+            sync.send(sync_request(b"STAT", path))
+            assert sync.answer(16) == b"STAT" + bytes(12)
+            sync.send(sync_request(b"LIST", b"/data"))
+            assert sync.answer(20) == b"DONE" + bytes(16)
+            sync.send(sync_request(b"RECV", path))
+            assert sync.refusal() == b"open failed: Permission denied"
+
+
+def test_what_every_process_may_read(sync: Sync) -> None:
+    online = b"/sys/devices/system/cpu/cpu3/cpufreq/cpuinfo_max_freq"  # over a link of the system's
+    sync.send(sync_request(b"RECV", online))
+    assert sync.answer(24) == sync_request(b"DATA", b"2150400\n") + b"DONE\0\0\0\0"
+
+
+def test_a_full_phone_says_so_takes_the_rest_and_hangs_up(tmp_path: Path) -> None:
     full = dataclasses.replace(PIXEL_1, free_bytes=100_000)
     with VirtualPhone(full, tmp_path) as phone, raw_client(phone) as client:
         sync = Sync(client)
         chunk = b"DATA" + struct.pack("<I", 60_000) + bytes(60_000)
         sync.send(sync_request(b"SEND", FILE + b",33188") + chunk + chunk + b"DONE" + A_TIME)
-        message = b"couldn't write: No space left on device"
-        assert sync.answer(8 + len(message)) == sync_request(b"FAIL", message)
-        sync.send(sync_request(b"STAT", b"/data/local/tmp"))
-        assert sync.answer(16)[:8] == b"STAT" + struct.pack("<I", 0o40755)
+        assert sync.refusal() == b"write failed: No space left on device"
         assert not (phone.root / "data/local/tmp/f").exists()
+        assert Shell(client, greeted=True)("echo still there")[0] == b"still there\n"
 
 
 def test_half_a_file_is_removed_when_its_sender_goes(phone: VirtualPhone) -> None:
