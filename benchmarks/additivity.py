@@ -16,7 +16,7 @@ from torch import nn
 
 from android_runner.host import HostDevice
 from benchmarks.common import parser, print_result, say, work_folder
-from netadapt.pipeline import sample_space
+from netadapt.plan import sample_space
 from predictor.predictor import LatencyPredictor
 from profiler.profile import Profiler
 from profiler.table import LatencyTable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,6 +156,11 @@ class RunFolder:
                     continue  # the last line of a killed run may be torn
                 total[step] = total.get(step, 0.0) + seconds
         return total
+
+
+def name_part(text: str) -> str:
+    """A device's id or a space's name as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def _differing(old: RunConfig, new: RunConfig) -> list[str]:

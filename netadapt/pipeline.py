@@ -19,7 +19,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,18 +26,18 @@ from android_runner.device import Device, Program
 from android_runner.files import write_atomically
 from netadapt import __version__, assembly
 from netadapt.budgets import Budget, budgets_of
-from netadapt.config import RunConfig, parse_config
+from netadapt.config import RunConfig
 from netadapt.console import Progress, Update
 from netadapt.errors import ConfigError
 from netadapt.folder import TRAINED, RunFolder, SearchFolder
+from netadapt.plan import ProfilePlan, plan_profile, sample_run
 from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
 from netadapt.text import milliseconds
 from netadapt.training_log import TrainingLog
 from predictor.predictor import LatencyPredictor
 from profiler.errors import MeasurementError
-from profiler.lowering import ProgramCache, Subject, lower_networks, lower_subjects
+from profiler.lowering import ProgramCache, lower_networks, lower_subjects
 from profiler.profile import SENTINEL, OnProgress, Profiler, ProfileSummary, provenance_of
-from profiler.sampling import layout_subjects, sample_kernels
 from profiler.table import LatencyTable, Provenance
 from search.driver import Progress as SearchProgress
 from search.driver import SearchResult, open_log, run_search
@@ -52,9 +51,6 @@ from search.supernet import SuperNetwork, calibrate, extract
 from search.training import TrainingProgress, train_network, train_supernet
 
 logger = logging.getLogger(__name__)
-
-POOL_ARCHS = 1000
-"""Random archs whose kernels are the pool that a table's kernels are sampled from."""
 
 MULTIPLIERS = tuple(round(0.01 * i, 2) for i in range(5, 201))
 """Width multipliers that scaled networks are looked for among."""
@@ -167,35 +163,37 @@ class NetworkTimer:
         return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
 
 
-def sample_space(
-    space: Space, kernels: int, chains: int, rng: np.random.Generator
-) -> tuple[list[Arch], list[Subject]]:
-    """Random archs of the space, and the kernels and chains to measure of it: a sample of theirs.
-
-    The reference's kernels are always among them.
-    """
-    archs = [space.random(rng) for _ in range(POOL_ARCHS)]
-    pool = {k for arch in (space.full(), *archs) for k in space.kernels(arch)}
-    sample = sample_kernels(pool, kernels, rng, space.kernels(space.reference()))
-    return archs, [*map(Subject, sample), *layout_subjects(sample, chains)]
-
-
 def profile_space(config: RunConfig, table: Path, progress: Progress) -> ProfileSummary:
-    """Measure a sample of the space's kernels, chains and whole networks into the table at `table`.
+    """`profile_planned` for what the run's configuration asks for."""
+    return profile_planned(plan_profile(config), table, progress)
+
+
+def profile_planned(plan: ProfilePlan, table: Path, progress: Progress) -> ProfileSummary:
+    """Measure what is planned, for each number of threads, into the table at `table`.
 
     Rows that it holds under the same conditions are not measured again.
     """
-    device = _device(config)
-    space = assembly.make_space(config)
-    rng = np.random.default_rng(config.run.seed)
-    archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
+    progress.say(str(plan.forecast(table)))
+    summaries = [_profile_run(plan, run, table, progress) for run in plan.runs]
+    return ProfileSummary(
+        sum(summary.present for summary in summaries),
+        sum(summary.measured for summary in summaries),
+        sum(summary.flagged for summary in summaries),
+        tuple(failure for summary in summaries for failure in summary.failures),
+    )
+
+
+def _profile_run(
+    plan: ProfilePlan, config: RunConfig, table: Path, progress: Progress
+) -> ProfileSummary:
+    sample = plan.sample
     with LatencyTable(table) as rows:
-        profiler = Profiler(device, rows, settings=assembly.profile_settings(config))
+        profiler = Profiler(plan.device, rows, settings=assembly.profile_settings(config))
         with _phases(progress, "kernels") as on_progress:
-            single = profiler.kernels(subjects, on_progress)
-        timer = NetworkTimer(config, space, rows)
+            single = profiler.kernels(sample.subjects, on_progress)
+        timer = NetworkTimer(config, sample.space, rows)
         with _phases(progress, "networks") as on_progress:
-            whole = timer.archs(_spread_by_macs(space, archs, config.profile.networks), on_progress)
+            whole = timer.archs(sample.archs, on_progress)
     for failure in single.failures:
         logger.warning("%s is left out: %s", failure.program, failure.message)
     return ProfileSummary(
@@ -213,42 +211,23 @@ def _device(config: RunConfig) -> Device:
     return device
 
 
-def profile_threads(
-    config: RunConfig, threads: Sequence[int], table: Path, progress: Progress
-) -> ProfileSummary:
-    """`profile_space` for each number of threads, all into one table; none: as the run has it."""
-    summaries = []
-    for count in threads or [config.device.threads]:
-        document = config.model_dump()
-        document["device"]["threads"] = count
-        summaries.append(profile_space(parse_config(document, "the options"), table, progress))
-    return ProfileSummary(
-        sum(summary.present for summary in summaries),
-        sum(summary.measured for summary in summaries),
-        sum(summary.flagged for summary in summaries),
-        tuple(failure for summary in summaries for failure in summary.failures),
-    )
-
-
 def lower_space(config: RunConfig, progress: Progress) -> None:
     """Lower all that `profile_space` measures into the cache; what fails shows when it is timed."""
-    space = assembly.make_space(config)
-    rng = np.random.default_rng(config.run.seed)
-    archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
+    sample = sample_run(config)
     cache, workers = ProgramCache(), config.profile.workers
     with _phases(progress, "kernels") as on_progress:
         lower_subjects(
-            [SENTINEL, *subjects],
+            [SENTINEL, *sample.subjects],
             cache,
             workers=workers,
             on_progress=functools.partial(on_progress, "lower"),
         )
-    chosen = _spread_by_macs(space, archs, config.profile.networks)
     networks = [
-        build_network(space, arch, generator=torch.Generator().manual_seed(0)) for arch in chosen
+        build_network(sample.space, arch, generator=torch.Generator().manual_seed(0))
+        for arch in sample.archs
     ]
     with progress.step("Lowering networks"):
-        lower_networks(networks, space.input_shape, cache, workers=workers)
+        lower_networks(networks, sample.space.input_shape, cache, workers=workers)
 
 
 def choose_provenance(table: Path, device: str | None, threads: int | None) -> Provenance | None:
@@ -646,13 +625,6 @@ def source_commit() -> str | None:
         return None
     changed = git("status", "--porcelain", "--untracked-files=no")
     return f"{git('rev-parse', 'HEAD')}{'+' if changed else ''}"
-
-
-def _spread_by_macs(space: Space, archs: Sequence[Arch], count: int) -> list[Arch]:
-    """`count` of the archs, at even ranks by MACs from the smallest to the largest."""
-    ordered = sorted(archs, key=space.macs)
-    ranks = np.linspace(0, len(ordered) - 1, count).round().astype(int)
-    return [ordered[rank] for rank in dict.fromkeys(ranks.tolist())]
 
 
 def _device_result(provenance: Provenance) -> DeviceResult:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from netadapt.config import RunConfig, parse_config, write_config
 from netadapt.console import Progress
+from netadapt.folder import name_part
 
 _STOP_S = 30.0  # what a process gets to put its phone's settings back
 
@@ -33,14 +33,14 @@ class DeviceOutcome:
 def profile_each(
     config: RunConfig,
     devices: Sequence[str],
-    table: Path | None,
+    tables: Mapping[str, Path] | None,
     threads: Sequence[int],
     progress: Progress,
 ) -> list[DeviceOutcome]:
     """Fill a table for each device; one that fails leaves the others alone.
 
-    Tables stand in a run folder for each device, `<folder>-<device>`, or beside `table` under
-    names like it. Everything is lowered before, since all want the same programs.
+    `tables`: by device; where None, each stands in a run folder of its own, `<folder>-<device>`.
+    Everything is lowered before, since all want the same programs.
     """
     from netadapt.pipeline import lower_space
 
@@ -49,7 +49,7 @@ def profile_each(
         children: list[_Child] = []
         try:
             for index, device in enumerate(devices):
-                children.append(_Child(Path(name), index, device, config, table, threads))
+                children.append(_Child(Path(name), index, device, config, tables, threads))
             readers = [child.tell(progress) for child in children]
             for child in children:
                 child.process.wait()
@@ -62,11 +62,6 @@ def profile_each(
         return [child.outcome() for child in children]
 
 
-def suffix(device: str) -> str:
-    """A device's id as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", device)
-
-
 class _Child:
     """`netadapt profile` for one device."""
 
@@ -76,19 +71,18 @@ class _Child:
         index: int,
         device: str,
         config: RunConfig,
-        table: Path | None,
+        tables: Mapping[str, Path] | None,
         threads: Sequence[int],
     ) -> None:
         self.device = device
         document = config.model_dump()
         document["device"]["id"] = device
-        document["run"]["folder"] = f"{config.folder}-{suffix(device)}"
+        document["run"]["folder"] = f"{config.folder}-{name_part(device)}"
         run = folder / f"{index}.toml"
         write_config(parse_config(document, "the options"), run)
         command = [sys.executable, "-m", "netadapt", "profile", str(run), "--json"]
-        if table is not None:
-            own = table.with_name(f"{table.stem}-{suffix(device)}{table.suffix}")
-            command += ["--table", str(own)]
+        if tables is not None:
+            command += ["--table", str(tables[device])]
         for count in threads:
             command += ["--threads", str(count)]
         self._output = folder / f"{index}.json"

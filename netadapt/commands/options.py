@@ -31,16 +31,27 @@ Wait = Annotated[
     float | None,
     typer.Option(min=0, metavar="SECONDS", help="How long a lost phone is waited for."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes; no more.")
+]
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A latency table (.sqlite).")]
 
 
-def read_run(run: Path | None, options: Mapping[str, Mapping[str, object]]) -> RunConfig:
-    """The run's configuration; `options`, by section and key, replace its own where not None."""
+def read_run(
+    run: Path | None,
+    options: Mapping[str, Mapping[str, object]],
+    *,
+    otherwise: RunConfig | None = None,
+) -> RunConfig:
+    """The run's configuration; `options`, by section and key, replace its own where not None.
+
+    `otherwise`: what is meant where no run is named; not given, the demo's run.
+    """
     from netadapt.config import demo_config, parse_config, read_config
     from netadapt.folder import RunFolder
 
     if run is None:
-        config = demo_config()
+        config = otherwise or demo_config()
     elif run.is_dir():
         config = RunFolder(run).read_config().with_run(folder=str(run))
     else:

@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netadapt.commands.options import Cpus, Json, Run, Wait, parse_cpus, print_json, read_run
+from netadapt.commands.options import (
+    Cpus,
+    DryRun,
+    Json,
+    Wait,
+    kept_in,
+    parse_cpus,
+    print_json,
+    read_run,
+)
 from netadapt.console import progress
 
 if TYPE_CHECKING:
     from netadapt.config import RunConfig
+    from netadapt.plan import Forecast
 
 
 def profile(
-    run: Run = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's TOML file or folder; not given, the table is made by itself, called "
+            "after the space and the device.",
+        ),
+    ] = None,
     table: Annotated[
-        Path | None, typer.Option(help="The table to fill, instead of the run folder's.")
+        Path | None, typer.Option(help="The table to fill, instead of the usual one.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the table goes, instead of the run's own folder or this one."),
     ] = None,
     space: Annotated[str | None, typer.Option(help="A space's name or TOML file.")] = None,
     device: Annotated[
@@ -28,7 +51,13 @@ def profile(
             "to profile several at once, each into a table of its own."
         ),
     ] = None,
-    kernels: Annotated[int | None, typer.Option(help="Single kernels to measure.")] = None,
+    kernels: Annotated[
+        int | None,
+        typer.Option(
+            help="Single kernels to measure. The reference's and the corners of every type are "
+            "always measured, so that a small number is exceeded."
+        ),
+    ] = None,
     networks: Annotated[int | None, typer.Option(help="Whole networks to measure.")] = None,
     threads: Annotated[
         list[int] | None,
@@ -36,42 +65,52 @@ def profile(
     ] = None,
     cpus: Cpus = None,
     wait: Wait = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Time kernels and networks into a latency table.
 
     A sample of the space is measured, every kind of kernel and every corner among it. What the
     table holds under the same conditions is not measured again, so a run that was broken off goes
-    on when it is started again.
+    on when it is started again. The table of a run is in its folder; without a run it is
+    SPACE-DEVICE.sqlite in the current folder.
 
     Example: netadapt profile --space digits --table digits.sqlite --kernels 200
     """
+    from netadapt.config import RunConfig
+
+    if table is not None and folder is not None:
+        raise typer.BadParameter("a table's path says its folder; leave --table or --folder out")
     wanted = list(dict.fromkeys(device or []))
     counts = list(dict.fromkeys(threads or []))
-    config = read_run(
-        run,
-        {
-            "space": {"name": space},
-            "device": {
-                "id": wanted[0] if wanted else None,
-                "threads": counts[0] if counts else None,
-                "cpus": parse_cpus(cpus),
-                "wait_s": wait,
-            },
-            "profile": {"kernels": kernels, "networks": networks},
+    options: dict[str, dict[str, object]] = {
+        **(kept_in(folder) if run is not None else {}),
+        "space": {"name": space},
+        "device": {
+            "id": wanted[0] if wanted else None,
+            "threads": counts[0] if counts else None,
+            "cpus": parse_cpus(cpus),
+            "wait_s": wait,
         },
-    )
+        "profile": {"kernels": kernels, "networks": networks},
+    }
+    config = read_run(run, options, otherwise=RunConfig())
+    place = _Place(config if run is not None else None, table, folder or Path())
     if len(wanted) > 1:
-        _profile_several(config, wanted, table, counts, as_json)
+        if dry_run:
+            raise typer.BadParameter("--dry-run is of one device; name one --device")
+        _profile_several(config, wanted, place, counts, as_json)
         return
     from netadapt import pipeline
-    from netadapt.folder import RunFolder
+    from netadapt.plan import plan_profile
 
-    folder = RunFolder(config.folder)
-    if table is None:
-        folder.claim(config)
-    target = table or folder.table
-    summary = pipeline.profile_threads(config, counts, target, progress())
+    plan = plan_profile(config, counts)
+    target = place.table(plan.sample.space.name, plan.device.info().id)
+    if dry_run:
+        _tell(target, plan.forecast(target), as_json)
+        return
+    place.make()
+    summary = pipeline.profile_planned(plan, target, progress())
     if as_json:
         print_json({"table": str(target), **dataclasses.asdict(summary)})
         return
@@ -81,13 +120,64 @@ def profile(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where tables go. `run`: the run whose folder is meant, or None."""
+
+    run: RunConfig | None
+    given: Path | None
+    folder: Path
+
+    def table(self, space: str, device: str) -> Path:
+        """The one table, of a device."""
+        from netadapt.folder import RunFolder, name_part
+
+        if self.given is not None:
+            return self.given
+        if self.run is not None:
+            return RunFolder(self.run.folder).table
+        return self.folder / f"{name_part(space)}-{name_part(device)}.sqlite"
+
+    def tables(self, space: str, devices: Sequence[str]) -> dict[str, Path] | None:
+        """One for each of several devices; None where each has a run folder of its own."""
+        from netadapt.folder import name_part
+
+        if self.given is not None:
+            stem, end = self.given.stem, self.given.suffix
+            return {d: self.given.with_name(f"{stem}-{name_part(d)}{end}") for d in devices}
+        return None if self.run is not None else {d: self.table(space, d) for d in devices}
+
+    def make(self) -> None:
+        """The folder, once everything else is known to be right."""
+        from netadapt.folder import RunFolder
+
+        if self.given is not None:
+            return
+        if self.run is not None:
+            RunFolder(self.run.folder).claim(self.run)
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+
+def _tell(table: Path, forecast: Forecast, as_json: bool) -> None:
+    if as_json:
+        facts = {"programs": forecast.programs, **dataclasses.asdict(forecast)}
+        print_json({"table": str(table), **facts})
+    else:
+        typer.echo(f"{table}: {forecast}")
+
+
 def _profile_several(
-    config: RunConfig, wanted: list[str], table: Path | None, counts: list[int], as_json: bool
+    config: RunConfig, wanted: list[str], place: _Place, counts: list[int], as_json: bool
 ) -> None:
+    from netadapt import assembly
     from netadapt.errors import SomeDevicesFailedError
     from netadapt.several import profile_each
 
-    outcomes = profile_each(config, wanted, table, counts, progress())
+    tables = place.tables(assembly.make_space(config).name, wanted)
+    if tables is not None:
+        place.make()
+    outcomes = profile_each(config, wanted, tables, counts, progress())
     if as_json:
         print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:

@@ -145,6 +145,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
             ["'telephone'", "netadapt devices"],
         ),
         (["profile", "--cpus", "999", "--table", "t.sqlite"], ["cpus", "999"]),
+        # A run file or none: what is wrong shows before anything is made.
+        (["profile", "--device", "telephone"], ["'telephone'", "netadapt devices"]),
+        (["profile", "--cpus", "999"], ["cpus", "999"]),
+        (["profile", "--space", "nowhere"], ["'nowhere'", "digits"]),
+        (["profile", "--threads", "1", "--threads", "9999"], ["threads", "9999"]),
+        (["profile", "--folder", "f", "--device", "telephone"], ["'telephone'"]),
+        (["profile", "--folder", "f", "--table", "t.sqlite"], ["--table or --folder"]),
         (["search", "--device", "telephone"], ["'telephone'", "netadapt devices"]),
         (["profile", "--space", "nowhere", "--table", "t.sqlite"], ["'nowhere'", "digits"]),
     ],

@@ -1,0 +1,195 @@
+"""What profiling will measure, known before anything is made: which programs, how many, how long.
+
+Whoever profiles is told this first, and `--dry-run` tells nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from android_runner.device import Device
+from netadapt import assembly
+from netadapt.config import RunConfig, parse_config
+from netadapt.text import duration
+from profiler.lowering import ProgramCache, Subject
+from profiler.profile import provenance_of
+from profiler.sampling import layout_subjects, sample_kernels
+from profiler.table import LatencyTable
+from search.space import Arch, Space
+
+POOL_ARCHS = 1000
+"""Random archs whose kernels are the pool that a table's kernels are sampled from."""
+
+# What a program costs on one core of a 2020s x86-64 server: assumptions, for estimates only.
+_LOWER_KERNEL_S = 0.9
+_LOWER_NETWORK_S = 4.0
+_START_WORKERS_S = 6.0
+_LOAD_MS = 4.0
+"""Loading a program, with each visit."""
+_REPEATS = 1.4
+"""Runs in all, as a multiple of those needed where every program agrees with itself at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How much there is to do.
+
+    Parameters
+    ----------
+    kernels, chains, networks: what is measured for each number of threads.
+    asked: the kernels asked for; the sample takes more where it has to.
+    thread_counts: numbers of threads that all of it is measured with.
+    present: programs that the table holds already under the same conditions.
+    seconds: that the rest takes, roughly.
+    """
+
+    kernels: int
+    chains: int
+    networks: int
+    asked: int
+    thread_counts: int
+    present: int
+    seconds: float
+
+    @property
+    def programs(self) -> int:
+        return (self.kernels + self.chains + self.networks) * self.thread_counts
+
+    def __str__(self) -> str:
+        parts = ", ".join(
+            _counted(getattr(self, f"{name}s"), name) for name in ("kernel", "chain", "network")
+        )
+        often = f"; all for {self.thread_counts} thread counts" if self.thread_counts > 1 else ""
+        on_top = (
+            f" ({self.asked} asked for; the corners of every type and the reference's kernels are "
+            "always measured)"
+            if self.kernels > self.asked
+            else ""
+        )
+        about = f"; about {duration(self.seconds)}" if self.programs > self.present else ""
+        return (
+            f"{_counted(self.programs, 'program')} to measure: {parts}{on_top}{often}; "
+            f"{self.present} there already{about}"
+        )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is measured of a space: kernels and chains alone (`subjects`), and whole networks."""
+
+    space: Space
+    subjects: tuple[Subject, ...]
+    archs: tuple[Arch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePlan:
+    """What one call of profile measures, on a device that answers and has the cores asked for.
+
+    Parameters
+    ----------
+    runs: the configuration for each number of threads; they differ in nothing else.
+    """
+
+    runs: tuple[RunConfig, ...]
+    device: Device
+    sample: Sample
+
+    def forecast(self, table: Path) -> Forecast:
+        """How much of it is left to do for the table at `table`, which may not be there."""
+        chains = sum(subject.copies > 1 for subject in self.sample.subjects)
+        missing = [self._missing(table, config) for config in self.runs]
+        measured = len(self.sample.subjects) + len(self.sample.archs)
+        return Forecast(
+            kernels=len(self.sample.subjects) - chains,
+            chains=chains,
+            networks=len(self.sample.archs),
+            asked=self.runs[0].profile.kernels,
+            thread_counts=len(self.runs),
+            present=measured * len(self.runs)
+            - sum(len(subjects) + networks for subjects, networks in missing),
+            seconds=self._seconds(missing),
+        )
+
+    def _missing(self, table: Path, config: RunConfig) -> tuple[list[Subject], int]:
+        """Subjects, and the number of networks, that the table lacks for one number of threads."""
+        if not table.exists():
+            return list(self.sample.subjects), len(self.sample.archs)
+        spec = assembly.profile_settings(config).spec
+        with LatencyTable(table, must_exist=True) as rows:
+            present = rows.keys(provenance_of(self.device, spec))
+        subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in present]
+        return subjects, sum((arch.to_json(), 1) not in present for arch in self.sample.archs)
+
+    def _seconds(self, missing: Sequence[tuple[list[Subject], int]]) -> float:
+        cache = ProgramCache()
+        subjects = {subject for some, _ in missing for subject in some}
+        to_lower = sum(cache.get(subject.cache_key) is None for subject in subjects)
+        networks = max(count for _, count in missing)
+        workers = self.runs[0].profile.workers or os.cpu_count() or 1
+        lowering_s = (to_lower * _LOWER_KERNEL_S + networks * _LOWER_NETWORK_S) / workers
+        if lowering_s:
+            lowering_s += _START_WORKERS_S
+        section = self.runs[0].profile
+        visit_s = (section.warmup_ms + section.visit_ms + _LOAD_MS) / 1e3
+        visits = section.rounds * sum(
+            len(some) + assembly.NETWORK_ROUNDS_FACTOR * count for some, count in missing
+        )
+        return lowering_s + _REPEATS * visit_s * visits
+
+
+def plan_profile(config: RunConfig, threads: Sequence[int] = ()) -> ProfilePlan:
+    """The plan for `config`, or for each of `threads`; nothing is made or changed by it.
+
+    Raises where anything asked for is not there: the space, the device, the cores, the tools.
+    """
+    runs = tuple(_with_threads(config, count) for count in threads or [config.device.threads])
+    sample = sample_run(config)
+    device = assembly.make_device(config.device)
+    for run in runs:
+        device.cpus(assembly.profile_settings(run).spec)
+    return ProfilePlan(runs, device, sample)
+
+
+def sample_run(config: RunConfig) -> Sample:
+    """What the run's configuration wants measured, whatever the device."""
+    space, section = assembly.make_space(config), config.profile
+    rng = np.random.default_rng(config.run.seed)
+    archs, subjects = sample_space(space, section.kernels, section.chains, rng)
+    chosen = _spread_by_macs(space, archs, section.networks)
+    return Sample(space, tuple(subjects), tuple(chosen))
+
+
+def sample_space(
+    space: Space, kernels: int, chains: int, rng: np.random.Generator
+) -> tuple[list[Arch], list[Subject]]:
+    """Random archs of the space, and the kernels and chains to measure of it: a sample of theirs.
+
+    The reference's kernels are always among them.
+    """
+    archs = [space.random(rng) for _ in range(POOL_ARCHS)]
+    pool = {k for arch in (space.full(), *archs) for k in space.kernels(arch)}
+    sample = sample_kernels(pool, kernels, rng, space.kernels(space.reference()))
+    return archs, [*map(Subject, sample), *layout_subjects(sample, chains)]
+
+
+def _spread_by_macs(space: Space, archs: Sequence[Arch], count: int) -> list[Arch]:
+    """`count` of the archs, at even ranks by MACs from the smallest to the largest."""
+    ordered = sorted(archs, key=space.macs)
+    ranks = np.linspace(0, len(ordered) - 1, count).round().astype(int)
+    return [ordered[rank] for rank in dict.fromkeys(ranks.tolist())]
+
+
+def _with_threads(config: RunConfig, count: int) -> RunConfig:
+    document = config.model_dump()
+    document["device"]["threads"] = count
+    return parse_config(document, "the options")

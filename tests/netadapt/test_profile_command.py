@@ -1,0 +1,101 @@
+"""`netadapt profile` without a run: where its table goes, what it says before it starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from netadapt import cli
+from netadapt.config import demo_config
+from netadapt.folder import RunFolder
+from profiler.table import LatencyTable
+
+TOY = Path(__file__).parent / "toy"
+SPACE = ["--space", str(TOY / "space.toml")]
+
+
+def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["profile", *arguments])
+    output = capsys.readouterr()
+    assert isinstance(left.value.code, int)
+    return left.value.code, output.out, output.err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder in which the demo has been begun."""
+    monkeypatch.chdir(tmp_path)
+    RunFolder(Path("runs/demo")).claim(demo_config())
+    return tmp_path
+
+
+def test_a_dry_run_says_how_much_and_makes_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(here.rglob("*"))
+    code, output, errors = run([*SPACE, "--kernels", "1", "--dry-run", "--json"], capsys)
+    assert code == 0, errors
+    plan = json.loads(output)
+    assert plan["table"] == "toy-host.sqlite"
+    assert plan["kernels"] > plan["asked"] == 1, "corners come on top"
+    assert plan["programs"] == plan["kernels"] + plan["chains"] + plan["networks"]
+    assert plan["present"] == 0
+    assert plan["seconds"] > 0
+    code, output, errors = run([*SPACE, "--kernels", "1", "--dry-run"], capsys)
+    assert code == 0, errors
+    assert output.startswith(f"toy-host.sqlite: {plan['programs']} programs to measure: ")
+    assert "1 asked for" in output
+    assert "0 there already; about " in output
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_table_by_itself_beside_the_demo(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = (here / "runs/demo/run.toml").read_bytes()
+    few = [*SPACE, "--kernels", "1", "--networks", "1"]
+    planned = json.loads(run([*few, "--dry-run", "--json"], capsys)[1])
+
+    code, output, errors = run(few, capsys)
+    assert code == 0, errors
+    assert f"{planned['programs']} programs to measure" in errors, "said before it starts"
+    assert output.startswith("toy-host.sqlite: ")
+    with LatencyTable(here / "toy-host.sqlite", must_exist=True) as table:
+        assert len(table) == planned["programs"]
+    assert (here / "runs/demo/run.toml").read_bytes() == demo
+    assert [path.name for path in (here / "runs/demo").iterdir()] == ["run.toml"]
+
+    again = json.loads(run([*few, "--dry-run", "--json"], capsys)[1])
+    assert (again["present"], again["programs"]) == (planned["programs"],) * 2
+    assert again["seconds"] == 0
+    twice = ["--threads", "1", "--threads", "2"]
+    both = json.loads(run([*few, *twice, "--dry-run", "--json"], capsys)[1])
+    assert (both["present"], both["programs"]) == (planned["programs"], 2 * planned["programs"])
+
+    code, output, errors = run([*few, "--folder", "else/where", "--dry-run"], capsys)
+    assert code == 0, errors
+    assert output.startswith("else/where/toy-host.sqlite: ")
+    assert not (here / "else").exists()
+
+
+def test_a_run_keeps_its_table_in_its_folder(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = str(TOY / "run.toml")
+    assert run([toy, "--dry-run"], capsys)[1].startswith("runs/toy/latency.sqlite: ")
+    output = run([toy, "--folder", "mine", "--dry-run"], capsys)[1]
+    assert output.startswith("mine/latency.sqlite: ")
+    assert run(["runs/demo", "--dry-run"], capsys)[1].startswith("runs/demo/latency.sqlite: ")
+    assert not (here / "mine").exists()
+
+
+def test_a_run_is_begun_only_when_all_is_right(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = run([str(TOY / "run.toml"), "--device", "telephone"], capsys)
+    assert code == 2
+    assert "telephone" in errors
+    assert not (here / "runs/toy").exists()
