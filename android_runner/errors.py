@@ -37,6 +37,10 @@ class DeviceStateError(DeviceError, PermissionError):
     """The device is connected but does not let us in: unauthorized, offline, no permissions."""
 
 
+class CoresAsleepError(DeviceStateError):
+    """A device has switched cores off that a run needs; load or its owner may wake them."""
+
+
 class UnsupportedDeviceError(DeviceError):
     """The device cannot run this toolkit's programs, whatever its owner does."""
 

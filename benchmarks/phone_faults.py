@@ -94,6 +94,7 @@ TROUBLES: Final[dict[str, Trouble]] = {
     "throttled": Trouble("throttled", ("program",), 1.0, (85.0,)),
     "clock_change": Trouble("clock_change", BOTH, 0.0, (86_400.0, -86_400.0)),
     "low_battery": Trouble("low_battery", BOTH, 1.0, (3.0,)),
+    "core_asleep": Trouble("core_asleep", BOTH, 1.0),
     "ctrl_c": Trouble("nothing", BOTH),
     "kill_9": Trouble("nothing", BOTH),
 }

@@ -13,11 +13,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from android_runner.device import Conditions
 from android_runner.errors import DeviceError, InvalidRunError, UnsupportedDeviceError
 from android_runner.phone.adb import Adb, quote
+from android_runner.phone.cores import Cluster
 from android_runner.phone.discovery import (
     MARK,
     READ_CORES,
@@ -29,7 +30,6 @@ from android_runner.phone.parsing import (
     CPU_FOLDER,
     Battery,
     Core,
-    big_first,
     cpu_temperature_c,
     parse_battery,
     parse_cores,
@@ -41,8 +41,6 @@ from android_runner.phone.parsing import (
 from android_runner.phone.transport import FOLDER
 
 logger = logging.getLogger(__name__)
-
-Cluster = Literal["big", "little"]
 
 FIXED_PERFORMANCE_SDK: Final = 30  # Android 11
 _JOURNAL = f"{FOLDER}/restore"
@@ -80,6 +78,11 @@ class PhoneSettings:
     wait_s: float = 900.0
     watch_s: float = 5.0
 
+    @property
+    def sets_clock(self) -> bool:
+        """Whether governor or frequency are set, which takes root."""
+        return self.governor is not None or self.freq_khz is not None
+
     def __post_init__(self) -> None:
         if self.governor is not None and not re.fullmatch(r"[a-z_0-9]{1,16}", self.governor):
             raise InvalidRunError(
@@ -90,21 +93,6 @@ class PhoneSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1e9:
                 raise InvalidRunError(f"{name} must be 0 or more, got {value}; raise it")
-
-
-def choose_cpus(cores: Sequence[Core], threads: int, cluster: Cluster) -> tuple[int, ...]:
-    """As many cores as threads: of the fastest cluster, or the slowest; beyond it the next ones.
-
-    Raises `UnsupportedDeviceError` where there are too few.
-    """
-    if threads > len(cores):
-        raise UnsupportedDeviceError(
-            f"threads must be at most the phone's {len(cores)} cores, got {threads}; use fewer"
-        )
-    ordered = big_first(cores)
-    if cluster == "little":
-        ordered.sort(key=lambda core: (core.max_khz or 0, -core.number))
-    return tuple(sorted(core.number for core in ordered[:threads]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +316,7 @@ class Keeper:
         """
         self.restore()
         reached = []
-        if self._settings.governor is not None or self._settings.freq_khz is not None:
+        if self._settings.sets_clock:
             reached.append(self._set_clock(cpus))
         elif self._settings.fixed_performance and self._info.sdk >= FIXED_PERFORMANCE_SDK:
             self._note([_FIXED])

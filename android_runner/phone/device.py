@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import time
 import weakref
@@ -25,6 +26,7 @@ from android_runner.device import (
     check_names,
 )
 from android_runner.errors import (
+    CoresAsleepError,
     DeviceError,
     DeviceLostError,
     DeviceStateError,
@@ -41,9 +43,17 @@ from android_runner.phone.conditions import (
     Reading,
     ThrottledError,
     Watch,
-    choose_cpus,
     cool_down,
     read,
+)
+from android_runner.phone.cores import (
+    asleep_among,
+    asleep_by_runner,
+    asleep_error,
+    choose_cpus,
+    learn,
+    remembered,
+    wake,
 )
 from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone, find_phone
 from android_runner.phone.parsing import Core
@@ -143,11 +153,21 @@ class PhoneDevice:
         return self._info
 
     def cpus(self, spec: RunSpec) -> tuple[int, ...]:
-        """See `Device.cpus`. Raises `UnsupportedDeviceError` where the phone lacks the cores."""
+        """See `Device.cpus`. Raises `UnsupportedDeviceError` where the phone lacks the cores.
+
+        Waits for cores of unknown speed that sleep, unless the spec names its cores.
+        """
         self.info()
         assert self._phone is not None
-        if spec.cpus is None:
-            return choose_cpus(self._phone.cores, spec.threads, self.settings.cluster)
+        self._trouble_since = None
+        while spec.cpus is None:
+            try:
+                if self._trouble_since is not None:
+                    self._connected()
+                return self._chosen(self._phone, spec.threads)
+            except _PASSING as error:
+                self._wait(error)
+                self._open.drop()  # a new session looks at the cores anew
         there = {core.number for core in self._phone.cores}
         if missing := sorted(set(spec.cpus) - there):
             raise UnsupportedDeviceError(
@@ -188,6 +208,7 @@ class PhoneDevice:
                 session = self._connected()
                 tolerant = throttled >= MAX_THROTTLED
                 reading = self._fresh_reading(session, tolerant=tolerant)
+                self._see_awake(session, cpus)
                 session.watch.begin(cpus, tolerant=tolerant)
                 course.begin(len(pending))
                 process = None
@@ -220,8 +241,11 @@ class PhoneDevice:
             except (*_PASSING, _WeakPhoneError) as error:
                 self._wait(error)
             except DeviceError as error:
-                # A sentinel damaged on the way, a runner killed before it began, a core gone to
-                # sleep: files are checked again before the second try
+                if type(error) is DeviceError and (asleep := self._fallen_asleep(error, cpus)):
+                    self._wait(asleep)
+                    continue
+                # A sentinel damaged on the way, a runner killed before it began: files are checked
+                # again before the second try
                 refused += 1
                 if refused == _MAX_REFUSED or type(error) is not DeviceError:
                     raise
@@ -235,15 +259,19 @@ class PhoneDevice:
         server = self._server = self._server or AdbServer.from_environment()
         phone = self._found(server)
         check_usable(phone)
+        if self._phone is not None:
+            known = remembered(phone.cores, self._phone.cores)
+            phone = dataclasses.replace(phone, cores=known)
         self._phone = phone  # seen once, it is waited for from now on
         self._open.lock(phone.id)
         adb = Adb(server, phone.serial)
         _see_that_it_is_up(adb, phone)
+        phone = dataclasses.replace(phone, cores=learn(adb, phone.cores))
         runner = self._runner = self._runner or runner_for(phone.abi)
         store = PhoneStore(adb)
         store.prepare()
         keeper = Keeper(adb, phone, self.settings)
-        keeper.apply(choose_cpus(phone.cores, 1, self.settings.cluster))
+        keeper.apply(self._chosen(phone, 1) if self.settings.sets_clock else ())
         try:
             # What limits the clocks have now may be this session's own doing: only later ones count
             reading = cool_down(adb, self.settings, (), self._notify)
@@ -299,6 +327,26 @@ class PhoneDevice:
             performance=performance,
         )
 
+    def _chosen(self, phone: PhoneInfo, threads: int) -> tuple[int, ...]:
+        return choose_cpus(phone.cores, threads, self.settings.cluster, phone.serial)
+
+    def _see_awake(self, session: _Session, cpus: Sequence[int]) -> None:
+        """Wake those cores that sleep. Raises `CoresAsleepError` where load does not."""
+        cores: Sequence[Core] = session.reading.cores
+        if not asleep_among(cores, cpus):
+            return
+        session.read_at = -math.inf
+        if asleep := asleep_among(wake(session.adb, cores), cpus):
+            raise asleep_error(session.phone.serial, asleep, "work did not wake them")
+
+    def _fallen_asleep(self, error: DeviceError, cpus: Sequence[int]) -> CoresAsleepError | None:
+        """Whether a run was refused for cores that slept; the next one looks at them anew."""
+        session, asleep = self._open.session, asleep_by_runner(str(error), cpus)
+        if session is None or not asleep:
+            return None
+        session.read_at = -math.inf
+        return asleep_error(session.phone.serial, asleep, "they fell asleep")
+
     def _fresh_reading(self, session: _Session, *, tolerant: bool) -> Reading:
         """How the phone is. Raises `_WeakPhoneError` where nothing should be measured now.
 
@@ -341,7 +389,7 @@ class PhoneDevice:
     def _wait(self, error: DeviceError) -> None:
         """Until the next try; raises ``error`` when there were enough of them."""
         now = time.monotonic()
-        if not isinstance(error, _WeakPhoneError):
+        if not isinstance(error, (_WeakPhoneError, CoresAsleepError)):
             self._open.drop()
         if self._trouble_since is None:
             self._trouble_since, self._told_at = now, 0.0

@@ -44,18 +44,20 @@ _PLACEHOLDERS = frozenset({"", "unknown", "0123456789ABCDEF", "0123456789abcdef"
 _READ_FILES = 'for f in {}; do read -r v <"$f" && echo "$f:$v"; done 2>/dev/null'
 READ_CORES = _READ_FILES.format(
     " ".join(
-        f"{CPU_FOLDER}/cpu[0-9]*/cpufreq/{name}"
+        f"{CPU_FOLDER}/{name}"
         for name in (
-            "cpuinfo_max_freq",
-            "related_cpus",
-            "scaling_governor",
-            "scaling_max_freq",
-            "scaling_cur_freq",
+            "present",
+            "online",
+            "cpu[0-9]*/cpu_capacity",
+            "cpu[0-9]*/cpufreq/cpuinfo_max_freq",
+            "cpu[0-9]*/cpufreq/related_cpus",
+            "cpu[0-9]*/cpufreq/scaling_governor",
+            "cpu[0-9]*/cpufreq/scaling_max_freq",
+            "cpu[0-9]*/cpufreq/scaling_cur_freq",
         )
     )
 )
 READ_ZONES = _READ_FILES.format("/sys/class/thermal/thermal_zone*/temp")
-READ_ONLINE = f'read -r v <{CPU_FOLDER}/online && echo "$v"'
 
 
 def script(commands: dict[str, str]) -> str:
@@ -67,7 +69,6 @@ _DESCRIBE = script(
     {
         "properties": "getprop",
         "boot": "cat /proc/sys/kernel/random/boot_id",
-        "online": READ_ONLINE,
         "cores": READ_CORES,
         "battery": "dumpsys battery",
         "thermal": "dumpsys thermalservice 2>/dev/null",
@@ -150,7 +151,7 @@ def describe(adb: Adb) -> PhoneInfo:
         os=f"Android {first('ro.build.version.release') or '?'} {first('ro.build.id')}".strip(),
         sdk=sdk,
         abis=tuple(first("ro.product.cpu.abilist", "ro.product.cpu.abi").split(",")),
-        cores=parse_cores(sections.get("cores", ""), sections.get("online", "")),
+        cores=parse_cores(sections.get("cores", "")),
         battery=parse_battery(sections.get("battery", "")),
         temperature_c=temperature_c,
         boot_id=sections.get("boot", "").strip(),

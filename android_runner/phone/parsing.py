@@ -6,6 +6,7 @@ is no number is None, nothing here raises for a phone's text.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ _TEMPERATURE = re.compile(
     r"mStatus=(?P<status>-?\d+)\}"
 )
 _CPU_FILE = re.compile(
-    rf"{CPU_FOLDER}/cpu(?P<core>\d{{1,4}})/cpufreq/(?P<name>[a-z_]+):(?P<value>.*)"
+    rf"{CPU_FOLDER}/cpu(?P<core>\d{{1,4}})/(?:cpufreq/)?(?P<name>[a-z_]+):(?P<value>.*)", re.ASCII
 )
+_CPU_LIST = re.compile(rf"{CPU_FOLDER}/(?P<name>present|online):(?P<value>.*)")
 _SUM = re.compile(r"(?P<digest>[0-9a-f]{32,128})\s[ *]?(?P<name>\S+)")
 
 
@@ -87,7 +89,10 @@ class Thermal:
 class Core:
     """A core with its frequency scaling; None where the phone does not tell.
 
-    cluster: the cores that share its frequency, itself among them.
+    cluster: the cores that share its frequency, itself among them; of one that is asleep, itself
+    alone where no other tells. capacity: how much it gets done at its highest frequency, as a share
+    of the phone's best core's 1024. online: phones switch cores off while they have little to do;
+    such a core has no frequencies until it is back.
     """
 
     number: int
@@ -96,6 +101,8 @@ class Core:
     governor: str | None = None
     limit_khz: int | None = None
     current_khz: int | None = None
+    capacity: int | None = None
+    online: bool = True
 
 
 def is_address(serial: str) -> bool:
@@ -191,22 +198,26 @@ def parse_zones(text: str) -> float | None:
     return max(values, default=None)
 
 
-def parse_cores(text: str, online: str = "") -> tuple[Core, ...]:
-    """Lines ``<file>:<content>`` of the cores' cpufreq folders, by core number.
+def parse_cores(text: str) -> tuple[Core, ...]:
+    """Lines ``<file>:<content>`` of the cores' folders and lists, by core number.
 
-    online: the kernel's list, e.g. ``0-3,6``; cores that are not in it are left out, cores that
-    have no cpufreq folder stand with None.
+    A phone has the cores of the kernel's list ``present``; those missing from its list ``online``
+    are asleep. What the awake ones of a cluster tell of it goes for all of its cores.
     """
     files: dict[int, dict[str, str]] = {}
+    lists: dict[str, tuple[int, ...]] = {}
     for line in text.splitlines():
         if found := _CPU_FILE.fullmatch(line.strip()):
             files.setdefault(int(found["core"]), {})[found["name"]] = found["value"].strip()
-    there = parse_cpu_list(online)
-    numbers = sorted(there or files)
-    return tuple(_core(number, files.get(number, {})) for number in numbers)
+        elif found := _CPU_LIST.fullmatch(line.strip()):
+            lists[found["name"]] = parse_cpu_list(found["value"])
+    present = lists.get("present") or lists.get("online") or tuple(files)
+    online = set(lists.get("online") or present)
+    cores = [_core(number, files.get(number, {}), number in online) for number in sorted(present)]
+    return tuple(_told_by_its_cluster(core, cores) for core in cores)
 
 
-def _core(number: int, files: Mapping[str, str]) -> Core:
+def _core(number: int, files: Mapping[str, str], online: bool) -> Core:
     related = tuple(
         sorted({int(word) for word in files.get("related_cpus", "").split() if word.isdecimal()})
     )
@@ -217,7 +228,18 @@ def _core(number: int, files: Mapping[str, str]) -> Core:
         files.get("scaling_governor") or None,
         _int(files.get("scaling_max_freq")),
         _int(files.get("scaling_cur_freq")),
+        _int(files.get("cpu_capacity")),
+        online,
     )
+
+
+def _told_by_its_cluster(core: Core, cores: Sequence[Core]) -> Core:
+    if core.max_khz is not None:
+        return core
+    for other in cores:
+        if core.number in other.cluster and other.max_khz is not None:
+            return dataclasses.replace(core, max_khz=other.max_khz, cluster=other.cluster)
+    return core
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
@@ -263,14 +285,6 @@ def split_sections(text: str, marker: str) -> dict[str, str]:
         elif name:
             sections[name].append(line)
     return {key: "\n".join(lines) for key, lines in sections.items()}
-
-
-def big_first(cores: Sequence[Core]) -> list[Core]:
-    """Cores by falling maximum frequency; within a frequency the last first.
-
-    Android and its interrupts prefer the first core of a cluster.
-    """
-    return sorted(cores, key=lambda core: (core.max_khz or 0, core.number), reverse=True)
 
 
 def _int(text: str | None) -> int | None:

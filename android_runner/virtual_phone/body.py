@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from android_runner.virtual_phone.cores import Cores
 from android_runner.virtual_phone.description import Battery, Cluster, PhoneDescription
 from android_runner.virtual_phone.filesystem import read, write
 
@@ -39,6 +40,7 @@ class Body:
         self._forced_c: float | None = None
         self._slowness: deque[tuple[float, float]] = deque([(self._at, 1.0)], _REMEMBERED_CHANGES)
         self.battery: Battery = description.battery
+        self.cores = Cores(description, clock)
         self.working_cores = 0.0
         self._told_limit_khz: dict[int, int] = {}  # by a cluster's first core
         self._wanted_limit_khz: dict[int, int] = {}
@@ -123,6 +125,7 @@ class Body:
             self._tell_limit(write_sys / policy, cluster)
             khz = self.current_khz(cluster)
             write(write_sys, f"{policy}/scaling_cur_freq", f"{khz}\n", 0o444)
+        self.cores.tell(self._root)
         supply = "class/power_supply/battery"
         battery = self.battery
         status = "Charging" if battery.charging else "Discharging"

@@ -22,6 +22,8 @@ class Cluster:
     """Cores that share a clock.
 
     cores: their numbers. frequencies_khz: the steps they run at, ascending. governor: at boot.
+    sleeps_after_s: its cores are switched off at boot and after so long without work, until two
+    processes want to run at once; None: never.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -29,6 +31,7 @@ class Cluster:
     cores: tuple[int, ...]
     frequencies_khz: tuple[int, ...]
     governor: str = "schedutil"
+    sleeps_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

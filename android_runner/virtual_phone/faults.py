@@ -27,6 +27,7 @@ FaultKind = Literal[
     "throttled",
     "clock_change",
     "low_battery",
+    "core_asleep",
 ]
 
 Occasion = Literal["now", "push", "program", "output"]
@@ -90,6 +91,7 @@ class Fault:
     throttled: CPU zones are at ``amount`` degrees Celsius for ``seconds``.
     clock_change: the phone's clock jumps by ``amount`` seconds.
     low_battery: ``amount`` percent, off the charger, for ``seconds``.
+    core_asleep: the fastest cluster is switched off for ``seconds``, whatever work there is.
     """
 
     kind: FaultKind

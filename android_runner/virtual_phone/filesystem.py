@@ -90,7 +90,8 @@ def _lay_out_cores(folder: Path, description: PhoneDescription) -> None:
         for core in cluster.cores:
             own = folder / f"cpu{core}"
             write(own, "online", "1\n", 0o444)
-            write(own, "cpu_capacity", f"{1024 * steps[-1] // biggest}\n", 0o444)
+            if description.sdk >= 30:  # of kernels from 4.13 on; which phones have one: assumption
+                write(own, "cpu_capacity", f"{1024 * steps[-1] // biggest}\n", 0o444)
             write(own, "topology/core_id", f"{core}\n", 0o444)
             write(own, "topology/physical_package_id", f"{index}\n", 0o444)
             write(

@@ -244,6 +244,7 @@ class Handset:
         )
         self._cpu_s = {program.pid: program.cpu_s for program in programs}
         self.body.advance(worked)
+        self.body.cores.see_work(self.sandbox.running())
         self.body.tell()
         if programs:
             for cue in self._cues:
@@ -325,6 +326,7 @@ class Handset:
         """See `shell.ShellHost`."""
         if not self.sandbox.busy:
             self.body.advance()
+            self.body.cores.see_work(0)
             self.body.tell()
         if command is not None and "programs=" in command:
             self._spoil_programs(command)
@@ -471,6 +473,7 @@ class Handset:
             "unauthorized": self._unauthorized,
             "throttled": self._throttled,
             "low_battery": self._low_battery,
+            "core_asleep": self._core_asleep,
         }
         if kind in lasting:
             if kind in ("cable_out", "reboot", "unauthorized"):
@@ -559,6 +562,14 @@ class Handset:
         self.body.tell()
         await asyncio.sleep(cue.fault.seconds)
         self.body.battery = before
+        self.body.tell()
+
+    async def _core_asleep(self, cue: Cue) -> None:
+        fastest = max(self.description.clusters, key=lambda cluster: cluster.frequencies_khz[-1])
+        self.body.cores.hold_asleep(fastest.cores)
+        self.body.tell()
+        await asyncio.sleep(cue.fault.seconds)
+        self.body.cores.let_go()
         self.body.tell()
 
     def _tell_clock(self) -> None:

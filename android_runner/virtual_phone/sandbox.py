@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from android_runner.errors import DeviceError
+from android_runner.virtual_phone.cores import SLEEPS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ mkdir "$view/proc"
 mount -t proc proc "$view/proc"
 for name in $4; do mount --bind "$root/proc/$name" "$view/proc/$name"; done
 cd /
-exec chroot "$view" /bin/sh -c 'trap "" CHLD; cd /; echo ready; read -r line'
+exec chroot "$view" /bin/sh -c 'trap "" CHLD; cd /; echo ready; exec cat >/dev/null'
 """
 
 
@@ -108,7 +109,7 @@ class Sandbox:
 
     def boot(self) -> None:
         """Make programs possible. Raises `DeviceError` where no way works."""
-        self._cores_library = _cores_library(self._cores, self._private)
+        self._cores_library = _cores_library(self._private)
         if self._wanted == "paths":
             self.isolation = "paths"
             return
@@ -234,6 +235,7 @@ class Sandbox:
         if self._cores_library is not None:
             environment["LD_PRELOAD"] = str(self._cores_library)
             environment["VIRTUAL_PHONE_CORES"] = ",".join(map(str, host_cores(self._cores)))
+            environment["VIRTUAL_PHONE_SLEEPS"] = f"{base}/{SLEEPS_FILE}"
         return environment
 
     def _rewritten(self, command: str) -> str:
@@ -259,6 +261,10 @@ class Sandbox:
         homes = (f"{self.root}/data/", f"{self._private / 'view'}/data/")
         found = (_program(pid, homes) for pid in self._pids(below))
         return [program for program in found if program is not None]
+
+    def running(self) -> int:
+        """How many processes of the phone's want to run now."""
+        return sum(_state(pid) == "R" for pid in self._pids())
 
     def wake_waiters(self) -> None:
         """Let commands end whose program was stopped and is now dead.
@@ -302,13 +308,12 @@ def host_cores(count: int) -> list[int]:
     return [usable[(index - count) % len(usable)] for index in range(count)]
 
 
-def _cores_library(cores: int, folder: Path) -> Path | None:
-    """What lets programs pin themselves to cores that this machine lacks, put into ``folder``.
+def _cores_library(folder: Path) -> Path | None:
+    """What makes programs see the phone's cores, not this machine's; built into ``folder``.
 
-    None where it is not needed, or where no C compiler is found: programs then are refused.
+    None where no C compiler is found: programs then are refused cores that this machine lacks, and
+    may use such as sleep.
     """
-    if host_cores(cores) == list(range(cores)):
-        return None
     source = Path(__file__).parent / "cores.c"
     built = folder / "cores.so"
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)

@@ -21,9 +21,8 @@ from android_runner import (
 )
 from android_runner.check import check_runner
 from android_runner.phone import Adb, AdbServer, find_phones
-from android_runner.phone.conditions import choose_cpus
 from android_runner.phone.discovery import choose_phone
-from android_runner.phone.parsing import Battery, Core
+from android_runner.phone.parsing import Battery
 from android_runner.phone.runners import remedy_for
 from android_runner.phone.transport import PhoneStore
 from android_runner.virtual_phone import (
@@ -105,22 +104,6 @@ class TestFinding:
             phone_at(adb_server, arm).info()
         with pytest.raises(OSError, match="allow USB debugging"):
             phone_at(adb_server, shy, wait_s=0.0).info()
-
-
-class TestCores:
-    CORES = (
-        *(Core(n, 1_800_000, (0, 1, 2, 3)) for n in range(4)),
-        *(Core(n, 2_400_000, (4, 5, 6)) for n in range(4, 7)),
-        Core(7, 2_840_000, (7,)),
-    )
-
-    def test_the_fastest_by_default_and_the_slowest_when_asked(self) -> None:
-        assert choose_cpus(self.CORES, 1, "big") == (7,)
-        assert choose_cpus(self.CORES, 4, "big") == (4, 5, 6, 7)
-        assert choose_cpus(self.CORES, 5, "big") == (3, 4, 5, 6, 7)
-        assert choose_cpus(self.CORES, 2, "little") == (2, 3)
-        with pytest.raises(UnsupportedDeviceError, match="at most the phone's 8 cores"):
-            choose_cpus(self.CORES, 9, "big")
 
 
 class TestOrdinaryPhones:

@@ -65,6 +65,7 @@ class TestFaults:
             Fault("mixed_output", 0.0, Moment.during_output(3000)),
             Fault("unauthorized", 1.0, Moment.during_program(0.2)),
             Fault("low_battery", 1.0),
+            Fault("core_asleep", 2.0, Moment.during_program(0.2)),
         ],
         ids=lambda fault: f"{fault.kind}-{fault.moment.occasion}",
     )

@@ -12,7 +12,6 @@ from android_runner.phone.parsing import (
     Core,
     ListedPhone,
     Sensor,
-    big_first,
     cpu_temperature_c,
     is_address,
     parse_adb_version,
@@ -204,15 +203,31 @@ class TestCores:
     )
 
     def test_clusters_and_frequencies(self) -> None:
-        cores = parse_cores(self.FILES, "0-3")
+        cores = parse_cores(self.FILES)
         assert cores[3] == Core(3, 2150400, (2, 3), "schedutil", 2150400, 307200)
         assert [core.cluster for core in cores] == [(0, 1), (0, 1), (2, 3), (2, 3)]
-        assert [core.number for core in big_first(cores)] == [3, 2, 1, 0]
 
-    def test_cores_that_sleep_are_left_out_and_silent_ones_stay(self) -> None:
-        assert [core.number for core in parse_cores(self.FILES, "0,2-3")] == [0, 2, 3]
-        assert parse_cores("", "0-1") == (Core(0, None, (0,)), Core(1, None, (1,)))
-        assert parse_cores(f"{self.FILES}\n/sys/devices/system/cpu/cpu3/cpufreq/x: Permission", "")
+    def lists(self, present: str, online: str) -> str:
+        return "".join(
+            f"/sys/devices/system/cpu/{name}:{value}\n"
+            for name, value in (("present", present), ("online", online))
+        )
+
+    def test_cores_that_sleep_are_the_phones_and_said_to_sleep(self) -> None:
+        awake = "\n".join(line for line in self.FILES.splitlines() if "/cpu3/" not in line)
+        cores = parse_cores(f"{awake}\n{self.lists('0-3', '0-2')}")
+        assert [core.online for core in cores] == [True, True, True, False]
+        # Its cluster's other core tells what it is
+        assert cores[3] == Core(3, 2150400, (2, 3), online=False)
+        little = "\n".join(line for line in awake.splitlines() if "/cpu2/" not in line)
+        cores = parse_cores(f"{little}\n{self.lists('0-3', '0-1')}")
+        assert cores[2:] == (Core(2, None, (2,), online=False), Core(3, None, (3,), online=False))
+
+    def test_silent_cores_stay_and_capacities_are_read(self) -> None:
+        assert parse_cores(self.lists("0-1", "0-1")) == (Core(0, None, (0,)), Core(1, None, (1,)))
+        said = "/sys/devices/system/cpu/cpu1/cpu_capacity:1024\n" + self.lists("0-1", "0")
+        assert parse_cores(said)[1] == Core(1, None, (1,), capacity=1024, online=False)
+        assert parse_cores(f"{self.FILES}\n/sys/devices/system/cpu/cpu3/cpufreq/x: Permission")
 
     @pytest.mark.parametrize(
         ("text", "cores"),
@@ -259,7 +274,7 @@ def test_any_text_is_read(text: str) -> None:
     parse_battery(text)
     parse_thermalservice(text)
     parse_zones(text)
-    parse_cores(text, text)
+    parse_cores(text)
     parse_screen_on(text)
     parse_free_bytes(text)
     parse_sums(text)

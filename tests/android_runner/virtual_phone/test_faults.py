@@ -285,3 +285,21 @@ def test_no_process_outlives_the_phone(tmp_path: Path) -> None:
         pids = [program.pid for program in phone._on.sandbox.programs()]
         assert len(pids) == 1
     assert not Path(f"/proc/{pids[0]}/exe").exists()
+
+
+def test_fast_cores_that_are_switched_off_take_nothing(phone: VirtualPhone) -> None:
+    look = (
+        "cat /sys/devices/system/cpu/present /sys/devices/system/cpu/online; "
+        "ls /sys/devices/system/cpu/cpu3/cpufreq >/dev/null && echo clock; "
+        "taskset 8 true && echo pinned; taskset 1 true && echo others"
+    )
+    assert ask(phone, look)[0] == b"0-3\n0-3\nclock\npinned\nothers\n"
+    cue = phone.play(Fault("core_asleep", seconds=600.0))
+    assert cue.struck.wait(PATIENCE_S)
+    assert ask(phone, look)[0] == b"0-3\n0-1\nothers\n"
+
+
+def test_a_child_that_dies_after_its_shell_leaves_the_phone_as_it_is(phone: VirtualPhone) -> None:
+    assert ask(phone, "(sleep 100) >/dev/null 2>&1 & sleep 0.1; kill $!")[2] == 0
+    time.sleep(0.1)
+    assert ask(phone, "echo there")[0] == b"there\n"
