@@ -8,11 +8,42 @@ so that a resumed training equals an unbroken one without any stored generator s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from search.errors import InvalidSettingError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LAYOUT = "NCHW"
+"""Of every network's input: one image, channels before rows and columns, fp32."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """How a picture becomes a network's input: `(pixel - mean) / std`, channel by channel.
+
+    channels: what each channel is, in their order, e.g. `("red", "green", "blue")`.
+    mean, std: one a channel, in units of `pixel_range`.
+    pixel_range: what the darkest and the brightest value of a pixel count as.
+    """
+
+    channels: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pixel_range: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        alike = len(self.channels) == len(self.mean) == len(self.std) > 0
+        numbers = (*self.mean, *self.std, *self.pixel_range)
+        if not alike or not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
+            raise InvalidSettingError(
+                "an input's format has a name, a mean and a std above 0 for each channel, got "
+                f"{self.channels}, {self.mean} and {self.std}; give as many of each"
+            )
 
 
 class Samples(NamedTuple):
@@ -31,8 +62,12 @@ class Task(ABC):
     higher_is_better: bool
     input_shape: tuple[int, int, int]
     """`(C, H, W)` of one image."""
+    input_format: InputFormat
+    """How `Samples.images` were made of pictures; a shipped network says so itself."""
     outputs: int
     """Channels of the network's output: the classes of a classification."""
+    labels: tuple[str, ...]
+    """What each output stands for, in their order; empty where they have no names."""
     train_images: int
     """Images of one epoch."""
     seed: int

@@ -2,9 +2,10 @@
 
 An image is one whole digit (8x8 source, rotated, scaled, placed anywhere inside 24x24), pieces of
 other digits in the same style, and noise. The splits share no source image: neither a digit nor a
-distractor of the test set was ever seen in training.
+distractor of the test set was ever seen in training. With three channels every digit and every
+piece has a colour of its own, which says nothing about the class.
 
-Symbols: `B` images, `S = 1 + distractors` sprites an image, `P` pixels a side.
+Symbols: `B` images, `S = 1 + distractors` sprites an image, `P` pixels a side, `C` channels.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from search.errors import InvalidSettingError
-from search.task import Samples, Task
+from search.task import InputFormat, Samples, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
 CLASSES = 10
 SOURCE_PIXELS = 8
 PIXELS = 24
+LARGEST_PIXELS = 512
 # Of rendered training images with the default clutter, so that inputs are about standard.
 MEAN, STD = 0.175, 0.304
+COLOUR_MEAN, COLOUR_STD = 0.111, 0.224
+FAINTEST = 0.25
+"""Of a colour's channels, where ink of the grey digits is 1."""
 VALIDATION_EPOCH, TEST_EPOCH = -1, -2
 """Renderings that belong to no training epoch."""
 
@@ -79,20 +84,23 @@ class ClutteredDigits(Task):
     Parameters
     ----------
     seed: decides the splits and every rendering.
+    channels: 1 (grey) or 3 (coloured).
+    pixels: P, at least the largest digit's side; digits keep their size in a larger image.
     train_images: renderings in one epoch.
     validation_images, test_images: renderings in those splits.
     """
 
-    name = "digits"
     metric_name = "accuracy"
     higher_is_better = True
-    input_shape = (1, PIXELS, PIXELS)
     outputs = CLASSES
+    labels = tuple(map(str, range(CLASSES)))
 
     def __init__(
         self,
         seed: int = 0,
         *,
+        channels: int = 1,
+        pixels: int = PIXELS,
         clutter: Clutter | None = None,
         train_images: int = 12_800,
         validation_images: int = 3_000,
@@ -100,6 +108,21 @@ class ClutteredDigits(Task):
     ) -> None:
         self.seed = seed
         self.clutter = clutter or Clutter()
+        if channels not in (1, 3) or not self.clutter.max_size_px <= pixels <= LARGEST_PIXELS:
+            raise InvalidSettingError(
+                "digits have 1 or 3 channels and images from their own largest size, "
+                f"{self.clutter.max_size_px:g}, to {LARGEST_PIXELS} px, got {channels} channels "
+                f"and {pixels} px; the usual ones are 1 and {PIXELS}"
+            )
+        self.channels, self.pixels = channels, pixels
+        self.input_shape = (channels, pixels, pixels)
+        usual = (channels, pixels) == (1, PIXELS)
+        self.name = "digits" if usual else f"digits of {channels}x{pixels}x{pixels}"
+        self.input_format = (
+            InputFormat(("ink",), (MEAN,), (STD,))
+            if channels == 1
+            else InputFormat(("red", "green", "blue"), (COLOUR_MEAN,) * 3, (COLOUR_STD,) * 3)
+        )
         self.train_images = train_images
         self.validation_images = validation_images
         self.test_images = test_images
@@ -134,9 +157,12 @@ class ClutteredDigits(Task):
     def _render(self, sources: _Sources, epoch: int, indices: NDArray[np.int64]) -> Samples:
         """Image `i` shows source `i mod N`; everything else about it is drawn from its own key."""
         count, clutter, sprites = len(sources.images), self.clutter, 1 + self.clutter.distractors
-        draws = _uniform(_keys(self.seed, epoch, indices), 7 * sprites + PIXELS * PIXELS)
+        channels, pixels = self.channels, self.pixels
+        tints = sprites * channels if channels > 1 else 0
+        parts = (7 * sprites, channels * pixels * pixels, tints)
+        draws = _uniform(_keys(self.seed, epoch, indices), sum(parts))
         shown = torch.from_numpy(indices % count)
-        placed, noise = torch.split(draws, [7 * sprites, PIXELS * PIXELS], 1)
+        placed, noise, tint = torch.split(draws, parts, 1)
         picked, angle, size, x, y, row, column = placed.view(-1, 7, sprites).unbind(1)
         source = (picked * count).long()
         source[:, 0] = shown
@@ -153,8 +179,8 @@ class ClutteredDigits(Task):
         angle = (2 * angle - 1) * math.radians(clutter.rotation_deg)
         scale = clutter.min_size_px + size * (clutter.max_size_px - clutter.min_size_px)
         room = torch.ones_like(scale)  # a piece may hang over the edge, the digit may not
-        room[:, 0] -= scale[:, 0] / PIXELS
-        zoom = PIXELS / scale
+        room[:, 0] -= scale[:, 0] / pixels
+        zoom = pixels / scale
         cos, sin = zoom * angle.cos(), zoom * angle.sin()
         dx, dy = (2 * x - 1) * room, (2 * y - 1) * room
         piece = (2 * corner + side[:, None]) / SOURCE_PIXELS - 1  # its centre: row, column
@@ -165,20 +191,27 @@ class ClutteredDigits(Task):
             ),
             -1,
         ).view(-1, 2, 3)
-        grid = functional.affine_grid(theta, [len(theta), 1, PIXELS, PIXELS], align_corners=False)
+        grid = functional.affine_grid(theta, [len(theta), 1, pixels, pixels], align_corners=False)
         drawn = functional.grid_sample(
             ink.view(-1, 1, SOURCE_PIXELS, SOURCE_PIXELS), grid, align_corners=False
         )
-        images = drawn.view(-1, sprites, PIXELS, PIXELS).amax(1, keepdim=True)
+        images = drawn.view(-1, sprites, 1, pixels, pixels)
+        if tints:
+            colours = FAINTEST + (1 - FAINTEST) * tint
+            images = images * colours.view(-1, sprites, channels, 1, 1)
+        images = images.amax(1)
         images += (2 * noise.view(images.shape) - 1) * clutter.noise
-        return Samples((images - MEAN) / STD, sources.labels[shown])
+        shape = self.input_format
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (shape.mean, shape.std))
+        return Samples((images - mean) / std, sources.labels[shown])
 
 
 def sample_grid(samples: Samples, rows: int = 4, columns: int = 8) -> Tensor:
     """The first images side by side for a picture: `(rows * P, columns * P)`, 0 to 1."""
     images = samples.images[: rows * columns, 0] * STD + MEAN
-    grid = images.view(rows, columns, PIXELS, PIXELS).transpose(1, 2)
-    return grid.reshape(rows * PIXELS, columns * PIXELS).clamp(0, 1)
+    pixels = images.shape[-1]
+    grid = images.view(rows, columns, pixels, pixels).transpose(1, 2)
+    return grid.reshape(rows * pixels, columns * pixels).clamp(0, 1)
 
 
 @cache

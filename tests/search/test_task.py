@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from search.errors import InvalidSettingError, SearchError
-from search.task import Samples
+from search.task import InputFormat, Samples
 from search.tasks import digits
 from search.tasks.digits import Clutter, ClutteredDigits, sample_grid
 
@@ -56,6 +56,52 @@ def test_images_are_normalised_and_classes_balanced(task: ClutteredDigits) -> No
     shares = torch.bincount(batch.targets, minlength=task.outputs) / 1000
     assert shares.min() > 0.05
     assert shares.max() < 0.15
+
+
+@pytest.mark.parametrize("pixels", [24, 25, 33])
+def test_coloured_digits_are_the_grey_ones_in_colours(pixels: int) -> None:
+    plain = Clutter(distractors=0, noise=0)
+    grey, coloured = (
+        ClutteredDigits(channels=n, pixels=pixels, clutter=plain, validation_images=40)
+        for n in (1, 3)
+    )
+    assert coloured.input_shape == (3, pixels, pixels)
+    one, three = grey.validation(), coloured.validation()
+    assert torch.equal(one.targets, three.targets)
+    ink = one.images * digits.STD + digits.MEAN
+    colours = three.images * digits.COLOUR_STD + digits.COLOUR_MEAN
+    shares = colours.sum((2, 3)) / ink.sum((2, 3))  # of each image's ink in each channel
+    assert shares.min() >= digits.FAINTEST
+    assert shares.max() <= 1
+    assert shares.std(1).mean() > 0.1, "colours, not greys"
+    torch.testing.assert_close(colours, ink * shares[:, :, None, None], atol=1e-5, rtol=0)
+
+
+def test_coloured_batches_are_normalised_and_told_from_grey_ones() -> None:
+    task = ClutteredDigits(channels=3)
+    images = task.train_batch(0, 1000).images
+    assert images.shape == (1000, *task.input_shape)
+    assert (images.mean((0, 2, 3)).abs() < 0.1).all()
+    assert ((images.std((0, 2, 3)) - 1).abs() < 0.1).all()
+    assert task.name != ClutteredDigits().name
+    assert task.input_format.channels == ("red", "green", "blue")
+    assert task.labels == tuple("0123456789")
+
+
+@pytest.mark.parametrize("shape", [{"channels": 2}, {"pixels": 15}, {"pixels": 100_000}])
+def test_impossible_images_are_refused(shape: dict[str, int]) -> None:
+    with pytest.raises(InvalidSettingError, match="1 or 3 channels"):
+        ClutteredDigits(**shape)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [((0.1,), (0.2, 0.2)), ((0.1, 0.1), (0.2, 0.0)), ((0.1, float("nan")), (1, 1))]
+)
+def test_an_input_format_has_a_mean_and_a_std_for_each_channel(
+    mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    with pytest.raises(InvalidSettingError, match="for each channel"):
+        InputFormat(("left", "right"), mean, std)
 
 
 def test_splits_share_no_source() -> None:
