@@ -73,7 +73,9 @@ def make_space(config: RunConfig) -> Space:
 def make_task(config: RunConfig) -> Task:
     from search.tasks.digits import ClutteredDigits
 
-    return ClutteredDigits(seed=task_seed(config))
+    return ClutteredDigits(
+        seed=task_seed(config), channels=config.task.channels, pixels=config.task.pixels
+    )
 
 
 def check_fit(space: Space, task: Task) -> None:
@@ -83,7 +85,7 @@ def check_fit(space: Space, task: Task) -> None:
         raise ConfigError(
             f"a space takes its task's images, but {space.name!r} takes {tuple(taken)} to "
             f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
-            f"{task.outputs}; set space.name or task.name to a matching one"
+            f"{task.outputs}; set task.channels and task.pixels, or another space.name"
         )
 
 
@@ -147,7 +149,7 @@ def make_searcher(
         candidates=section.candidates,
         layers=section.layers,
         schedule=_schedule(config, Schedule()),
-        window=section.similarity,
+        similarity=section.similarity,
         evaluations=section.evaluations,
     )
     return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed, loop=loop)

@@ -1,7 +1,8 @@
 """A run, described by one TOML file: checked when read, saved resolved beside its results.
 
-Every key has a default, so that an empty file is a valid run. Defaults that the published papers
-do not settle are marked "assumption"; `docs/algorithms.md` says what they stand for.
+Every key has a default, so that an empty file is a valid run; where a part has the same setting,
+the default is the same (a test holds the two together). Defaults that the published papers do not
+settle are marked "assumption"; `docs/algorithms.md` says what they stand for.
 """
 
 from __future__ import annotations
@@ -25,9 +26,15 @@ from pydantic import (
 from android_runner.files import write_atomically
 from netadapt.budgets import label
 from netadapt.errors import ConfigError
+from search.errors import shown
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+# Whole numbers have upper bounds, far above any use: a slip of the keyboard, such as
+# `networks = 1000000000`, is an error and not a machine without memory.
+FEW, MANY, ENDLESS = 1_000, 1_000_000, 1_000_000_000
+Few = Annotated[int, Field(ge=1, le=FEW)]
+Count = Annotated[int, Field(ge=1, le=MANY)]
+Steps = Annotated[int, Field(ge=1, le=ENDLESS)]
+Natural = Annotated[int, Field(ge=0, le=MANY)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -50,7 +57,7 @@ def _budgets(value: object) -> float | tuple[float, ...] | None:
     numbers = [one for one in wanted if type(one) in (int, float) and 0 < one < _HUGE]
     if len(numbers) < len(wanted) or len(set(map(label, numbers))) < max(len(wanted), 1):
         raise ValueError(
-            f"should be a number above 0 or a list of different ones, got {value!r}; "
+            f"should be a number above 0 or a list of different ones, got {shown(value)}; "
             "correct it or leave it out"
         )
     return tuple(map(float, numbers)) if listed else float(numbers[0])
@@ -86,17 +93,17 @@ class DeviceSection(Section):
     """
 
     id: Text = "host"
-    threads: Count = 1
+    threads: Few = 1
     # strict mode takes no TOML array for a tuple
     cpus: (
-        Annotated[tuple[Natural, ...], Field(min_length=1, strict=False)]
+        Annotated[tuple[Natural, ...], Field(min_length=1, max_length=FEW, strict=False)]
         | Literal["big", "little"]
         | None
     ) = None
     wait_s: NotNegative = 900.0
     fixed_performance: bool = True
     governor: Name | None = None
-    freq_khz: Count | None = None
+    freq_khz: Steps | None = None
     start_below_c: Positive = 45.0
     min_battery_pct: Annotated[int, Field(ge=0, le=100)] = 15
 
@@ -121,11 +128,29 @@ class SpaceSection(Section):
     bypass: bool | None = None
 
 
-class TaskSection(Section):
-    """What networks are trained for."""
+def _known_task(name: object) -> object:
+    if name not in TASKS:
+        raise ValueError(
+            f"is one of the tasks there are today: {', '.join(TASKS)}, got {shown(name)}; data of "
+            "one's own cannot be trained on yet, but `netadapt profile` and `fit` need no task"
+        )
+    return name
 
-    name: Literal["digits"] = "digits"
+
+TASKS = ("digits",)
+
+
+class TaskSection(Section):
+    """What networks are trained for.
+
+    seed: of the data; not given, the run's.
+    channels, pixels: of the digits' images: 1 (grey) or 3 (coloured), and their side.
+    """
+
+    name: Annotated[str, BeforeValidator(_known_task)] = "digits"
     seed: Seed | None = None
+    channels: Literal[1, 3] = 1
+    pixels: Annotated[int, Field(ge=16, le=512)] = 24
 
 
 class ProfileSection(Section):
@@ -139,23 +164,23 @@ class ProfileSection(Section):
 
     kernels: Count = 300
     chains: Natural = 24
-    networks: Natural = 12
-    rounds: Annotated[int, Field(ge=2)] = 12
+    networks: Annotated[int, Field(ge=0, le=FEW)] = 12
+    rounds: Annotated[int, Field(ge=2, le=MANY)] = 12
     warmup_ms: NotNegative = 5.0
     visit_ms: Positive = 3.0
-    batch: Count = 48
-    workers: Count | None = None
+    batch: Few = 48
+    workers: Few | None = None
 
 
 class TrainingSection(Section):
     """A recipe, as `search.training.TrainingSettings`: the sections below set its length."""
 
-    steps: Count = 800
-    batch_size: Count = 128
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 4e-3
-    warmup_steps: Natural = 40
-    weight_decay: NotNegative = 0.02
+    steps: Steps = 800
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    optimizer: Literal["adamw", "sgd"] = "sgd"
+    learning_rate: Positive = 0.2
+    warmup_steps: Annotated[int, Field(ge=0, le=ENDLESS)] = 40
+    weight_decay: NotNegative = 1e-4
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -240,8 +265,8 @@ class SearchSection(Section):
     """
 
     searcher: Literal["mcd", "single_layer", "random"] = "mcd"
-    candidates: Count = 100
-    layers: Count = 10
+    candidates: Annotated[int, Field(ge=1, le=100_000)] = 100
+    layers: Few = 10
     initial_reduction: Annotated[float, Field(gt=0, lt=1)] | None = None
     decay: Share | None = None
     approach: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -249,9 +274,9 @@ class SearchSection(Section):
     similarity: Annotated[float, Field(ge=0, lt=1)] = 0.01
     evaluations: Count | None = None
     validation_images: Count | None = None
-    calibration_images: Annotated[int, Field(ge=2)] = 256
+    calibration_images: Annotated[int, Field(ge=2, le=MANY)] = 256
     loop: Literal["predictor", "accepted", "top_k"] = "accepted"
-    top_k: Count = 3
+    top_k: Few = 3
     guard: bool = True
     constraints: ConstraintsSection = Field(
         default_factory=lambda: ConstraintsSection(latency_share=0.5)
@@ -379,7 +404,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if kind == "value_error":  # our own rules say everything themselves
         return f"{_line(key)}: {_line(context['error'])}"
     rule = "should be a table" if kind == "model_type" else problem["msg"].removeprefix("Input ")
-    return f"{_line(key)}: {_line(rule)}, got {_line(repr(value))}; correct it or leave it out"
+    return f"{_line(key)}: {_line(rule)}, got {shown(value)}; correct it or leave it out"
 
 
 def _keys_beside(location: Sequence[object]) -> list[str]:

@@ -41,7 +41,7 @@ class OrderedDropout:
         space: Space,
         *,
         kernel_per: KernelPer = "image",
-        ramp: tuple[float, float] = (0.0, 0.0),
+        ramp: tuple[float, float] = (0.2, 0.6),
     ) -> None:
         if kernel_per not in ("image", "step"):
             raise InvalidSettingError(
@@ -49,7 +49,7 @@ class OrderedDropout:
             )
         if not 0 <= ramp[0] <= ramp[1] <= 1:
             raise InvalidSettingError(
-                f"a ramp's two shares ascend within [0, 1], got {ramp}; (0.2, 0.8) is usual"
+                f"a ramp's two shares ascend within [0, 1], got {ramp}; (0.2, 0.6) is usual"
             )
         self.space = space
         self.kernel_per = kernel_per

@@ -35,11 +35,17 @@ from profiler.kernels import (
     StandardConv,
 )
 from profiler.kernels.convolution import strided
-from search.errors import ArchError, SpaceFileError
+from search.errors import ArchError, SpaceFileError, shown
 from search.space_file import BlockSpec, LayerSpec, load_space_table, space_arguments
 
 STEM_KERNEL_SIZE = 3
 ACTIVATIONS = ("relu", "hardswish")
+# Bounds far above any network's, so that a slip of the keyboard is an error, not a machine that
+# counts to it.
+LARGEST = {"in_channels": 65_536, "resolution": 16_384, "classes": 1_000_000, "width_step": 65_536}
+LARGEST_WIDTH = 65_536
+LARGEST_KERNEL = 63
+MAX_BLOCKS = 1_000
 MAX_PARTS = 50_000
 """Parts of networks that a space remembers, some 2 KB each."""
 BYTES_PER_ELEMENT = 4
@@ -540,10 +546,13 @@ def _check_space(space: Space) -> None:
 
     def require(holds: bool, rule: str, value: object) -> None:
         if not holds:
-            raise SpaceFileError(f"space {space.name!r}: {rule}, got {value}; correct its file")
+            raise SpaceFileError(
+                f"space {space.name!r}: {rule}, got {shown(value)}; correct its file"
+            )
 
-    for name in ("in_channels", "resolution", "classes", "width_step"):
-        require(getattr(space, name) >= 1, f"{name} is at least 1", getattr(space, name))
+    for name, largest in LARGEST.items():
+        value = getattr(space, name)
+        require(1 <= value <= largest, f"{name} is at least 1 and at most {largest}", value)
     require(0 <= space.dropout < 1, "dropout is in [0, 1)", space.dropout)
     kernels = space.kernel_sizes
     require(
@@ -551,9 +560,12 @@ def _check_space(space: Space) -> None:
         "kernel_sizes are odd, ascending and at least one",
         list(kernels),
     )
-    require(bool(space.blocks), "there is at least one block", 0)
+    require(kernels[-1] <= LARGEST_KERNEL, f"kernels have at most {LARGEST_KERNEL} px", kernels[-1])
+    count = len(space.blocks)
+    require(1 <= count <= MAX_BLOCKS, f"there are 1 to {MAX_BLOCKS} blocks", count)
 
     def check_width(name: str, width: int, largest: int) -> None:
+        require(largest <= LARGEST_WIDTH, f"{name} has at most {LARGEST_WIDTH} channels", largest)
         require(
             0 < width <= largest and not (width % space.width_step or largest % space.width_step),
             f"{name}'s width and maximum are ascending multiples of width_step",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import SpaceFileError
+from search.errors import SpaceFileError, shown
 
 SPACES = Path(__file__).parent / "spaces"
 
@@ -64,9 +65,9 @@ def load_space_table(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
             f"a space is one of {known} or a TOML file, got {str(name_or_path)!r}; "
             "check the spelling"
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested endlessly
         raise SpaceFileError(
-            f"a space's file is readable TOML, {path} is not ({error}); correct it"
+            f"a space's file is readable TOML, {path} is not ({shown(str(error))}); correct it"
         ) from error
 
 
@@ -84,7 +85,7 @@ def space_arguments(table: dict[str, Any], where: str) -> dict[str, Any]:
         "width_step": read.take("width_step", int),
         "kernel_sizes": tuple(read.many("kernel_sizes", int)),
         "bypass": read.take("bypass", bool, True),
-        "dropout": float(read.take("dropout", (int, float), 0.0)),
+        "dropout": _as_float(read.take("dropout", (int, float), 0.0)),
     }
     for name in ("stem", "head", "hidden"):
         layer = _Reader(read.take(name, dict), f"{where}: [{name}]")
@@ -116,6 +117,14 @@ def space_arguments(table: dict[str, Any], where: str) -> dict[str, Any]:
         block.finish()
     read.finish()
     return arguments | {"blocks": tuple(blocks)}
+
+
+def _as_float(value: float) -> float:
+    """An integer may be larger than any float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 _REQUIRED = object()
@@ -154,5 +163,6 @@ class _Reader:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             names = [k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,))]
             raise SpaceFileError(
-                f"{self._where}: {key} is of type {' or '.join(names)}, got {value!r}; correct it"
+                f"{self._where}: {key} is of type {' or '.join(names)}, got {shown(value)}; "
+                "correct it"
             )

@@ -41,7 +41,7 @@ class TrainingSettings:
     optimizer: Literal["adamw", "sgd"] = "sgd"
     learning_rate: float = 0.2
     """At its peak: linear warm-up, then half a cosine down to 0."""
-    warmup_steps: int = 80
+    warmup_steps: int = 40
     weight_decay: float = 1e-4
     """On matrices and filters only, not on biases and normalisation."""
     momentum: float = 0.9

@@ -33,9 +33,9 @@ class McdSettings:
     candidates: J.
     layers: L; a dimension of the space (a width, an expansion, a kernel size) is a layer here.
     schedule: r0 and d, or a geometric one.
-    window: candidates are similar when they undershoot m_t by no more than this share of m_0, or
-        when no layer they shrank can be a step larger without missing m_t. The second holds for a
-        layer whose single steps are coarse (a kernel size, a small network): such a candidate is
+    similarity: candidates are similar when they undershoot m_t by no more than this share of m_0,
+        or when no layer they shrank can be a step larger without missing m_t. The second holds for
+        a layer whose single steps are coarse (a kernel size, a small network): such a candidate is
         that one layer's step and leaves all others alone.
     evenness: how evenly the chosen layers share a step. Shares are drawn from a symmetric Dirichlet
         distribution of this concentration: large is equal shares, small lets one or two layers take
@@ -47,17 +47,17 @@ class McdSettings:
     candidates: int = 100
     layers: int = 10
     schedule: AnySchedule = field(default_factory=Schedule)
-    window: float = 0.01
+    similarity: float = 0.01
     evenness: float = 0.3
     retries: int = 4
     evaluations: int | None = None
 
     def __post_init__(self) -> None:
         counts = min(self.candidates, self.layers, self.evaluations or 1)
-        if counts < 1 or self.retries < 0 or not 0 <= self.window < 1 or not self.evenness > 0:
+        if counts < 1 or self.retries < 0 or not 0 <= self.similarity < 1 or not self.evenness > 0:
             raise InvalidSettingError(
                 "multi-layer coordinate descent needs candidates, layers and evaluations of 1 or "
-                "more, retries of 0 or more, a window in [0, 1) and an evenness above 0, got "
+                "more, retries of 0 or more, a similarity in [0, 1) and an evenness above 0, got "
                 f"{self}; the paper's reading is J = 100, L = 10"
             )
 
@@ -102,7 +102,7 @@ class MultiLayerCoordinateDescent(CoordinateDescent):
         self, base: Draft, targets: Loads, origin: Loads, count: int, rng: np.random.Generator
     ) -> list[Draft]:
         layers = [d for d in self.space.dimensions if self.space.smaller(base.arch, d)]
-        window = self._settings.window * origin
+        window = self._settings.similarity * origin
         proposed: dict[Arch, Draft] = {}
         missed: dict[Arch, Draft] = {}
         for _ in range(1 + self._settings.retries):

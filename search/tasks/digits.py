@@ -159,7 +159,7 @@ class ClutteredDigits(Task):
         count, clutter, sprites = len(sources.images), self.clutter, 1 + self.clutter.distractors
         channels, pixels = self.channels, self.pixels
         tints = sprites * channels if channels > 1 else 0
-        parts = (7 * sprites, channels * pixels * pixels, tints)
+        parts = [7 * sprites, channels * pixels * pixels, tints]
         draws = _uniform(_keys(self.seed, epoch, indices), sum(parts))
         shown = torch.from_numpy(indices % count)
         placed, noise, tint = torch.split(draws, parts, 1)

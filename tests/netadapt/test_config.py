@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import tomli_w
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from netadapt import assembly
 from netadapt.config import (
@@ -90,6 +93,9 @@ def test_any_document_is_read_or_explained(tmp_path: Path, document: dict[str, o
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 @example(b"a = " + b"[" * 20_000)
 @example(b"a = " + b"9" * 10_000)
+@example(b"[search]\ncandidates = 0x" + b"f" * 5_000)
+@example(b"[search.constraints]\nlatency_ms = 0x" + b"f" * 5_000)
+@example(b"[task]\nname = 0x" + b"f" * 5_000)
 @example(b"\xff\xfe")
 @example(b'[run]\nname = """\n\n\x1b[31m\n"""')
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -148,6 +154,8 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
         ("[search.constraints]\nlatency_share = true", ["latency_share", "got True"]),
         ("[search]\nsearcher = 'best'", ["search.searcher", "'mcd'", "got 'best'"]),
         ("[run\n", ["not valid TOML", "line 1"]),
+        ("[task]\nname = 'cifar'", ["task.name", "today: digits", "got 'cifar'", "one's own"]),
+        ("[task]\nname = 3", ["task.name", "today: digits", "got 3"]),
     ],
 )
 def test_errors_name_key_rule_and_value(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -157,6 +165,39 @@ def test_errors_name_key_rule_and_value(tmp_path: Path, text: str, parts: list[s
         read_config(path)
     for part in ["my-run.toml", *parts]:
         assert part in str(caught.value)
+
+
+def whole_numbers(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from whole_numbers(annotation, f"{prefix}{name}.")
+        elif int in (annotation, *(get_args(a)[0] for a in get_args(annotation) if get_args(a))):
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("key", sorted(set(whole_numbers(RunConfig)) - {"run.seed", "task.seed"}))
+def test_no_whole_number_is_without_end(key: str) -> None:
+    """One zero too many is an error, not a machine without memory."""
+    section, name = key.split(".")
+    for value in (10**12, 10**400):
+        with pytest.raises(ConfigError, match=rf"{section}\.{name}.*got 1000000000") as caught:
+            parse_config({section: {name: value}}, "run.toml")
+        assert len(str(caught.value)) < 500
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), -1])
+@pytest.mark.parametrize(
+    ("section", "key"), [("supernet", "learning_rate"), ("search.constraints", "macs")]
+)
+def test_no_number_is_beyond_all_numbers(section: str, key: str, value: object) -> None:
+    document: dict[str, object] = {key: value}
+    for name in reversed(section.split(".")):
+        document = {name: document}
+    with pytest.raises(ConfigError, match=rf"{section}\.{key}") as caught:
+        parse_config(document, "run.toml")
+    assert len(str(caught.value)) < 500
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from profiler.lowering import lower
 from search.network import build_network
 from search.space import Space
-from search.task import Samples
 from search.tasks.digits import ClutteredDigits
 from search.training import TrainingSettings, train_network
 
@@ -21,23 +20,11 @@ TOY = Path(__file__).parents[1] / "netadapt" / "toy" / "space.toml"
 SETTINGS = TrainingSettings(steps=1, batch_size=4, warmup_steps=0, norm_batches=1)
 
 
-class ColouredDigits(ClutteredDigits):
-    """The digits in three channels of different strength."""
-
-    name = "coloured digits"
-    input_shape = (3, *ClutteredDigits.input_shape[1:])
-
-    def train_batch(self, step: int, size: int) -> Samples:
-        images, targets = super().train_batch(step, size)
-        strength = torch.tensor([0.5, 1.0, 1.5]).view(1, 3, 1, 1)
-        return Samples(images * strength, targets)
-
-
 def trained() -> tuple[Space, nn.Module]:
     space = dataclasses.replace(Space.load(str(TOY), bypass=True), in_channels=3)
     arch = space.random(np.random.default_rng(0))
     network = build_network(space, arch, generator=torch.Generator().manual_seed(0))
-    train_network(network, ColouredDigits(train_images=8), SETTINGS)
+    train_network(network, ClutteredDigits(channels=3, train_images=8), SETTINGS)
     return space, network
 
 

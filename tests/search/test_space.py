@@ -215,6 +215,21 @@ def test_a_file_of_your_own_can_be_loaded(tmp_path: Path) -> None:
         ("stride = 2 },", "stride = 3 },", "stride is 1 or 2"),
         ("blocks = [", "blocks = [ 3,", "blocks is of type dict"),
         ("dropout = 0.0", "dropout = 1.0", "dropout"),
+        ("dropout = 0.0", f"dropout = 1{'0' * 400}", "dropout is in [0, 1), got inf"),
+        ("dropout = 0.0", "dropout = inf", "dropout is in [0, 1), got inf"),
+        ("resolution = 24", "resolution = 1000000000", "resolution is at least 1 and at most"),
+        ("resolution = 24", f"resolution = 0x{'f' * 5000}", "a value too long to show"),
+        ("resolution = 24", f"resolution = {'9' * 5000}", "is readable TOML"),
+        ("classes = 10", "classes = inf", "classes is of type int, got inf"),
+        ("in_channels = 1", "in_channels = 1000000000", "in_channels is at least 1 and at most"),
+        (
+            "width = 256",
+            f"width = 256\nmax_width = 8{'0' * 400}",
+            "head has at most 65536 channels",
+        ),
+        ("width = 256", "width = 256\nmax_width = 8000000000", "head has at most 65536 channels"),
+        ("kernel_sizes = [3, 5, 7]", "kernel_sizes = [3, 5, 7, 1000001]", "kernels have at most"),
+        ("blocks = [", f"blocks = {'[' * 100_000}", "is readable TOML"),
         ("width = 256", "width = 256\nmax_width = 264\nsearched = false", "head is not searched"),
     ],
 )
@@ -228,6 +243,7 @@ def test_a_file_with_a_mistake_is_refused_in_one_line(
     with pytest.raises(SpaceFileError, match=re.escape(message)) as caught:
         Space.load(path)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
@@ -249,6 +265,9 @@ VALUES = st.one_of(
     st.integers(-9, 99),
     st.floats(),
     st.text(max_size=3),
+    st.integers(),
+    st.floats(),
+    st.integers(300, 400).map(lambda digits: 10**digits),
     st.lists(st.integers(-1, 9), max_size=3),
     st.dictionaries(st.sampled_from(["width", "stride"]), st.integers(0, 16)),
 )
