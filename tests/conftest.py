@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from android_runner.errors import DeviceError
 from android_runner.phone import AdbServer, find_adb
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone
+from android_runner.virtual_phone.sandbox import ISOLATION_VARIABLE
 
 # No test depends on a timing being fast, so no example of a property does either.
 settings.register_profile("unhurried", deadline=None)
@@ -28,6 +32,28 @@ def _own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Virtual phones of one serial may be in use by several sessions' processes at once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def owners_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of keys that this user's virtual phones know, beside those of the user's adb."""
+    folder = tmp_path_factory.mktemp("keys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADB_VENDOR_KEYS", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where namespaces are not allowed, the tests ask for virtual phones without them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if ISOLATION_VARIABLE not in os.environ:
+            try:
+                with VirtualPhone(PIXEL_1, tmp_path_factory.mktemp("probe")):
+                    pass
+            except DeviceError:
+                patch.setenv(ISOLATION_VARIABLE, "paths")
         yield
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from android_runner.errors import RunnerError
+from android_runner.virtual_phone.phone import VirtualPhone
 from android_runner.virtual_phone.serving import describe, serve
 
 
@@ -23,8 +24,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING)
 
-    def tell(address: str) -> None:
-        sys.stdout.write(f"{address}\n")
+    def tell(phone: VirtualPhone) -> None:
+        sys.stdout.write(f"{phone.address}\n")
         sys.stdout.flush()
 
     try:

@@ -125,12 +125,8 @@ class Owner(Protocol):
         """What answers to OPEN ``name``; None when nothing does."""
         ...
 
-    def trusts_everyone(self) -> bool:
-        """Whether connections need no key."""
-        ...
-
     def trusted_keys(self) -> list[PublicKey]:
-        """Keys that were accepted."""
+        """Keys that are let in without a question."""
         ...
 
     async def ask(self, key: PublicKey) -> None:
@@ -231,10 +227,7 @@ class Connection:
         self.peer_max_data = min(packet.arg1, self._max_data)
         if self.peer_max_data <= 0:
             raise WireError(f"maxdata must be above 0, got {packet.arg1}")
-        if self._owner.trusts_everyone():
-            await self._welcome()
-        else:
-            await self._challenge()
+        await self._challenge()
 
     async def _welcome(self) -> None:
         self._online = True

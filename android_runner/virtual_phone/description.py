@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -11,9 +13,14 @@ from typing import Any, ClassVar, Final, Literal
 import pydantic
 
 from android_runner.errors import InvalidRunError
+from android_runner.text import printable
+from android_runner.virtual_phone.wire import MAX_DATA
 
 _FOLDER: Final = Path(__file__).parent / "phones"
 _STRICT: Final = pydantic.ConfigDict(extra="forbid")  # a misspelt field is an error
+_NAME: Final = re.compile(r"[^\W_][\w .+-]{0,63}")
+_SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LARGEST: Final = 2**53
 Root = Literal["none", "su", "adb"]
 
 
@@ -81,11 +88,12 @@ class Battery:
 class PhoneDescription:
     """All that a virtual phone answers from.
 
-    name: what its file is called. serial: ``ro.serialno``. abis: first the one that programs must
-    have; a virtual phone can only run its host's. properties: further ``getprop`` lines, which
-    win over those made from the other fields. root: ``su`` answers to ``su``, ``adb`` allows
-    ``adb root`` as well. free_bytes: room for pushed files. ram_bytes: in ``/proc/meminfo``.
-    max_data: the longest packet it takes. authorized: takes any key; False: asks for each new one.
+    name: what its file is called. serial: ``ro.serialno``; both name its folder. abis: first the
+    one that programs must have; a virtual phone can only run its host's. properties: further
+    ``getprop`` lines, which win over those made from the other fields. root: ``su`` answers to
+    ``su``, ``adb`` allows ``adb root`` as well. free_bytes: room for pushed files. ram_bytes: in
+    ``/proc/meminfo``. max_data: the longest packet it takes. authorized: knows its owner's adb
+    keys and asks about others; False: asks about each new one.
     slow_down: `Program.sha256` of a program to a factor applied to what the runner reports of it.
     """
 
@@ -115,6 +123,26 @@ class PhoneDescription:
     slow_down: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._require(
+            _NAME.fullmatch(self.name) is not None,
+            "name must be 1 to 64 letters, digits, spaces and ._+- after the first",
+            self.name,
+        )
+        self._require(
+            _SERIAL.fullmatch(self.serial) is not None,
+            "serial must be 1 to 64 of A-Z, a-z, 0-9, and ._- after the first",
+            self.serial,
+        )
+        for number in _numbers(dataclasses.asdict(self)):
+            self._require(abs(number) <= _LARGEST, "a number must be within +-2**53", number)
+        self._require(
+            all(zone.cooling_s > 0 for zone in self.zones), "cooling_s must be above 0", self.zones
+        )
+        self._require(
+            0 < self.throttling.lowest_share <= 1,
+            "lowest_share must be above 0 and at most 1",
+            self.throttling.lowest_share,
+        )
         numbers = sorted(core for cluster in self.clusters for core in cluster.cores)
         self._require(
             bool(numbers) and numbers == list(range(len(numbers))),
@@ -129,7 +157,9 @@ class PhoneDescription:
                 steps,
             )
         self._require(bool(self.abis), "abis must name at least one", self.abis)
-        self._require(self.max_data >= 4096, "max_data must be at least 4096", self.max_data)
+        self._require(
+            4096 <= self.max_data <= MAX_DATA, f"max_data must be 4096-{MAX_DATA}", self.max_data
+        )
         self._require(
             0 <= self.battery.level_pct <= 100, "level_pct must be 0-100", self.battery.level_pct
         )
@@ -142,7 +172,7 @@ class PhoneDescription:
     def _require(self, condition: bool, rule: str, value: object) -> None:
         if not condition:
             raise InvalidRunError(
-                f"phone {self.name!r}: {rule}, got {value!r}; correct the description"
+                f"phone {self.name[:64]!r}: {rule}, got {_shown(value)}; correct the description"
             )
 
     @property
@@ -160,8 +190,10 @@ class PhoneDescription:
         try:
             raw: dict[str, Any] = tomllib.loads(path.read_text())
             return pydantic.TypeAdapter(cls).validate_python({"name": path.stem, **raw})
-        except (OSError, tomllib.TOMLDecodeError, pydantic.ValidationError) as error:
-            first = " ".join(str(error).split())
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, InvalidRunError):
+                raise
+            first = printable(error)
             raise InvalidRunError(
                 f"a phone's description must be TOML with the fields of phones/pixel_1.toml, "
                 f"got {str(path)!r} ({first[:300]}); correct the file"
@@ -176,6 +208,25 @@ class PhoneDescription:
                 "choose one, or name a TOML file"
             )
         return cls.load(_FOLDER / f"{name}.toml")
+
+
+def _shown(value: object) -> str:
+    try:
+        return printable(repr(value))[:200]
+    except ValueError:  # Python writes out no number of thousands of digits
+        return "a number of thousands of digits"
+
+
+def _numbers(value: object) -> Iterator[float]:
+    match value:
+        case dict():
+            for each in value.values():
+                yield from _numbers(each)
+        case tuple() | list():
+            for each in value:
+                yield from _numbers(each)
+        case int() | float():
+            yield value
 
 
 def bundled_names() -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from android_runner.virtual_phone.description import PhoneDescription
+from android_runner.virtual_phone.no_links import create_plain, folder_of, open_plain
 
 TOOLS: Final = Path(__file__).parent / "tools"
 TMP: Final = "data/local/tmp"
@@ -101,17 +102,23 @@ def _lay_out_cores(folder: Path, description: PhoneDescription) -> None:
 
 
 def write(folder: Path, name: str, text: str, mode: int = 0o644) -> None:
-    """Put ``text`` at ``folder/name`` whole, unless it is there already."""
+    """Put ``text`` at ``folder/name`` whole, unless it is there already.
+
+    Programs of the phone's may write in the same folders, so no link is followed.
+    """
     path = folder / name
-    try:
-        if path.read_text() == text:
-            return
-    except OSError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    temporary.chmod(mode)
-    os.replace(temporary, path)
+    temporary = f".{path.name}.new"
+    with folder_of(path.absolute(), make=True) as parent:
+        try:
+            with os.fdopen(open_plain(path.absolute(), os.O_RDONLY)) as file:
+                if file.read() == text:
+                    return
+        except (OSError, UnicodeDecodeError):
+            pass  # nothing there, or nothing of ours
+        with os.fdopen(create_plain(path.absolute().with_name(temporary)), "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+        os.replace(temporary, path.name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 def read(path: Path) -> str:

@@ -17,13 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from android_runner.text import printable
 from android_runner.virtual_phone import filesystem
-from android_runner.virtual_phone.auth import PublicKey
+from android_runner.virtual_phone.auth import PublicKey, owners_keys
 from android_runner.virtual_phone.body import Body
 from android_runner.virtual_phone.daemon import Connection, Service, Stream
 from android_runner.virtual_phone.description import PhoneDescription
 from android_runner.virtual_phone.faults import Cue, Event, Fault, Occasion, corrupted, mixed
 from android_runner.virtual_phone.frames import RunnerOutput
+from android_runner.virtual_phone.peers import is_own_user
 from android_runner.virtual_phone.policy import DaemonPolicy
 from android_runner.virtual_phone.sandbox import Isolation, Program, Sandbox
 from android_runner.virtual_phone.shell import OutputFilter, ShellRequest, ShellService
@@ -109,7 +111,7 @@ class Handset:
         description: PhoneDescription,
         root: Path,
         host: str,
-        isolation: Isolation | None,
+        isolation: Isolation,
         seed: int = 0,
     ) -> None:
         self.description = description
@@ -130,7 +132,7 @@ class Handset:
         self._incoming: list[IncomingFile] = []
         self._cpu_s: dict[int, float] = {}
         self._keys: list[PublicKey] = []
-        self._trusts_everyone = description.authorized
+        self._trusts_owner = description.authorized
         self._accepting = asyncio.Event()
         self._stirred = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,8 +195,9 @@ class Handset:
             connection.hang_up()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not _is_own_user(writer.get_extra_info("peername"), self.port):
-            logger.warning("refused a connection of another user of this machine")
+        there, here = map(writer.get_extra_info, ("peername", "sockname"))
+        if there is None or not is_own_user(there[:2], here[:2]):
+            logger.warning("refused a connection that is not this user's, as far as can be told")
             writer.transport.abort()
             return
         connection = Connection(reader, writer, self, self.description.max_data)
@@ -278,17 +281,16 @@ class Handset:
             return self._serve_root
         return None
 
-    def trusts_everyone(self) -> bool:
-        """See `daemon.Owner`."""
-        return self._trusts_everyone
-
     def trusted_keys(self) -> list[PublicKey]:
         """See `daemon.Owner`."""
-        return self._keys
+        return [*self._keys, *(owners_keys() if self._trusts_owner else ())]
 
     async def ask(self, key: PublicKey) -> None:
         """See `daemon.Owner`."""
-        self.note("unauthorized", f"allow {key.name or 'this computer'}?")
+        name = printable(key.name) or "a computer"
+        self.note("unauthorized", f"allow {name}?")
+        if not self._accepting.is_set():
+            logger.warning("%s shows a key that is not known; `allow` accepts it", name)
         await self._accepting.wait()
         self._keys.append(key)
 
@@ -315,7 +317,7 @@ class Handset:
         """What only root may write is writable from now on, or no longer."""
         self._as_root = as_root
         for control in (self.root / "sys/devices/system/cpu/cpufreq").glob("*/scaling_[gm]*"):
-            if control.name in _ROOT_CONTROLS:
+            if control.name in _ROOT_CONTROLS and not control.is_symlink():
                 control.chmod(0o644 if as_root else 0o444)
 
     # -- what the shell asks (shell.ShellHost)
@@ -339,6 +341,10 @@ class Handset:
         self._fresh = True
         self._stirred.set()
         return shell
+
+    def open_terminal(self) -> tuple[int, int]:
+        """See `shell.ShellHost`."""
+        return self.sandbox.open_terminal()
 
     def output_filter(self, shell: subprocess.Popen[bytes]) -> OutputFilter:
         """See `shell.ShellHost`."""
@@ -528,7 +534,7 @@ class Handset:
         await self._listen_again()
 
     async def _unauthorized(self, cue: Cue) -> None:
-        self._trusts_everyone = False
+        self._trusts_owner = False
         self._keys.clear()
         self._accepting.clear()
         await self._listen_again()
@@ -541,11 +547,10 @@ class Handset:
 
     def _set_storage_full(self, full: bool) -> None:
         self.storage_is_full = full
-        flag = self.root / "state/storage_full"
         if full:
-            flag.touch()
+            filesystem.write(self.root / "state", "storage_full", "")
         else:
-            flag.unlink(missing_ok=True)
+            (self.root / "state/storage_full").unlink(missing_ok=True)
 
     async def _throttled(self, cue: Cue) -> None:
         self.body.force_temperature(cue.fault.amount_or_default)
@@ -594,21 +599,3 @@ def _is_program(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(8)[4:] == _PROGRAM_IDENTIFIER
-
-
-def _is_own_user(peer: tuple[str, int] | None, port: int) -> bool:
-    """Whether a loopback connection comes from this process's user (Linux tells), or from root."""
-    if peer is None:
-        return False
-    owner = owner_of(filesystem.read(Path("/proc/net/tcp")), peer[1], port)
-    return owner is None or owner in (0, os.getuid())
-
-
-def owner_of(table: str, from_port: int, to_port: int) -> int | None:
-    """The user whose connection it is, from the text of ``/proc/net/tcp``; None: not told."""
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        ends = tuple(int(end.rpartition(":")[2], 16) for end in fields[1:3])
-        if ends == (from_port, to_port):
-            return int(fields[7])
-    return None

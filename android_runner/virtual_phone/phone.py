@@ -16,14 +16,15 @@ from android_runner.errors import DeviceError, InvalidRunError
 from android_runner.virtual_phone.description import PhoneDescription
 from android_runner.virtual_phone.faults import Cue, Event, Fault
 from android_runner.virtual_phone.handset import Handset
-from android_runner.virtual_phone.sandbox import Isolation
+from android_runner.virtual_phone.sandbox import Isolation, isolation_by_environment
 
 
 class VirtualPhone:
     """A described phone that adb connects to over TCP on this machine.
 
     root: the folder that holds the phone's files; kept, so that a phone switched on again has
-    what was pushed before. port: 0 chooses one. isolation: see `sandbox`; None chooses.
+    what was pushed before. port: 0 chooses one. isolation: see `sandbox`; None takes what the
+    environment's ``NETADAPT_VIRTUAL_PHONE_ISOLATION`` names, and ``namespaces`` without it.
 
     Use it as a context, or `start` and `stop`. Raises `InvalidRunError` for a host that is not the
     loopback, `DeviceError` when the phone cannot be switched on.
@@ -49,7 +50,7 @@ class VirtualPhone:
         self.root = Path(root).resolve()
         self._host = host
         self._port = port
-        self._isolation = isolation
+        self._isolation = isolation or isolation_by_environment()
         self._handset: Handset | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -2,22 +2,26 @@
 
 Two ways, the first where the system allows it:
 
-- ``namespaces``: user, mount and process namespaces. Programs see the private folder's ``/data``,
-  ``/sys``, ``/system`` ... beside this machine's own folders, and only the phone's processes; all
-  of them end when the phone's process does.
+- ``namespaces``: user, mount, process, network and message namespaces. Programs see the private
+  folder's ``/data``, ``/sys``, ``/system`` ..., this machine's programs and libraries (``/usr``,
+  ``/bin``, ``/lib`` ...) read-only, six harmless devices, and nothing else: no home, no ``/tmp``,
+  no sockets, no network, no other process. All of them end when the phone's process does.
 - ``paths``: absolute paths that begin with one of the phone's folders are prefixed with the private
   folder in the command's text, and the prefix is taken out of what comes back. Programs see this
-  machine's ``/sys``; a path put together by the shell from pieces is not found.
+  machine's ``/sys``; a path put together by the shell from pieces is not found. **Nothing keeps a
+  program from the files of who started the phone**, so this way has to be asked for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import uuid
@@ -26,41 +30,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from android_runner.errors import DeviceError
+from android_runner.errors import DeviceError, InvalidRunError
+from android_runner.text import printable
 from android_runner.virtual_phone.cores import SLEEPS_FILE
+from android_runner.virtual_phone.view import PHONE_FOLDERS, PROC_FILES, boot_command
 
 logger = logging.getLogger(__name__)
 
 Isolation = Literal["namespaces", "paths"]
+ISOLATION_VARIABLE: Final = "NETADAPT_VIRTUAL_PHONE_ISOLATION"
 
-# The phone's own folders; in a namespace everything else of this machine's stays visible.
-PHONE_FOLDERS: Final = ("data", "sys", "system", "vendor", "sdcard", "state")
-_PROC_FILES: Final = ("cpuinfo", "meminfo", "sys/kernel/random/boot_id")
-_BOOT_TIMEOUT_S: Final = 10.0
 _SAFE_PATH: Final = re.compile(r"[\w./+-]+", re.ASCII)
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-
-_BOOT_SCRIPT: Final = r"""
-set -e
-root=$1 view=$2
-mount -t tmpfs -o mode=755 none "$view"
-for entry in /*; do
-  name=${entry#/}
-  case " $3 proc " in *" $name "*) continue ;; esac
-  if [ -L "$entry" ]; then cp -P "$entry" "$view/$name"
-  elif [ -d "$entry" ]; then mkdir "$view/$name"; mount --rbind "$entry" "$view/$name"
-  fi
-done
-for name in $3; do
-  mkdir "$view/$name"
-  mount --bind "$root/$name" "$view/$name"
-done
-mkdir "$view/proc"
-mount -t proc proc "$view/proc"
-for name in $4; do mount --bind "$root/proc/$name" "$view/proc/$name"; done
-cd /
-exec chroot "$view" /bin/sh -c 'trap "" CHLD; cd /; echo ready; exec cat >/dev/null'
-"""
+_UNLOCK_TERMINAL: Final = 0x40045431  # TIOCSPTLCK of Linux's tty_ioctl(2)
+_OPEN_PEER: Final = 0x5441  # TIOCGPTPEER, since Linux 4.13
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +66,13 @@ class Program:
 class Sandbox:
     """Starts and finds processes on one phone whose file system is ``root``.
 
-    isolation: None chooses. Raises `DeviceError` where a way asked for does not work.
+    Raises `DeviceError` where the way to isolate does not work; never takes a weaker one instead.
     """
 
-    def __init__(self, root: Path, cores: int, isolation: Isolation | None = None) -> None:
+    def __init__(self, root: Path, cores: int, isolation: Isolation) -> None:
         self.root = root.resolve()
         self.marker = f"VIRTUAL_PHONE={uuid.uuid4()}"
-        self._wanted = isolation
+        self.isolation: Isolation = isolation
         self._cores = cores
         self._init: subprocess.Popen[bytes] | None = None
         self._init_pid = 0
@@ -102,37 +85,27 @@ class Sandbox:
             self._plain.symlink_to(self.root)
         self._phone_path = re.compile(
             rf"(?<![\w./-])/(?=(?:{'|'.join(PHONE_FOLDERS)})(?![\w.-])"
-            rf"|proc/(?:{'|'.join(_PROC_FILES)})(?![\w.-]))",
+            rf"|proc/(?:{'|'.join(PROC_FILES)})(?![\w.-]))",
             re.ASCII,
         )
-        self.isolation: Isolation = isolation or "namespaces"
 
     def boot(self) -> None:
         """Make programs possible. Raises `DeviceError` where no way works."""
         self._cores_library = _cores_library(self._private)
-        if self._wanted == "paths":
-            self.isolation = "paths"
+        if self.isolation == "paths":
             return
-        why = self._enter_namespaces()
-        if not why:
-            self.isolation = "namespaces"
-        elif self._wanted == "namespaces":
+        if why := self._enter_namespaces():
             raise DeviceError(
-                f"namespaces must be allowed for this isolation, got {why!r}; use 'paths'"
+                "a virtual phone keeps what runs on it to its own folder, which takes namespaces, "
+                f"not to be had here ({printable(why)}); where nobody else uses this machine, go "
+                f"without by setting {ISOLATION_VARIABLE}=paths"
             )
-        else:
-            logger.info("no namespaces here (%s); paths are rewritten instead", why)
-            self.isolation = "paths"
 
     def _enter_namespaces(self) -> str:
         """Start the namespaces' first process. Returns why it cannot be had, or nothing."""
         view = self._private / "view"
         view.mkdir(exist_ok=True)
-        command = [
-            "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child",
-            "--propagation", "private", "sh", "-c", _BOOT_SCRIPT, "boot",
-            str(self.root), str(view), " ".join(PHONE_FOLDERS), " ".join(_PROC_FILES),
-        ]  # fmt: skip
+        command = boot_command(self.root, view, self._cores_library)
         try:
             init = subprocess.Popen(
                 command,
@@ -140,6 +113,7 @@ class Sandbox:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={"PATH": os.environ.get("PATH", os.defpath)},  # programs can read it
             )
         except OSError as error:
             return str(error)
@@ -192,14 +166,18 @@ class Sandbox:
                 "-U",
                 "-m",
                 "-p",
+                "-n",
+                "-i",
                 "-r",
                 "-w",
             ]
             prefix += ["--preserve-credentials"]
         setpriv = shutil.which("setpriv")
+        if self.isolation == "namespaces":
+            setpriv = _host_tool("setpriv")  # without it a program could undo its view
         if setpriv and (os.geteuid() == 0 or self.isolation == "namespaces"):
             # Files that are read-only on a phone are so for this machine's root as well.
-            prefix += [setpriv, "--bounding-set=-all", "--inh-caps=-all"]
+            prefix += [setpriv, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
         arguments = ["/bin/sh"]
         if command is not None:
             arguments += ["-c", self._rewritten(command)]
@@ -215,6 +193,19 @@ class Sandbox:
         self._shells = [old for old in self._shells if old.poll() is None]
         self._shells.append(shell)
         return shell
+
+    def open_terminal(self) -> tuple[int, int]:
+        """Descriptors of a new terminal of the phone's: our end, and its programs'."""
+        if self.isolation == "paths":
+            return os.openpty()
+        flags = os.O_RDWR | os.O_NOCTTY
+        ours = os.open(f"/proc/{self._init_pid}/root/dev/pts/ptmx", flags | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(ours, _UNLOCK_TERMINAL, struct.pack("i", 0))
+            return ours, fcntl.ioctl(ours, _OPEN_PEER, flags)
+        except OSError:
+            os.close(ours)
+            raise
 
     def _environment(self, terminal: bool) -> dict[str, str]:
         base = "" if self.isolation == "namespaces" else str(self._plain)
@@ -287,6 +278,20 @@ class Sandbox:
         if self._init is not None:
             tops.append(self._init_pid)  # adopts what a shell leaves behind
         return [pid for pid in _descendants(tops) if pid != self._init_pid]
+
+
+def isolation_by_environment() -> Isolation:
+    """What ``NETADAPT_VIRTUAL_PHONE_ISOLATION`` names; ``namespaces`` without it.
+
+    Raises `InvalidRunError`.
+    """
+    chosen = os.environ.get(ISOLATION_VARIABLE) or "namespaces"
+    match chosen:
+        case "namespaces" | "paths":
+            return chosen
+    raise InvalidRunError(
+        f"{ISOLATION_VARIABLE} must be namespaces or paths, got {chosen!r}; correct or unset it"
+    )
 
 
 def _host_tool(name: str) -> str:

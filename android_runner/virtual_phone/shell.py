@@ -69,6 +69,10 @@ class ShellHost(Protocol):
         """Start the phone's shell."""
         ...
 
+    def open_terminal(self) -> tuple[int, int]:
+        """Descriptors of a new terminal: our end, and the shell's."""
+        ...
+
     def output_filter(self, shell: subprocess.Popen[bytes]) -> OutputFilter:
         """A filter for one of the shell's output channels."""
         ...
@@ -141,7 +145,7 @@ class ShellService:
         return shell, stdin, {channel: mine for channel, (mine, _) in pipes.items()}
 
     def _start_on_terminal(self) -> tuple[subprocess.Popen[bytes], int, dict[int, int]]:
-        master, slave = os.openpty()
+        master, slave = self._host.open_terminal()
         try:
             shell = self._host.spawn(self._request.command, slave, slave, slave, True)
         except BaseException:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from android_runner.virtual_phone.daemon import Stream
+from android_runner.virtual_phone.no_links import create_plain, open_plain, remove_plain
 from android_runner.virtual_phone.policy import DaemonPolicy
 from android_runner.virtual_phone.wire import WireError
 
@@ -180,7 +181,7 @@ class SyncService:
                 return False
         try:
             place = self._files.policy.to_read(path)
-            file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+            file = os.fdopen(open_plain(place, os.O_RDONLY), "rb")
         except OSError as error:
             await self._fail(f"open failed: {error.strerror}")
             return False
@@ -226,9 +227,7 @@ class SyncService:
         try:
             try:
                 place = self._files.policy.to_write(path)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.unlink(missing_ok=True)
-                file = open(place, "xb", buffering=0)  # noqa: SIM115 (closed below)
+                file = os.fdopen(create_plain(place), "wb", buffering=0)
                 target = place
             except OSError as error:
                 failed = True
@@ -268,4 +267,4 @@ class SyncService:
 
 def _remove(path: Path | None) -> None:
     if path is not None:
-        path.unlink(missing_ok=True)
+        remove_plain(path)

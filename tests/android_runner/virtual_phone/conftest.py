@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import adbutils
 import pytest
+import sympy
 
 from android_runner.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone, wire
 from android_runner.virtual_phone.sandbox import Isolation
@@ -62,12 +65,40 @@ def each_phone(
         yield on
 
 
+class SigningKey:
+    """An RSA key as adb's: 2048 bits, and signatures over a token of 20 bytes (PKCS#1 v1.5)."""
+
+    def __init__(self) -> None:
+        primes = [sympy.randprime(3 << 1022, 1 << 1024) for _ in range(2)]
+        self.modulus = int(primes[0] * primes[1])
+        self._private = pow(65537, -1, int((primes[0] - 1) * (primes[1] - 1)))
+
+    def sign(self, token: bytes) -> bytes:
+        """The packet's data."""
+        digest = bytes.fromhex("3021300906052b0e03021a05000414") + token
+        block = b"\0\1" + b"\xff" * (256 - 3 - len(digest)) + b"\0" + digest
+        return pow(int.from_bytes(block, "big"), self._private, self.modulus).to_bytes(256, "big")
+
+    def public(self, name: str) -> bytes:
+        """Android's own structure in base64 and a name: ``adbkey.pub``, and the packet's data."""
+        raw = struct.pack("<II", 64, 0) + self.modulus.to_bytes(256, "little") + bytes(256)
+        return base64.b64encode(raw + struct.pack("<I", 65537)) + b" " + name.encode()
+
+
+OWNERS_KEY = SigningKey()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_key(owners_keys: Path) -> None:
+    (owners_keys / "raw.adb_key.pub").write_bytes(OWNERS_KEY.public("owner@here"))
+
+
 class RawClient:
     """A TCP client that sends and receives packets as bytes."""
 
-    def __init__(self, address: str) -> None:
-        host, _, port = address.partition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=10)
+    def __init__(self, address: str, source: tuple[str, int] | None = None) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), 10, source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._packets = PacketReader()
         self._waiting: list[Packet] = []
@@ -95,8 +126,11 @@ class RawClient:
         return self._waiting.pop(0)
 
     def greet(self, version: int = VERSION, max_data: int = 1 << 20) -> Packet:
-        """Say CNXN; the phone's."""
+        """Say CNXN and show the owner's key; what the phone says then: mostly its CNXN."""
         self.send(Packet(CNXN, version, max_data, b"host::features=shell_v2\0"))
+        challenge = self.receive()
+        assert (challenge.command, challenge.arg0) == (wire.AUTH, wire.AUTH_TOKEN)
+        self.send(Packet(wire.AUTH, wire.AUTH_SIGNATURE, 0, OWNERS_KEY.sign(challenge.data)))
         return self.receive()
 
     def close(self) -> None:
@@ -223,7 +257,7 @@ class RealAdb:
 
 
 @pytest.fixture(scope="session")
-def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAdb]:
+def adb(owners_keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAdb]:
     """The real adb; its server ends with the tests."""
     home = tmp_path_factory.mktemp("home")
     with socket.socket() as probe:
@@ -239,6 +273,7 @@ def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAdb]:
         environment.pop(name, None)
     real = RealAdb(environment)
     real("start-server")
+    shutil.copy(home / ".android" / "adbkey.pub", owners_keys / "real.adb_key.pub")
     try:
         yield real
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,14 @@ import pytest
 
 from android_runner.errors import DeviceError, InvalidRunError
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone, wire
+from android_runner.virtual_phone.auth import PublicKey
 from android_runner.virtual_phone.wire import Packet
-from tests.android_runner.virtual_phone.conftest import RawClient, raw_client
+from tests.android_runner.virtual_phone.conftest import (
+    OWNERS_KEY,
+    RawClient,
+    SigningKey,
+    raw_client,
+)
 
 BANNER = (
     b"device::ro.product.name=sailfish;ro.product.model=Pixel;ro.product.device=sailfish;"
@@ -30,6 +38,10 @@ def client(phone: VirtualPhone) -> Iterator[RawClient]:
 def test_a_command_from_hello_to_goodbye(client: RawClient) -> None:
     """``shell:`` in its first version: what it prints, no exit code."""
     client.send(HOST_CNXN)
+    challenge = client.receive_bytes(24 + 20)
+    assert challenge[:16] == bytes.fromhex("41555448 01000000 00000000 14000000")
+    signature = OWNERS_KEY.sign(challenge[24:])
+    client.send(bytes.fromhex("41555448 02000000 00000000 00010000 00000000 beaaabb7") + signature)
     assert client.receive_bytes(len(PHONE_CNXN)) == PHONE_CNXN
     client.send(
         bytes.fromhex("4f50454e 07000000 00000000 0e000000 00000000 b0afbab1") + b"shell:echo hi\0"
@@ -99,6 +111,10 @@ def test_closing_a_stream_is_confirmed_and_frees_it(client: RawClient) -> None:
 
 def test_an_old_client_gets_and_must_send_checksums(client: RawClient) -> None:
     client.send(Packet(wire.CNXN, 0x01000000, 4096, b"host::\0").encode(checksum=True))
+    header, token = client.receive_bytes(24), client.receive_bytes(20)
+    assert header[16:20] == sum(token).to_bytes(4, "little")
+    signature = Packet(wire.AUTH, wire.AUTH_SIGNATURE, 0, OWNERS_KEY.sign(token))
+    client.send(signature.encode(checksum=True))
     header = client.receive_bytes(24)
     assert header[16:20] == sum(BANNER).to_bytes(4, "little")
     client.receive_bytes(len(BANNER))
@@ -128,6 +144,35 @@ def test_a_locked_phone_sends_a_token_and_serves_nothing(tmp_path: Path) -> None
         again = client.receive()
         assert again.command == wire.AUTH
         assert again.data != first.data
+
+
+def test_only_the_owners_key_is_let_in_without_a_question(phone: VirtualPhone) -> None:
+    stranger = SigningKey()
+    with raw_client(phone) as client:
+        client.send(HOST_CNXN)
+        token = client.receive().data
+        client.send(Packet(wire.OPEN, 1, 0, b"exec:id\0"))  # before it is known: not heard
+        client.send(Packet(wire.AUTH, wire.AUTH_SIGNATURE, 0, stranger.sign(token)))
+        again = client.receive()
+        assert (again.command, again.arg0) == (wire.AUTH, wire.AUTH_TOKEN)
+        client.send(Packet(wire.AUTH, wire.AUTH_PUBLIC_KEY, 0, stranger.public("eve\x1b[2J@x")))
+        client.send(Packet(wire.OPEN, 1, 0, b"exec:id\0"))
+        client.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            client.receive()
+        asked = [event.detail for event in phone.log if event.kind == "unauthorized"]
+        assert asked == [r"allow eve\x1b[2J@x?"]
+        client.socket.settimeout(10)
+        phone.accept_keys()
+        assert client.receive().command == wire.CNXN
+
+
+@pytest.mark.parametrize(
+    ("modulus", "exponent"), [(0, 65537), (2**2048 - 1, 1), (2**2047, 3), (2**1024 + 1, 3)]
+)
+def test_a_key_that_anybody_could_sign_for_is_none(modulus: int, exponent: int) -> None:
+    raw = struct.pack("<II", 64, 0) + modulus.to_bytes(256, "little") + bytes(256)
+    assert PublicKey.decode(base64.b64encode(raw + struct.pack("<I", exponent))) is None
 
 
 def test_newer_phones_announce_what_they_can() -> None:

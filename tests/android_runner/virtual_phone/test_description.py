@@ -17,6 +17,7 @@ from android_runner.virtual_phone import (
 )
 from android_runner.virtual_phone.body import Body, battery_text
 from android_runner.virtual_phone.filesystem import lay_out
+from android_runner.virtual_phone.serving import describe
 
 FOLDER = Path(__file__).parents[3] / "android_runner" / "virtual_phone" / "phones"
 
@@ -42,18 +43,43 @@ def test_the_pixel_1_has_two_small_and_two_big_cores() -> None:
         ("cores = [0, 2]", "cores"),
         ("frequencies_khz = [2, 1]", "frequencies_khz"),
         ('soc = "MSM8996', "TOML"),
+        ('serial = "/../../../x"', "serial"),
+        ('serial = ".."', "serial"),
+        ('serial = ""', "serial"),
+        ('serial = "a\\u001b[2J"', "serial"),
+        ('name = "a/b"', "name"),
+        ('name = ".hidden"', "name"),
+        ("sdk = " + "9" * 5000, "TOML"),
+        ("sdk = " + "9" * 40, "2\\*\\*53"),
+        ("free_bytes = -99999999999999999999", "2\\*\\*53"),
+        ("from_c = inf", "2\\*\\*53"),
+        ("from_c = nan", "2\\*\\*53"),
+        ("cooling_s = 0.0", "cooling_s"),
+        ("lowest_share = 0.0", "lowest_share"),
+        ("max_data = 4294967296", "max_data"),
     ],
 )
 def test_a_wrong_description_is_told(tmp_path: Path, change: str, word: str) -> None:
     lines = (FOLDER / "pixel_1.toml").read_text().splitlines()
     key = change.partition(" ")[0]
-    index = next(i for i, line in enumerate(lines) if line.startswith(key))
+    index = next((i for i, line in enumerate(lines) if line.startswith(key)), 0)
     lines[index] = "" if change in lines[index] else change
     path = tmp_path / "wrong.toml"
     path.write_text("\n".join(lines))
     with pytest.raises(InvalidRunError, match=word) as raised:
         PhoneDescription.load(path)
     assert "\n" not in str(raised.value)
+
+
+def test_what_names_a_folder_is_checked_however_it_comes(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRunError, match="serial"):
+        describe("pixel_1", "/../../../x")
+    copied = tmp_path / "my phone.v2.toml"
+    copied.write_text((FOLDER / "pixel_1.toml").read_text())
+    assert describe(str(copied)).name == "my phone.v2"
+    (tmp_path / ".odd.toml").write_text(copied.read_text())
+    with pytest.raises(InvalidRunError, match="name"):
+        describe(str(tmp_path / ".odd.toml"))
 
 
 def test_unknown_phones_are_told_with_those_there_are() -> None:

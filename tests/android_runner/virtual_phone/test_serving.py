@@ -13,16 +13,8 @@ import pytest
 
 from android_runner.errors import InvalidRunError
 from android_runner.virtual_phone import VirtualPhone
-from android_runner.virtual_phone.handset import owner_of
 from android_runner.virtual_phone.serving import describe, play_line
 from tests.android_runner.virtual_phone.conftest import RealAdb
-
-PROC_NET_TCP = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:6D3C 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 41 1
-   1: 0100007F:6D3C 0100007F:C4F2 01 00000000:00000000 00:00000000 00000000  1000        0 43 1
-   2: 0100007F:C4F2 0100007F:6D3C 01 00000000:00000000 00:00000000 00000000  1001        0 42 1
-"""
 
 
 def test_the_command_serves_adb_and_plays_faults(adb: RealAdb, tmp_path: Path) -> None:
@@ -99,11 +91,3 @@ def test_phones_are_named_or_files(tmp_path: Path) -> None:
         describe("nokia")
     with pytest.raises(InvalidRunError, match="TOML"):
         describe(str(tmp_path / "missing.toml"))
-
-
-def test_whose_connection_it_is() -> None:
-    """Text in the format of Linux's proc(5)."""
-    assert owner_of(PROC_NET_TCP, 0xC4F2, 0x6D3C) == 1001
-    assert owner_of(PROC_NET_TCP, 0x6D3C, 0xC4F2) == 1000
-    assert owner_of(PROC_NET_TCP, 1, 2) is None
-    assert owner_of("", 1, 2) is None
