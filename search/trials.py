@@ -14,12 +14,15 @@ happened the steps of a search. A kill can only tear the last line, which openin
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import pydantic
 
 from search.errors import TrialLogError
 
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     from search.space import Arch
 
 VERSION = 2
+
+Milliseconds = Annotated[float, pydantic.Field(gt=0)]
+
+# A log is read years later, by other versions, after crashes: every value is checked then.
+_STRICT = pydantic.ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class Proposal:
     guard: share by which the upper end of the latency's interval lies above the prediction.
     """
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
+
     kind: ClassVar[str] = "proposal"
     iteration: int
     candidates: int
@@ -59,6 +69,8 @@ class Proposal:
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A trial of an iteration; `seconds` is 0 where an earlier iteration had scored the arch."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 
     kind: ClassVar[str] = "trial"
     iteration: int
@@ -72,10 +84,12 @@ class Scored:
 class Measured:
     """One of an iteration's trials was timed as a whole network."""
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
+
     kind: ClassVar[str] = "measured"
     iteration: int
     arch: str
-    measured_ms: float
+    measured_ms: Milliseconds
     seconds: float
 
 
@@ -83,21 +97,25 @@ class Measured:
 class Accepted:
     """What an iteration settled on, and its measured latency where somebody measures."""
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
+
     kind: ClassVar[str] = "accepted"
     iteration: int
     arch: str
-    measured_ms: float | None
+    measured_ms: Milliseconds | None
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
     """A network that may be the search's answer was timed twice more, each time by itself."""
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
+
     kind: ClassVar[str] = "confirmed"
     iteration: int
     arch: str
-    first_ms: float
-    second_ms: float
+    first_ms: Milliseconds
+    second_ms: Milliseconds
     seconds: float
 
     @property
@@ -108,6 +126,8 @@ class Confirmed:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The search's answer; `seconds` is the wall time of all its steps together."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 
     kind: ClassVar[str] = "result"
     arch: str
@@ -225,7 +245,7 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     for number, text in enumerate(content[:size].splitlines(), start=1):
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _corrupt(path, f"line {number} is not JSON") from error
         if not isinstance(line, dict):
             raise _corrupt(path, f"line {number} is not an object")
@@ -245,10 +265,22 @@ def _check_header(path: Path, header: Mapping[str, object]) -> None:
 
 def _record(path: Path, line: Mapping[str, Any]) -> Record:
     fields = {name: value for name, value in line.items() if name != "kind"}
+    kind = line.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise _corrupt(path, f"it holds an unknown record {str(kind)[:40]!r}")
     try:
-        return _KINDS[line["kind"]](**fields)
-    except (KeyError, TypeError) as error:
-        raise _corrupt(path, f"it holds an unknown record {line.get('kind')!r}") from error
+        return _reader(kind).validate_json(
+            json.dumps(fields)
+        )  # strict, and numbers stay as written
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise _corrupt(path, f"a {kind!r} record's {where} is wrong ({problem['msg']})") from error
+
+
+@functools.cache
+def _reader(kind: str) -> pydantic.TypeAdapter[Record]:
+    return pydantic.TypeAdapter(_KINDS[kind])
 
 
 def _corrupt(path: Path, what: str) -> TrialLogError:
