@@ -14,7 +14,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from search.metrics import Constraint, LatencyMetric
 from search.trials import Trial
 
 if TYPE_CHECKING:
-    from search.space import Arch, Space
+    from search.space import Arch, Dimension, Space
 
 Loads = NDArray[np.float64]
 """Metrics as shares of their budgets, so that 1 meets a budget; last axis: constraints."""
@@ -121,21 +121,28 @@ class Landing:
     lowest: share of the budget that the result uses at least, as long as latency is what binds it.
     aim: share of the budget that the last step aims at.
     highest: share of the budget that a network measured in an iteration takes at most; above `aim`
-        and below it there is room for noise. When the result is timed again by itself, the mean
-        has to be within the budget.
-    tries: how often a result that measures under `lowest` is searched for again.
+        and below it there is room for noise.
+    margin: when the result is timed again, the mean has to be that much inside `lowest` and the
+        budget itself, so that a third session finds it there too.
+    tries: how often a result that measures under `lowest` is searched for again, the first time
+        from its parent, then by growing what was measured.
     """
 
     lowest: float = 0.95
     aim: float = 0.975
     highest: float = 0.99
-    tries: int = 5
+    margin: float = 0.003
+    tries: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.lowest < self.aim < self.highest <= 1:
             raise InvalidSettingError(
                 f"a landing needs 0 < lowest < aim < highest <= 1, got {self}; "
                 "the defaults are 0.95, 0.975 and 0.99"
+            )
+        if not 0 <= self.margin < min(self.aim - self.lowest, 1 - self.aim):
+            raise InvalidSettingError(
+                f"a landing's margin leaves its aim inside, got {self}; the default is 0.003"
             )
 
 
@@ -289,16 +296,19 @@ class Searcher(ABC):
 
     def _confirm(
         self, iteration: int, choice: Choice
-    ) -> Generator[Request, Answer, tuple[bool, bool]]:
-        """What `_landed` says of a choice after it was timed again by itself.
+    ) -> Generator[Request, Answer, tuple[bool, bool, Choice]]:
+        """What `_landed` says of a choice after it was timed again; the choice as it was then.
 
         In a search that nobody measures for, the answer changes nothing.
         """
         answer = cast("tuple[float, ...] | None", (yield Confirm(iteration, choice.arch)))
         if answer is None or choice.measured_ms is None or self._timed is None:
-            return True, True
+            return True, True, choice
         self._observe([choice.arch] * len(answer), answer)
-        return self._landed(choice.arch, math.fsum(answer) / len(answer), 1.0)
+        mean_ms = math.fsum(answer) / len(answer)
+        margin = self.landing.margin
+        met, used = self._landed(choice.arch, mean_ms, 1 - margin, self.landing.lowest + margin)
+        return met, used, replace(choice, measured_ms=mean_ms)
 
     def _observe(self, archs: Sequence[Arch], measured_ms: Sequence[float]) -> None:
         if self._timed is not None:
@@ -312,12 +322,16 @@ class Searcher(ABC):
         return metric
 
     def _landed(
-        self, arch: Arch, measured_ms: float | None, highest: float | None = None
+        self,
+        arch: Arch,
+        measured_ms: float | None,
+        highest: float | None = None,
+        lowest: float | None = None,
     ) -> tuple[bool, bool]:
         """Whether `arch` meets every budget, and whether it also uses them.
 
         A measurement counts more than a prediction of the same thing; it has to be within the
-        share `highest` of its budget, the landing's own when not given.
+        shares `highest` and `lowest` of its budget, the landing's own when not given.
         """
         loads = self.loads([arch])[0]
         limits = np.ones(len(loads))
@@ -328,7 +342,8 @@ class Searcher(ABC):
             return meets(loads, limits), True
         loads[self._timed] = measured_ms / self._budgets[self._timed]
         limits[self._timed] = self.landing.highest if highest is None else highest
-        return meets(loads, limits), bool(loads.max() >= self.landing.lowest)
+        least = self.landing.lowest if lowest is None else lowest
+        return meets(loads, limits), bool(loads.max() >= least)
 
     def _upper_shares(self, archs: Sequence[Arch]) -> Loads:
         """Latencies `(N,)` as shares of the budget, the guard band on top of them."""
@@ -410,6 +425,14 @@ class Searcher(ABC):
             open_lists = [i for i in open_lists if found[i] is None and begin < len(options[i])]
         return found
 
+    def _larger(self, arch: Arch, dimension: Dimension) -> tuple[Arch, ...]:
+        """All archs that are larger in `dimension` alone, largest first."""
+        value = self.space.value(arch, dimension)
+        if not value:  # a removed block stays removed
+            return ()
+        larger = (v for v in reversed(dimension.values) if v > value)
+        return tuple(self.space.with_value(arch, dimension, v) for v in larger)
+
     def _check_reachable(self) -> None:
         # Latency is not monotonic in a width, so the neighbours of the smallest network count too.
         smallest = self._smallest()
@@ -442,6 +465,11 @@ class Searcher(ABC):
 def meets(loads: Loads, limits: Loads) -> bool:
     """Whether every load `(constraints,)` is within its limit."""
     return bool((loads <= limits + TOLERANCE).all())
+
+
+def uses(loads: Loads, limits: Loads) -> bool:
+    """Whether the limits leave no room worth filling (`USES_BUDGET`)."""
+    return bool((loads >= limits * (1 - USES_BUDGET)).any())
 
 
 def excess(loads: Loads, limits: Loads) -> float:

@@ -9,7 +9,7 @@ is the budget itself. The most accurate candidate of an iteration becomes the ne
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from search.searchers.base import (
     Searcher,
     excess,
     meets,
+    uses,
 )
 
 if TYPE_CHECKING:
@@ -153,30 +154,40 @@ class CoordinateDescent(Searcher):
         measured = choice.measured_ms is not None
         met, _ = self._landed(base, choice.measured_ms)
         if met:
-            met, _ = yield from self._confirm(0, choice)
+            met, _, _ = yield from self._confirm(0, choice)
             if met:
                 return base
         origin = self.loads([base])[0]
         goal = float((self._floors(measured) / origin).min())
         iteration, step, spent = 0, 0, 1
-        frugal: Choice | None = None  # the best of those that leave part of the budget unused
-        frugals: set[Arch] = set()
         tries = 0
+        frugals: dict[Arch, Choice] = {}  # met the budgets and left part of them unused
+        tried: set[Arch] = set()  # measured where the search lands
         while True:
             iteration += 1
-            start = Draft(base, self.loads([base])[0])
             floors = self._floors(measured, base)
-            step, targets = self._next_targets(step, start.loads, origin, goal, floors)
-            left = self._steps_left(step, origin, goal, floors)
-            drafts = self._propose(start, targets, origin, self._count(spent, left), rng)
-            drafts = [draft for draft in drafts if draft.arch not in frugals] or drafts
-            drafts = self._select(drafts, targets, floors)
-            if not drafts:
-                if not measured and meets(start.loads, np.ones(len(floors))):
-                    # Nothing is smaller: a guard band that reaches over the budget gives way.
-                    yield from self._confirm(iteration - 1, choice)
-                    return base
-                self._give_up(start.loads)
+            grown = None
+            if tries > 1 and frugals:
+                trust = 1 / (tries - 1)
+                grown = self._grow(_fullest(frugals), trust, tried, self._count(spent, 0), rng)
+            if grown is not None:
+                targets, drafts = grown
+                left = 0
+                limits = np.where(np.arange(len(targets)) == self._timed, self.landing.highest, 1.0)
+            else:
+                start = Draft(base, self.loads([base])[0])
+                step, targets = self._next_targets(step, start.loads, origin, goal, floors)
+                left = self._steps_left(step, origin, goal, floors)
+                limits = self._limits(targets, floors, measured)
+                drafts = self._propose(start, targets, origin, self._count(spent, left), rng)
+                drafts = [draft for draft in drafts if draft.arch not in tried] or drafts
+                drafts = self._select(drafts, targets, floors)
+                if not drafts:
+                    if not measured and meets(start.loads, np.ones(len(floors))):
+                        # Nothing is smaller: a guard band that reaches over the budget gives way.
+                        yield from self._confirm(iteration - 1, choice)
+                        return base
+                    self._give_up(start.loads)
             trials = yield from self._evaluate(
                 iteration,
                 [draft.arch for draft in drafts],
@@ -185,32 +196,67 @@ class CoordinateDescent(Searcher):
                 left,
             )
             spent += len(trials)
-            last = self._is_last(targets, floors)
-            choice = yield from self._choose(
-                iteration,
-                trials,
-                self._limits(targets, floors, measured),
-                self.landing.lowest if last else 0.0,
-            )
+            last = grown is not None or self._is_last(targets, floors)
+            lowest = self.landing.lowest if last else 0.0
+            choice = yield from self._choose(iteration, trials, limits, lowest)
             met, used = self._landed(choice.arch, choice.measured_ms)
             if met and used:
-                met, used = yield from self._confirm(iteration, choice)
+                met, used, choice = yield from self._confirm(iteration, choice)
                 if met and used:
                     return choice.arch
-            if not met:
+            if not met and grown is None:
                 base = choice.arch
                 continue
-            # Under the window: the correction now knows better, so aim again from the same parent.
-            step -= 1
-            frugals.add(choice.arch)
-            if frugal is None or choice.score > frugal.score:
-                frugal = choice
+            # Beside the window: the correction now knows better, so aim again from the same parent,
+            # then grow what was measured; what grew over the budget is no parent.
+            tried.add(choice.arch)
             tries += 1
+            if met:
+                frugals[choice.arch] = choice
+            if grown is None:
+                step -= 1
             if tries > self.landing.tries:
-                met, _ = yield from self._confirm(iteration, frugal)
+                fullest = _fullest(frugals)
+                met, _, _ = yield from self._confirm(iteration, fullest)
                 if met:
-                    return frugal.arch
-                base, frugal = frugal.arch, None
+                    return fullest.arch
+                base = fullest.arch
+                frugals.clear()
+
+    def _grow(
+        self,
+        anchor: Choice,
+        trust: float,
+        tried: Collection[Arch],
+        count: int,
+        rng: np.random.Generator,
+    ) -> tuple[Loads, list[Draft]] | None:
+        """Networks that add to a measured one what it left of the latency budget, and their target.
+
+        A neighbour's latency is that of the measured network, changed by as much as the prediction
+        changes: what the predictor gets wrong about the one it gets wrong about the other. Where
+        neighbours turned out otherwise, `trust` in that falls from 1 towards 0, the corrected
+        prediction by itself. Each grows dimensions in random order, each by a random number of
+        steps. None where that fills no budget (assumption: the whole landing is ours).
+        """
+        assert self._timed is not None
+        assert anchor.measured_ms is not None
+        predicted = self.loads([anchor.arch])[0]
+        share = anchor.measured_ms / self._budgets[self._timed]
+        limits = np.ones(len(predicted))
+        limits[self._timed] = self.landing.aim * (predicted[self._timed] / share) ** trust
+        fleet = [Draft(anchor.arch, predicted) for _ in range(count)]
+        dimensions = self.space.dimensions
+        orders = [rng.permutation(len(dimensions)) for _ in fleet]
+        for turn in range(len(dimensions)):
+            due = [i for i, draft in enumerate(fleet) if not uses(draft.loads, limits)]
+            options = [self._larger(fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
+            cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
+            for i, draft in zip(due, self._first_meeting(cut, [limits] * len(due)), strict=True):
+                fleet[i] = draft or fleet[i]
+        grown = {d.arch: d for d in fleet if d.arch not in tried and uses(d.loads, limits)}
+        grown.pop(anchor.arch, None)
+        return (limits, list(grown.values())) if grown else None
 
     def _next_targets(
         self, step: int, loads: Loads, origin: Loads, goal: float, floors: Loads
@@ -267,3 +313,8 @@ class CoordinateDescent(Searcher):
             )
             for archs, limit in zip(options, limits, strict=True)
         ]
+
+
+def _fullest(frugals: Mapping[Arch, Choice]) -> Choice:
+    """The one that uses most of the budget."""
+    return max(frugals.values(), key=lambda choice: choice.measured_ms or 0.0)

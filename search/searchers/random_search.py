@@ -10,7 +10,6 @@ import numpy as np
 
 from search.errors import InvalidSettingError
 from search.searchers.base import (
-    USES_BUDGET,
     Choice,
     Draft,
     Landing,
@@ -19,11 +18,12 @@ from search.searchers.base import (
     Proposals,
     Searcher,
     meets,
+    uses,
 )
 
 if TYPE_CHECKING:
     from search.metrics import Constraint
-    from search.space import Arch, Dimension, Space
+    from search.space import Arch, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class RandomSearch(Searcher):
             # Measured results that leave part of the budget unused are worth some more rounds.
             enough = best is not None and (best[0] or iteration > self._rounds + self.landing.tries)
             if best is not None and enough and spent >= self._settings.evaluations:
-                met, _ = yield from self._confirm(iteration - 1, best[2])
+                met, _, _ = yield from self._confirm(iteration - 1, best[2])
                 if met:
                     return best[2].arch
                 best = None
@@ -130,7 +130,7 @@ class RandomSearch(Searcher):
             for draft in self._walk(count - len(chosen), limits, rng):
                 if draft.arch not in tried and meets(draft.loads, limits):
                     tried.add(draft.arch)
-                    (chosen if _uses(draft.loads, limits) else spare).append(draft)
+                    (chosen if uses(draft.loads, limits) else spare).append(draft)
             if len(chosen) == count:
                 break
         return chosen or spare[:count]
@@ -161,18 +161,6 @@ class RandomSearch(Searcher):
                 fleet[i] = draft or fleet[i]
         return fleet
 
-    def _larger(self, arch: Arch, dimension: Dimension) -> tuple[Arch, ...]:
-        """All archs that are larger in `dimension` alone, largest first."""
-        value = self.space.value(arch, dimension)
-        if not value:  # a removed block stays removed
-            return ()
-        larger = (v for v in reversed(dimension.values) if v > value)
-        return tuple(self.space.with_value(arch, dimension, v) for v in larger)
-
 
 def _has_room(loads: Loads, limits: Loads) -> bool:
-    return meets(loads, limits) and not _uses(loads, limits)
-
-
-def _uses(loads: Loads, limits: Loads) -> bool:
-    return bool((loads >= limits * (1 - USES_BUDGET)).any())
+    return meets(loads, limits) and not uses(loads, limits)

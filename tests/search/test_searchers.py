@@ -300,6 +300,31 @@ class TestMultiLayer(DescentContract):
         settings = McdSettings(candidates=12, layers=6, schedule=Schedule(0.08))
         return MultiLayerCoordinateDescent(SPACE, constraints, settings, seed=seed, loop=loop)
 
+    @pytest.mark.parametrize(("share", "seed"), [(0.8, 0), (0.8, 4), (0.3, 2), (0.3, 4)])
+    def test_networks_that_scatter_land_in_the_window_all_the_same(
+        self, share: float, seed: int
+    ) -> None:
+        """Each network's latency is off by 6 % of its own, which no correction can know."""
+        budget = share * 1.3 * REFERENCE_MS
+        noise = np.random.default_rng(seed)
+
+        def measure(arch: Arch) -> float:
+            own = np.random.default_rng([seed, zlib.crc32(arch.to_json().encode())])
+            off = 1.3 * np.exp(0.06 * own.normal())
+            return float(true_ms(arch) * off * noise.normal(1, 0.003))
+
+        settings = McdSettings(candidates=20, layers=10, schedule=GeometricSchedule(0.4, 0.15))
+        constraints = [Constraint(latency(0.1), budget)]
+        session = Session()
+        session.drive(
+            MultiLayerCoordinateDescent(SPACE, constraints, settings, seed=seed, loop=Loop(2)),
+            measure=measure,
+        )
+        confirmed = session.confirmed[-1]
+        assert confirmed is not None
+        assert 0.95 * budget <= np.mean(confirmed) <= budget
+        assert len(session.evaluated) <= 20, "the search for it is bounded"
+
     def test_candidates_meet_the_target_and_are_similar(self) -> None:
         session = Session()
         session.drive(self.searcher([Constraint(latency(), 0.5 * REFERENCE_MS)]))
@@ -384,6 +409,7 @@ class TestMultiLayer(DescentContract):
             lambda: GeometricSchedule(approach=0.0),
             lambda: GeometricSchedule(finest_step=1.0),
             lambda: Landing(lowest=1.0),
+            lambda: Landing(margin=0.03),
             lambda: Loop(top_k=0),
             lambda: RandomSettings(evaluations=0),
         ],
