@@ -46,4 +46,8 @@ class UnsupportedDeviceError(DeviceError):
 
 
 class StorageError(DeviceError):
-    """A device's storage is full, or does not keep what was written."""
+    """A device's storage is full, not writable, or does not keep what was written."""
+
+
+class FullStorageError(StorageError):
+    """A device's storage is full; somebody may make room."""

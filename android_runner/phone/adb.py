@@ -31,6 +31,7 @@ from android_runner.errors import (
     DeviceError,
     DeviceLostError,
     DeviceStateError,
+    FullStorageError,
     InvalidRunError,
     NoSuchDeviceError,
     StorageError,
@@ -403,7 +404,7 @@ class Adb:
 def refusal(what: str, said: str) -> DeviceError:
     """What a phone did not do, as the error that fits what it ``said``."""
     if "no space" in said.lower():
-        return StorageError(f"{what}; free some space on the phone")
+        return FullStorageError(f"{what}; free some space on the phone")
     if "read-only" in said.lower() or "denied" in said.lower():
         return StorageError(f"{what}; see that /data/local/tmp is writable for adb's shell")
     return DeviceError(f"{what}; see `netadapt devices`")

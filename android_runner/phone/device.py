@@ -30,9 +30,9 @@ from android_runner.errors import (
     DeviceError,
     DeviceLostError,
     DeviceStateError,
+    FullStorageError,
     NoSuchDeviceError,
     ProtocolError,
-    StorageError,
     UnsupportedDeviceError,
 )
 from android_runner.paths import lock_folder
@@ -72,8 +72,9 @@ _TELL_S = 10.0
 _MAX_NONSENSE = 3
 _MAX_REFUSED = 2
 
-# What a phone comes back from by itself or with somebody's help: the run waits.
-_PASSING = (DeviceLostError, DeviceStateError, StorageError)
+# What a phone comes back from by itself or with somebody's help: the run waits. Storage that is
+# not writable stays so.
+_PASSING = (DeviceLostError, DeviceStateError, FullStorageError)
 
 
 class _WeakPhoneError(DeviceError):

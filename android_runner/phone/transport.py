@@ -20,7 +20,13 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from android_runner.build import RunnerBinary
-from android_runner.errors import DeviceError, DeviceLostError, StorageError, UnsupportedDeviceError
+from android_runner.errors import (
+    DeviceError,
+    DeviceLostError,
+    FullStorageError,
+    StorageError,
+    UnsupportedDeviceError,
+)
 from android_runner.phone.adb import Adb, ShellStream, quote, refusal
 from android_runner.phone.parsing import parse_free_bytes, parse_sums, split_sections
 
@@ -35,6 +41,8 @@ SPARE_BYTES: Final = 64 * 2**20
 STORE_BYTES: Final = 256 * 2**20
 """What is left in the store for next time when a session ends."""
 
+_TRIM_TIMEOUT_S = 120.0
+_NAMES_A_REQUEST = 500  # adb takes 64 KiB at once
 _PUSHES = 3  # a file that does not arrive whole is pushed again
 _DIGESTS = ("sha256sum", "sha1sum", "md5sum")  # old phones lack the first
 _SLICE_S = 1.0  # how often a silent runner's phone is looked after
@@ -78,7 +86,8 @@ class PhoneStore:
     def put(self, contents: Sequence[bytes], executable: bytes | None = None) -> dict[bytes, str]:
         """See that the store has these contents, whole; the name of each, relative to the store.
 
-        Raises `StorageError` when there is no room, or the phone does not keep what it was given.
+        Raises `FullStorageError` when there is no room, `StorageError` when nothing can be written
+        or the phone does not keep what it was given.
         """
         wanted = dict.fromkeys((*contents, *(() if executable is None else (executable,))))
         names = {data: hashlib.sha256(data).hexdigest() for data in wanted}
@@ -105,22 +114,27 @@ class PhoneStore:
 
     def trim(self, limit_bytes: int, keep: frozenset[str] = frozenset()) -> None:
         """Remove the oldest files until the store holds at most ``limit_bytes``, ``keep`` apart."""
+        # Thousands of files: a process for each takes a slow phone minutes
         out = self.adb.ask(
-            f"cd {FOLDER}/store && for file in *; do "
-            "stat -c '%Y %s %n' \"$file\" 2>/dev/null; done; true"
+            f"cd {FOLDER}/store && find . -type f -exec stat -c '%Y %s %n' {{}} +\ntrue",
+            timeout_s=_TRIM_TIMEOUT_S,
         )
         files = []
         for line in out.splitlines():
             words = line.split()
             if len(words) == 3 and words[0].isdecimal() and words[1].isdecimal():
-                files.append((int(words[0]), int(words[1]), words[2]))
+                files.append((int(words[0]), int(words[1]), words[2].removeprefix("./")))
         held, gone = 0, []
         for _, size, name in sorted(files, reverse=True):
             held += size
             if held > limit_bytes and name not in keep:
                 gone.append(name)
-        if gone:
-            self.adb.ask(f"cd {FOLDER}/store && {quote(['rm', '-f', '--', *gone])}")
+        for start in range(0, len(gone), _NAMES_A_REQUEST):
+            names = quote(["rm", "-f", "--", *gone[start : start + _NAMES_A_REQUEST]])
+            self.adb.ask(
+                f"cd {FOLDER}/store && {names}",
+                timeout_s=_TRIM_TIMEOUT_S,
+            )
 
     def _missing(
         self, names: Mapping[bytes, str], *, with_room: bool = False
@@ -155,7 +169,7 @@ class PhoneStore:
         self.trim(0, frozenset(names.values()))
         _, free_bytes = self._missing(dict(list(names.items())[:1]), with_room=True)
         if free_bytes is not None and free_bytes < needed_bytes + SPARE_BYTES:
-            raise StorageError(
+            raise FullStorageError(
                 f"phone {self.adb.serial} must have {_mb(needed_bytes + SPARE_BYTES)} MB free "
                 f"under /data/local/tmp, it has {_mb(free_bytes)}; free some space on the phone"
             )

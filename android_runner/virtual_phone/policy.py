@@ -61,10 +61,14 @@ class DaemonPolicy:
             raise _error(errno.EROFS)
         if place in _OWN or not _is_in(place, _OWN):
             raise _error(errno.EISDIR if place in _OWN else errno.EACCES)
+        target = self._root / place
+        above = next(folder for folder in target.parents if folder.exists())
+        if not above.stat().st_mode & stat.S_IWUSR:
+            raise _error(errno.EACCES)  # the daemon is no root, even where this process is
         try:
-            found = (self._root / place).lstat()
+            found = target.lstat()
         except OSError:
-            return self._root / place
+            return target
         return self._plain(place, found)
 
     def _find(self, path: str, *, follow: bool) -> str:

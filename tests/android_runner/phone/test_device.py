@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import signal
 import subprocess
@@ -170,6 +171,26 @@ class TestStore:
         with pytest.raises(StorageError, match=r"68 MB free .* it has 66"):
             store.put([bytes(4 * 2**20)])
         assert not [event for event in phone.log if event.kind == "push"]
+
+    def test_a_store_of_thousands_is_trimmed_by_few_processes(
+        self, switched_on: SwitchOn, adb_server: AdbServer
+    ) -> None:
+        phone = switched_on(PIXEL_1)
+        store = PhoneStore(Adb(adb_server, phone.address))
+        store.prepare()
+        folder = phone.root / "data/local/tmp/netadapt/store"
+        names = [hashlib.sha256(str(age).encode()).hexdigest() for age in range(4400)]
+        for age, name in enumerate(names):
+            (folder / name).write_bytes(b"0123456789")
+            os.utime(folder / name, (1_600_000_000 + age, 1_600_000_000 + age))
+        stat = phone.root / "system/bin/stat"
+        real = stat.resolve()
+        stat.unlink()
+        stat.write_text(f'#!/bin/sh\necho >>/data/local/tmp/calls\nexec {real} "$@"\n')
+        stat.chmod(0o755)
+        store.trim(2000, frozenset(names[:3]))
+        assert {path.name for path in folder.iterdir()} == {*names[:3], *names[-200:]}
+        assert (phone.root / "data/local/tmp/calls").read_text().count("\n") <= 10
 
     def test_old_files_go_first(self, switched_on: SwitchOn, adb_server: AdbServer) -> None:
         phone = switched_on(PIXEL_1)

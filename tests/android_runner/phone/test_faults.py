@@ -17,6 +17,7 @@ from android_runner import (
     DeviceLostError,
     Measurement,
     Program,
+    StorageError,
 )
 from android_runner.build import RunnerBinary, build_runner
 from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
@@ -120,6 +121,23 @@ class TestNotComingBack:
             list(device.run(programs, QUICK))
         assert time.monotonic() - begin < 30
         assert "waiting, 0 of 2 s" in said[0]
+
+    def test_what_can_never_pass_is_not_waited_for(
+        self, switched_on: SwitchOn, adb_server: AdbServer, programs: list[Program]
+    ) -> None:
+        phone = switched_on(dataclasses.replace(PIXEL_1, serial="NOT-WRITABLE"))
+        said: list[str] = []
+        settings = PhoneSettings(wait_s=5.0)
+        device = PhoneDevice(phone.address, settings, server=adb_server, notify=said.append)
+        device.info()
+        store = phone.root / "data/local/tmp/netadapt/store"
+        store.chmod(0o555)
+        try:
+            with pytest.raises(StorageError, match="writable for adb's shell"):
+                list(device.run(programs, QUICK))
+        finally:
+            store.chmod(0o700)
+        assert said == []
 
     def test_another_phone_at_its_address_is_not_taken_for_it(
         self, adb_server: AdbServer, tmp_path: Path, programs: list[Program]
