@@ -8,11 +8,13 @@ broken off. Heavy imports happen inside the commands, so that `--help` answers a
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,9 +22,11 @@ import typer
 from netadapt import __version__
 from netadapt.commands.devices import devices
 from netadapt.commands.fit import fit
+from netadapt.commands.init import init
 from netadapt.commands.profile import profile
 from netadapt.commands.report import report
 from netadapt.commands.search import demo, search
+from netadapt.commands.spaces import spaces
 from netadapt.commands.table import table_app
 from netadapt.console import configure_logging
 from netadapt.runner_commands import runner_app
@@ -39,11 +43,11 @@ app = typer.Typer(
     help="Fit neural networks to a phone: time kernels, predict latency, search a network that "
     "meets a budget.\n\nExample: netadapt demo",
     no_args_is_help=False,
-    add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for _command in (devices, profile, fit, search, demo, report):
+for _command in (demo, devices, spaces, init, profile, fit, search, report):
     app.command()(_command)
 app.command("virtual-phone")(virtual_phone)
 app.add_typer(table_app, name="table")
@@ -70,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _guarded(arguments: list[str]) -> int:
     """Run a command; whatever it raises becomes one line and an exit code."""
+    if foreign := _foreign_module():
+        return _fail(BAD_INPUT, foreign)
     try:
         # Without its standalone mode, typer raises what it would print, and returns exit codes.
         if app(arguments, prog_name="netadapt", standalone_mode=False) == BROKEN_OFF:
@@ -77,13 +83,30 @@ def _guarded(arguments: list[str]) -> int:
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return _broken_off(arguments)
-    except (BrokenPipeError, SystemExit):  # typer makes the second of the first
+    except (BrokenPipeError, SystemExit) as left:  # typer makes the second of the first
+        if isinstance(left, SystemExit) and not left.code:
+            return 0  # shell completion leaves like this
         # Whoever read our output has enough; Python must not complain at the exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _explain(error, arguments)
     return 0
+
+
+def _foreign_module() -> str:
+    """What to say when Python finds somebody else's module where one of our packages belongs."""
+    own = Path(__file__).resolve().parents[1]
+    for name in ("android_runner", "profiler", "predictor", "search"):
+        spec = importlib.util.find_spec(name)
+        origin = spec.origin if spec else None
+        if origin is None or Path(origin).resolve() != own / name / "__init__.py":
+            return (
+                f"netadapt's own package {name!r} must be what Python finds, it finds "
+                f"{origin or 'none'}; start netadapt where there is none in the way (another "
+                "folder, another PYTHONPATH), or install netadapt again"
+            )
+    return ""
 
 
 def _broken_off(arguments: list[str]) -> int:

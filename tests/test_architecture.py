@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,29 @@ def test_packages_import_alone_and_lightly(package: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_packages_are_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("package", ["search", "predictor", "profiler", "android_runner"])
+def test_a_package_offers_what_it_names(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__all__ == sorted(module.__all__, key=lambda name: (name.islower(), name))
+    for name in module.__all__:
+        assert getattr(module, name).__name__ == name
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = module.nonsense
+
+
+def test_the_usual_names_are_one_import_away() -> None:
+    from predictor import LatencyPredictor
+    from profiler import LatencyTable
+    from search import Space
+
+    assert Space.load("digits").name == "digits"
+    assert LatencyPredictor().get_params()
+    with LatencyTable() as table:
+        assert len(table) == 0

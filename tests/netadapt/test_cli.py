@@ -23,6 +23,8 @@ from tests.provenance import MADE_UP
 
 COMMANDS = [
     ["devices"],
+    ["spaces"],
+    ["init"],
     ["profile"],
     ["table", "show"],
     ["table", "export"],
@@ -89,6 +91,39 @@ def check_refused(
     assert output.err.endswith("\n")
     for part in parts:
         assert part in output.err
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS, ["runner", "build"]], ids=" ".join)
+def test_help_has_a_short_name(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code([*command, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert exit_code([*command, "--help"]) == 0
+    assert short == capsys.readouterr().out != ""
+
+
+def test_the_shell_completes_commands() -> None:
+    script = netadapt(["--show-completion", "bash"], stdout=subprocess.PIPE)
+    assert (script.returncode, script.stderr) == (0, "")
+    assert "_NETADAPT_COMPLETE" in script.stdout
+    asked = {"_NETADAPT_COMPLETE": "complete_bash", "COMP_WORDS": "netadapt pro", "COMP_CWORD": "1"}
+    answer = netadapt([], stdout=subprocess.PIPE, env=os.environ | asked)
+    assert (answer.stdout.split(), answer.stderr) == (["profile"], "")
+
+
+def test_somebody_elses_search_module(tmp_path: Path) -> None:
+    """In the current folder it is not in the way; where Python does find it, one line says so."""
+    (tmp_path / "search.py").write_text("raise SystemError('not for netadapt')\n")
+    done = netadapt(["spaces", "--json"], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "digits" in done.stdout
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    found = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = netadapt(["spaces"], cwd=elsewhere, env=found)
+    assert done.returncode == 2
+    assert done.stderr.startswith("netadapt: netadapt's own package 'search' must be")
+    assert str(tmp_path / "search.py") in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

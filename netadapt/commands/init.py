@@ -1,0 +1,40 @@
+"""``netadapt init``: a run file of one's own."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netadapt.commands.options import Json, print_json
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The run file to write.")] = Path(
+        "my_run.toml"
+    ),
+    space: Annotated[
+        str, typer.Option(help="A space's name or TOML file (`netadapt spaces`).")
+    ] = "digits",
+    device: Annotated[
+        str, typer.Option(help="A device's id: host, phone (the only one) or a serial.")
+    ] = "host",
+    as_json: Json = False,
+) -> None:
+    """Write a run file of your own, every common key explained.
+
+    A file that is there already is left as it is.
+
+    Example: netadapt init my_run.toml --space digits --device host
+    """
+    from netadapt.run_template import write_run_file
+
+    note = write_run_file(file, space, device)
+    if as_json:
+        print_json({"run": str(file), "note": note})
+        return
+    typer.echo(f"{file}: edit it, then: {shlex.join(['netadapt', 'search', str(file)])}")
+    if note:
+        typer.echo(note, err=True)

@@ -1,0 +1,144 @@
+"""`netadapt init` and `netadapt spaces`: from nothing to a run file of one's own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from netadapt import cli
+from netadapt.config import read_config
+from netadapt.space_list import count_archs
+from search.errors import ArchError
+from search.space import REMOVED, Arch, BlockArch, Space
+
+TOY = Path(__file__).parent / "toy" / "space.toml"
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_file_that_can_be_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("init") == 0
+    output = capsys.readouterr()
+    assert output.out == "my_run.toml: edit it, then: netadapt search my_run.toml\n"
+    assert output.err == ""
+    config = read_config(here / "my_run.toml")
+    assert (config.run.name, config.device.id, config.space.name) == ("my_run", "host", "digits")
+    assert run("profile", "my_run.toml", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("runs/my_run/latency.sqlite: ")
+
+
+def test_every_key_of_the_template_is_one_that_runs_have(here: Path) -> None:
+    """Also those that stand in comments."""
+    assert run("init") == 0
+    text = (here / "my_run.toml").read_text()
+    for key in ("folder", "cpus", "latency_ms", "macs", "params"):
+        assert f"# {key} = " in text
+    text = text.replace("latency_share = 0.5", "")
+    for key in ("folder", "cpus", "latency_ms", "macs", "params"):
+        text = text.replace(f"# {key} = ", f"{key} = ")
+    (here / "all.toml").write_text(text)
+    assert read_config(here / "all.toml").search.constraints.latency_ms == 12.0
+
+
+def test_a_file_that_is_there_stays(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mine.toml").write_text("[run]\n")
+    assert run("init", "mine.toml") == 2
+    assert "never overwrites" in capsys.readouterr().err
+    assert (here / "mine.toml").read_text() == "[run]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["x.toml", "--space", "nowhere"],
+        ["x.toml", "--space", "missing.toml"],
+        ["x.txt"],
+        ["x.toml", "--device", ""],
+        ["x.toml", "--device", 'a"\nb = 1'],
+    ],
+    ids=" ".join,
+)
+def test_bad_options_leave_nothing(
+    here: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("init", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("netadapt: ")
+    assert error.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_a_space_and_a_device_of_ones_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "own.toml").write_text(TOY.read_text())
+    (here / "runs").mkdir()
+    device = "127.0.0.1:5555"
+    assert run("init", "runs/a b.toml", "--space", "own.toml", "--device", device, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"run": "runs/a b.toml", "note": ""}
+    config = read_config(here / "runs" / "a b.toml")
+    assert Path(config.space.name) == here / "own.toml"
+    assert (config.run.name, config.device.id) == ("a_b", device)
+
+
+def test_a_space_that_is_not_the_tasks_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("init", "large.toml", "--space", "mobilenet_v3_large") == 0
+    assert "profiled and fitted, but not searched" in capsys.readouterr().err
+    assert read_config(here / "large.toml").space.name == "mobilenet_v3_large"
+
+
+def test_spaces_lists_what_comes_along(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("spaces", "--json") == 0
+    digits, large = json.loads(capsys.readouterr().out)
+    assert (digits["space"], large["space"]) == ("digits", "mobilenet_v3_large")
+    assert (large["input_shape"], large["classes"]) == ([3, 224, 224], 1000)
+    assert large["reference_macs"] == pytest.approx(217e6, rel=0.02)
+    assert large["reference_params"] == pytest.approx(5.48e6, rel=0.02)
+    assert run("spaces") == 0
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 3
+    assert table[2].split()[:6] == ["mobilenet_v3_large", "3", "x", "224", "x", "224"]
+
+
+def test_a_space_of_ones_own_is_listed_or_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("spaces", str(TOY), "--json") == 0
+    (toy,) = json.loads(capsys.readouterr().out)
+    assert (toy["name"], toy["archs"]) == ("toy", count_archs(Space.load(TOY)))
+    (here / "odd.toml").write_text(TOY.read_text().replace("width_step = 8", "width_step = 7"))
+    assert run("spaces", "odd.toml") == 2
+    assert "width_step" in capsys.readouterr().err
+
+
+def test_archs_are_counted_as_they_are() -> None:
+    """Every combination of values tried, those that the space has counted."""
+    space = Space.load(TOY)
+    widths = range(8, 24, 8)
+    blocks = [
+        REMOVED,
+        *(BlockArch(w, e, k) for w in widths for e in widths for k in space.kernel_sizes),
+    ]
+    found = 0
+    for stem, head, hidden in itertools.product(widths, repeat=3):
+        for pair in itertools.product(blocks, repeat=len(space.blocks)):
+            try:
+                space.validate(Arch(stem, pair, head, hidden))
+            except ArchError:
+                continue
+            found += 1
+    assert found == count_archs(space)
