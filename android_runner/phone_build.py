@@ -140,8 +140,7 @@ def build_for_install(
             f"{facts.interpreter}; install the toolchain's static C library or use --ndk"
         )
     path = out or _installed(facts.android_abi, "phone-runner" if android else "linux-runner")
-    write_atomically(path, data)
-    path.chmod(0o755)
+    write_atomically(path, data, executable=True)
     runner = BuiltRunner(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),

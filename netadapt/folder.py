@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import os
 import re
 import time
@@ -11,8 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from android_runner.files import is_leftover, remove_leftovers
 from netadapt.config import RunConfig, read_config, write_config
 from netadapt.errors import RunFolderError
+
+_LOCK = ".lock"
 
 TRAINED = "trained "
 """Begins the name of a trained network's row in the latency table."""
@@ -114,13 +119,44 @@ class RunFolder:
                     f"{', '.join(differing)}; give this run another folder, or remove that one"
                 )
             return
-        if self.path.exists() and any(self.path.iterdir()):
+        self._check_ours()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_config(config, self.config)
+
+    def _check_ours(self) -> None:
+        if self.config.exists() or not self.path.exists():
+            return
+        others = (path for path in self.path.iterdir() if path.name != _LOCK)
+        if not all(map(is_leftover, others)):
             raise RunFolderError(
                 f"a run's folder is new, empty or a run's, {self.path} holds other files; "
                 "give this run another folder"
             )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while this one writes here; makes the folder.
+
+        The system lets go of the lock when the process ends, however it does. Raises
+        `RunFolderError` when another process writes here, or the folder is no run's.
+        """
+        self._check_ours()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_config(config, self.config)
+        with (self.path / _LOCK).open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read(20).strip() or "unknown"
+                raise RunFolderError(
+                    f"one process at a time writes into a run's folder, {self.path} is in use by "
+                    f"process {holder}; wait for its end, or give this run another folder"
+                ) from error
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            remove_leftovers(self.path)
+            yield
 
     def read_config(self) -> RunConfig:
         """The configuration of the run in this folder. Raises `RunFolderError` without one."""
@@ -152,9 +188,10 @@ class RunFolder:
                 try:
                     record = json.loads(line)
                     step, seconds = str(record["step"]), float(record["seconds"])
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                     continue  # the last line of a killed run may be torn
-                total[step] = total.get(step, 0.0) + seconds
+                if math.isfinite(seconds) and seconds >= 0:
+                    total[step] = total.get(step, 0.0) + seconds
         return total
 
 

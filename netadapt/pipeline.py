@@ -296,6 +296,11 @@ def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
         _check_budget(assembly.make_searcher(config, space, counted))
     if not folder.result.exists():
         _device(config)
+    with folder.locked():
+        return _steps(config, folder, progress)
+
+
+def _steps(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
     folder.claim(config)
     if folder.result.exists():
         return RunResult.load(folder.result)

@@ -121,8 +121,7 @@ def _build_for_this_machine(given: dict[str, object], out: Path | None, as_json:
         binary = build_runner()
     path = binary.path
     if out is not None:
-        write_atomically(out, path.read_bytes())
-        out.chmod(0o755)
+        write_atomically(out, path.read_bytes(), executable=True)
         path = out
     if as_json:
         print_json({"path": str(path), "sha256": binary.sha256})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,8 +111,8 @@ def profile(
     if dry_run:
         _tell(target, plan.forecast(target), as_json)
         return
-    place.make()
-    summary = pipeline.profile_planned(plan, target, progress())
+    with place.made():
+        summary = pipeline.profile_planned(plan, target, progress())
     if as_json:
         print_json({"table": str(target), **dataclasses.asdict(summary)})
         return
@@ -147,16 +149,19 @@ class _Place:
             return {d: self.given.with_name(f"{stem}-{name_part(d)}{end}") for d in devices}
         return None if self.run is not None else {d: self.table(space, d) for d in devices}
 
-    def make(self) -> None:
-        """The folder, once everything else is known to be right."""
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """The folder, once everything else is known to be right; a run's is ours alone within."""
         from netadapt.folder import RunFolder
 
-        if self.given is not None:
-            return
-        if self.run is not None:
-            RunFolder(self.run.folder).claim(self.run)
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            if self.given is None and self.run is not None:
+                folder = RunFolder(self.run.folder)
+                stack.enter_context(folder.locked())
+                folder.claim(self.run)
+            elif self.given is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            yield
 
 
 def _tell(table: Path, forecast: Forecast, as_json: bool) -> None:
@@ -175,9 +180,8 @@ def _profile_several(
     from netadapt.several import profile_each
 
     tables = place.tables(assembly.make_space(config).name, wanted)
-    if tables is not None:
-        place.make()
-    outcomes = profile_each(config, wanted, tables, counts, progress())
+    with contextlib.nullcontext() if tables is None else place.made():
+        outcomes = profile_each(config, wanted, tables, counts, progress())
     if as_json:
         print_json([dataclasses.asdict(outcome) for outcome in outcomes])
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,57 @@ def test_time_adds_up_over_resumptions_and_survives_a_torn_line(tmp_path: Path) 
     assert all(value > 0 for value in seconds.values())
     lines = folder.durations.read_text().splitlines()
     assert len(lines) == 5
+
+
+def test_durations_that_are_no_times_are_left_out(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for value in ("1e999", "NaN", "-1", "9" * 400, "[" * 100_000, '"x"', "null", "2.5"):
+        with folder.durations.open("a") as file:
+            file.write(f'{{"step": "fit", "seconds": {value}}}\n')
+    assert folder.durations_s() == {"fit": 2.5}
+
+
+def test_what_a_kill_left_makes_no_folder_another_ones(tmp_path: Path) -> None:
+    """Between the temporary file and its new name nothing else is there yet."""
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from netadapt.config import RunConfig; from netadapt.folder import RunFolder\n"
+        "os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
+        "RunFolder(Path(sys.argv[1])).claim(RunConfig())"
+    )
+    path = tmp_path / "mine"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert [file.name[:5] for file in path.iterdir()] == [".run."]
+    folder = RunFolder(path)
+    with folder.locked():
+        folder.claim(RunConfig())
+    assert sorted(file.name for file in path.iterdir()) == [".lock", "run.toml"]
+
+
+def test_one_process_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    script = (
+        "import sys; from pathlib import Path; from netadapt.folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).locked(): print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        with pytest.raises(RunFolderError, match=f"in use by process {first.pid};") as raised:
+            RunFolder(path).locked().__enter__()
+        assert "\n" not in str(raised.value)
+        first.kill()
+    with RunFolder(path).locked():  # nothing stale is left by a kill
+        pass
+
+
+def test_a_folder_of_other_files_gets_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunFolderError, match="other files"):
+        RunFolder(tmp_path).locked().__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
