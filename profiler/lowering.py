@@ -146,7 +146,9 @@ def lower_cached(module: nn.Module, inputs: Sequence[Tensor], cache: ProgramCach
 class ProgramCache:
     """Programs on disk by the hash of their content; safe for any number of processes.
 
-    Kept in `folder`, by default in the user's cache (`$NETADAPT_CACHE`).
+    Kept in `folder`, by default in the user's cache (`$NETADAPT_CACHE`). Behind a program's bytes,
+    where runtimes do not look, stands a digest of them and their key: a file that was cut off,
+    changed, exchanged or written without one counts as missing and is lowered again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -155,15 +157,28 @@ class ProgramCache:
     def get(self, key: str) -> bytes | None:
         """The program kept under `key`, or None."""
         try:
-            return self._path(key).read_bytes()
+            kept = self._path(key).read_bytes()
         except FileNotFoundError:
             return None
+        data, seal = kept[:-_SEAL_BYTES], kept[-_SEAL_BYTES:]
+        if data and seal == _seal(key, data):
+            return data
+        logger.info("the program cache's file %s is damaged or old: lowered again", key)
+        return None
 
     def put(self, key: str, data: bytes) -> None:
-        write_atomically(self._path(key), data)
+        write_atomically(self._path(key), data + _seal(key, data))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.pte"
+
+
+def _seal(key: str, data: bytes) -> bytes:
+    return _SEAL_MARK + hashlib.sha256(key.encode() + b"\0" + data).digest()
+
+
+_SEAL_MARK = b"netadapt"
+_SEAL_BYTES = len(_SEAL_MARK) + hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,43 @@ def test_cache_is_by_content(tmp_path: Path) -> None:
     assert len(files()) == 3
 
 
+@pytest.mark.parametrize("damage", ["exchanged", "empty", "cut off", "changed", "without a digest"])
+def test_a_program_is_lowered_again_when_its_file_is_not_what_was_kept(
+    tmp_path: Path, damage: str
+) -> None:
+    cache = ProgramCache(tmp_path)
+    wanted, other = "a" * 64, "b" * 64
+    cache.put(wanted, b"a program")
+    cache.put(other, b"another program")
+    path = tmp_path / "aa" / f"{wanted}.pte"
+    kept = path.read_bytes()
+    assert kept.startswith(b"a program"), "runtimes can load the file as it is"
+    path.write_bytes(
+        {
+            "exchanged": (tmp_path / "bb" / f"{other}.pte").read_bytes(),
+            "empty": b"",
+            "cut off": kept[:-1],
+            "changed": b"A" + kept[1:],
+            "without a digest": b"a program",
+        }[damage]
+    )
+    assert cache.get(wanted) is None
+    assert cache.get(other) == b"another program"
+    cache.put(wanted, b"a program")
+    assert cache.get(wanted) == b"a program"
+
+
+def test_kernels_with_damaged_files_are_lowered_again(tmp_path: Path) -> None:
+    cache = ProgramCache(tmp_path)
+    subject, larger = (Subject(PointwiseConv(8, 8 * n, 4, 4)) for n in (1, 8))
+    assert lower_subjects([subject, larger], cache, workers=1) == []
+    program = cache.get(subject.cache_key)
+    files = {s: tmp_path / s.cache_key[:2] / f"{s.cache_key}.pte" for s in (subject, larger)}
+    files[subject].write_bytes(files[larger].read_bytes())
+    assert lower_subjects([subject, larger], cache, workers=1) == []
+    assert cache.get(subject.cache_key) == program
+
+
 def test_processes_fill_the_cache_and_name_what_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
