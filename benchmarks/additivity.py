@@ -50,8 +50,9 @@ def main() -> None:
         summary = profiler.networks(networks, space.input_shape)
         if summary.failures:
             raise SystemExit(f"not measured: {summary.failures[0]}")
-        rows = {row.key: row for row in table.rows(profiler.provenance) if row.copies == 1}
-        taught = [row for row in table.rows(profiler.provenance) if not row.key.startswith(UNSEEN)]
+        measured = table.rows(profiler.provenance)
+        rows = {row.label or row.key: row for row in measured if row.copies == 1}
+        taught = [row for row in measured if not (row.label or "").startswith(UNSEEN)]
 
     with LatencyTable() as known:
         known.add(taught)

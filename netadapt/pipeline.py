@@ -28,7 +28,6 @@ from netadapt import __version__, assembly
 from netadapt.budgets import Budget, budgets_of
 from netadapt.config import RunConfig
 from netadapt.console import Progress, Update
-from netadapt.errors import ConfigError
 from netadapt.folder import TRAINED, RunFolder, SearchFolder
 from netadapt.plan import ProfilePlan, plan_profile, sample_run
 from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
@@ -98,6 +97,7 @@ class NetworkTimer:
             table,
             settings=assembly.profile_settings(config, networks=True),
         )
+        self._keys: dict[str, str] = {}
 
     @property
     def provenance(self) -> Provenance:
@@ -129,13 +129,24 @@ class NetworkTimer:
 
     def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
         """See that the table has the networks of `archs`, weights as they are before training."""
-        return self.networks({arch.to_json(): self._network(arch) for arch in archs}, on_progress)
+        named = {arch.to_json(): self._network(arch) for arch in archs}
+        return self.networks(named, on_progress, occasion="")
 
     def networks(
-        self, networks: Mapping[str, nn.Module], on_progress: OnProgress | None = None
+        self,
+        networks: Mapping[str, nn.Module],
+        on_progress: OnProgress | None = None,
+        *,
+        occasion: str = "trained",
     ) -> ProfileSummary:
-        """See that the table has `networks`, by name."""
-        summary = self._profiler.networks(dict(networks), self._space.input_shape, on_progress)
+        """See that the table has `networks`, by label, of this occasion.
+
+        A network of the same kernels is the same row, whatever its label; of another occasion it
+        is another row (`profiler.keys.network_key`).
+        """
+        shape = self._space.input_shape
+        self._keys |= self._profiler.network_keys(networks, shape, occasion=occasion)
+        summary = self._profiler.networks(networks, shape, on_progress, occasion=occasion)
         if summary.failures:
             failure = summary.failures[0]
             raise MeasurementError(
@@ -150,9 +161,9 @@ class NetworkTimer:
             )
         return summary
 
-    def ms(self, name: str) -> float:
-        """Milliseconds of a network that the table has. Raises `MissingLatencyError`."""
-        return self._table.latency_us(name, self.provenance) / 1e3
+    def ms(self, label: str) -> float:
+        """Milliseconds of a network that this timer was given; an arch's label is its JSON."""
+        return self._table.latency_us(self._keys[label], self.provenance) / 1e3
 
     def lower(self, network: nn.Module) -> bytes:
         """The network's program, from the cache where it is."""
@@ -228,26 +239,6 @@ def lower_space(config: RunConfig, progress: Progress) -> None:
     ]
     with progress.step("Lowering networks"):
         lower_networks(networks, sample.space.input_shape, cache, workers=workers)
-
-
-def choose_provenance(table: Path, device: str | None, threads: int | None) -> Provenance | None:
-    """The one of a table's provenances that is of this device and number of threads.
-
-    None where nothing is asked for. Raises `ConfigError` where none or several are.
-    """
-    if device is None and threads is None:
-        return None
-    with LatencyTable(table, must_exist=True) as rows:
-        provenances = rows.provenances()
-    meant = [
-        p for p in provenances if device in (None, p.device_id) and threads in (None, p.threads)
-    ]
-    if len(meant) != 1:
-        raise ConfigError(
-            f"one kind of rows must be meant, {table} has {len(meant)} that fit among "
-            f"{'; '.join(map(str, provenances)) or 'none'}; name another device or threads"
-        )
-    return meant[0]
 
 
 def fit_predictor(

@@ -16,6 +16,7 @@ from android_runner.device import Device
 from netadapt import assembly
 from netadapt.config import RunConfig, parse_config
 from netadapt.text import duration
+from profiler.keys import network_key
 from profiler.lowering import ProgramCache, Subject
 from profiler.profile import provenance_of
 from profiler.sampling import layout_subjects, sample_kernels
@@ -128,7 +129,12 @@ class ProfilePlan:
         with LatencyTable(table, must_exist=True) as rows:
             present = rows.keys(provenance_of(self.device, spec))
         subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in present]
-        return subjects, sum((arch.to_json(), 1) not in present for arch in self.sample.archs)
+        space = assembly.make_space(config)
+        keys = {
+            network_key([kernel.key for kernel in space.kernels(arch)], space.input_shape)
+            for arch in self.sample.archs
+        }
+        return subjects, sum((key, 1) not in present for key in keys)
 
     def _seconds(self, missing: Sequence[tuple[list[Subject], int]]) -> float:
         cache = ProgramCache()

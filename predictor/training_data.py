@@ -95,13 +95,13 @@ def read_training_data(
             return read_published(table)
         with LatencyTable.from_frame(table) as copy:
             return read_training_data(copy, provenance=provenance, qualities=qualities)
-    rows = table.rows(provenance)
+    rows = table.rows(provenance, samples=False)
     found = {row.provenance for row in rows}
     if len(found) > 1:
         names = "; ".join(sorted(map(str, found)))
         raise TrainingDataError(
             f"a predictor is fitted to rows of one provenance, got {len(found)} ({names}); "
-            "choose one: fit(table, provenance=...)"
+            "choose one: `netadapt fit TABLE --provenance N`, or fit(table, provenance=...)"
         )
     believed = [row for row in rows if row.quality in qualities]
     if not any(row.kernels is None and row.copies == 1 for row in believed):
@@ -114,6 +114,12 @@ def read_training_data(
             "%d of %d rows left out for their quality: %s",
             len(rows) - len(believed), len(rows), _summary(rows),
         )  # fmt: skip
+    unknown = sum(row.kernels == () for row in believed)
+    if unknown:
+        logger.warning(
+            "%d network(s) left out: their kernels are not known, so nothing is learnt from them",
+            unknown,
+        )
     return TrainingData(
         kernels=tuple(
             KernelSample(row.key, row.copies, row.latency_us / 1e3, row.repeat_dev)
@@ -123,7 +129,7 @@ def read_training_data(
         networks=tuple(
             NetworkSample(row.key, row.kernels, row.latency_us / 1e3, row.repeat_dev)
             for row in believed
-            if row.kernels is not None
+            if row.kernels
         ),
         provenance=believed[0].provenance,
     )

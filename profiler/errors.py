@@ -11,6 +11,10 @@ class UnknownKernelError(ProfilerError, ValueError):
     """A kernel key that no registered kernel type can read."""
 
 
+class UnknownLayerError(ProfilerError, ValueError):
+    """A network with layers that are no registered kernel types."""
+
+
 class LoweringError(ProfilerError, RuntimeError):
     """ExecuTorch could not lower a module."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,8 +16,9 @@ import torch
 from torch import nn
 
 from android_runner.device import Device, Failure, Program, RunSpec
-from profiler.errors import LoweringError, MeasurementError
+from profiler.errors import LoweringError, MeasurementError, UnknownLayerError
 from profiler.kernels import PointwiseConv, Shape, record_kernels
+from profiler.keys import network_key
 from profiler.lowering import (
     PRECISION,
     ProgramCache,
@@ -141,13 +144,26 @@ class Profiler:
 
     def networks(
         self,
-        networks: dict[str, nn.Module],
+        networks: Mapping[str, nn.Module],
         input_shape: Shape,
         on_progress: OnProgress | None = None,
+        *,
+        occasion: str = "",
     ) -> ProfileSummary:
-        """Measure whole networks, by name, that the table does not hold yet."""
+        """Measure whole networks that the table does not hold yet.
+
+        Parameters
+        ----------
+        networks: by the label that a row gets. What tells whether a network is there already is
+            its content, `network_keys`.
+        occasion: as in `profiler.keys.network_key`.
+        """
         present = self.table.keys(self.provenance)
-        wanted = {n: net for n, net in networks.items() if (n, 1) not in present}
+        jobs: dict[str, _Job] = {}
+        for subject in self._identify(networks, input_shape, occasion).values():
+            if (subject.key, 1) not in present:
+                jobs.setdefault(subject.key, subject)
+        wanted = {job.name: networks[job.name] for job in jobs.values()}
         lowered = lower_networks(
             list(wanted.values()),
             input_shape,
@@ -156,13 +172,42 @@ class Profiler:
             on_progress=_bind(on_progress, "lower"),
         )
         programs = dict(zip(wanted, lowered, strict=True))
-        jobs = [
-            _Job(name, name, 1, tuple(k.key for k in record_kernels(network, input_shape)))
-            for name, network in wanted.items()
-        ]
         return self._measure(
-            jobs, lambda job: programs[job.name], len(networks) - len(wanted), [], on_progress
+            list(jobs.values()),
+            lambda job: programs[job.name],
+            len(networks) - len(wanted),
+            [],
+            on_progress,
         )
+
+    def network_keys(
+        self, networks: Mapping[str, nn.Module], input_shape: Shape, *, occasion: str = ""
+    ) -> dict[str, str]:
+        """By label, the keys under which the table has networks, or will have them."""
+        found = self._identify(networks, input_shape, occasion)
+        return {label: job.key for label, job in found.items()}
+
+    def _identify(
+        self, networks: Mapping[str, nn.Module], input_shape: Shape, occasion: str
+    ) -> dict[str, _Job]:
+        """By label what a network's row is of; without kernels where some layer is not known."""
+        found = {}
+        for label, network in networks.items():
+            try:
+                kernels = tuple(k.key for k in record_kernels(network, input_shape))
+                key = network_key(kernels, input_shape, occasion)
+            except UnknownLayerError as error:
+                logger.warning(
+                    "%s is timed as a whole; its kernels are not known, so no predictor learns "
+                    "from it: %s",
+                    label,
+                    error,
+                )
+                kernels = ()
+                program = hashlib.sha256(self.lower(network, input_shape)).hexdigest()
+                key = network_key(kernels, input_shape, f"{occasion}{program}")
+            found[label] = _Job(label, key, 1, kernels, tuple(input_shape))
+        return found
 
     def lower(self, network: nn.Module, input_shape: Shape) -> bytes:
         """The program of a network for inputs of `input_shape`, from the cache where it is."""
@@ -200,11 +245,14 @@ class Profiler:
         measured = flagged = 0
         for start in range(0, len(jobs), self.settings.batch):
             batch = {job.name: job for job in jobs[start : start + self.settings.batch]}
-            programs = [
-                Program(name, data)
-                for name, job in batch.items()
-                if (data := program_of(job)) is not None
-            ]
+            programs = []
+            for name, job in batch.items():
+                data = program_of(job)
+                if data is None:
+                    why = "the program cache lost it after it was lowered; run again"
+                    failures.append(Failure(name, "load", why))
+                else:
+                    programs.append(Program(name, data))
             self._warm_up(programs)
 
             rows = []
@@ -242,16 +290,17 @@ class Profiler:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a row will be of, before it is measured."""
+    """What a row will be of, before it is measured; `name` is a network's label."""
 
     name: str
     key: str
     copies: int
     kernels: tuple[str, ...] | None = None
+    input_shape: Shape | None = None
 
 
 def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
-    pooled, conditions = timing.pooled, timing.pooled.conditions
+    pooled = timing.pooled
     return Row(
         key=job.key,
         copies=job.copies,
@@ -264,21 +313,14 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
         rounds_us=pooled.rounds_us,
         calls_per_sample=pooled.calls_per_sample,
         program_sha256=pooled.program_sha256,
-        sentinel_us=timing.sentinel_us,
-        freq_khz_before=conditions.freq_khz_before,
-        freq_khz_after=conditions.freq_khz_after,
-        temperature_c_before=conditions.temperature_c_before,
-        temperature_c_after=conditions.temperature_c_after,
-        load_avg_before=conditions.load_avg_before,
-        load_avg_after=conditions.load_avg_after,
-        measured_at=conditions.started_at,
+        # A sentinel that no clock can have told is flagged as off its course, and not kept.
+        conditions=dataclasses.replace(
+            pooled.conditions,
+            sentinel_us=tuple(us for us in pooled.conditions.sentinel_us if 0 < us < math.inf),
+        ),
         provenance=provenance,
-        freq_khz_lowest=min(filter(None, conditions.round_freqs_khz), default=None),
-        performance=conditions.performance,
-        battery_pct=conditions.battery_pct,
-        charging=conditions.charging,
-        screen_on=conditions.screen_on,
-        thermal_status=conditions.thermal_status,
+        label=None if job.kernels is None else job.name,
+        input_shape=job.input_shape,
     )
 
 

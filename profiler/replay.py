@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from android_runner.device import Conditions, DeviceInfo, Measurement
+from android_runner.device import DeviceInfo, Measurement
 from android_runner.replay import ReplayDevice
 from profiler.table import LatencyTable, Provenance, Row
 
@@ -31,16 +31,5 @@ def _measurement(row: Row) -> Measurement:
         program_sha256=row.program_sha256,
         rounds_us=row.rounds_us,
         calls_per_sample=row.calls_per_sample,
-        conditions=Conditions(
-            cpus=tuple(int(cpu) for cpu in row.provenance.cpus.split(",")),
-            threads=row.provenance.threads,
-            freq_khz_before=row.freq_khz_before,
-            freq_khz_after=row.freq_khz_after,
-            temperature_c_before=row.temperature_c_before,
-            temperature_c_after=row.temperature_c_after,
-            load_avg_before=row.load_avg_before,
-            load_avg_after=row.load_avg_after,
-            sentinel_us=() if row.sentinel_us is None else (row.sentinel_us,),
-            started_at=row.measured_at,
-        ),
+        conditions=row.conditions,
     )

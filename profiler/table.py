@@ -1,203 +1,95 @@
 """The latency table: what was measured, on what, under which conditions; one SQLite file.
 
 Format (also `docs/table.md`): `measurements` holds one row for each kernel, chain of a kernel or
-network under one `provenance`, raw samples included. The file is written in WAL mode, one
-transaction for each batch, so that a kill loses at most the batch in flight. `user_version` is the
-format's version and `application_id` marks the file as ours.
+network under one `provenance`, `samples` the raw samples of each. The file is written in WAL mode,
+one transaction for each batch, so that a kill loses at most the batch in flight.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import io
 import json
+import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from android_runner.files import write_atomically
+from android_runner.device import Conditions
+from profiler import frame, schema
+from profiler.checking import checked, damaged
 from profiler.errors import MissingLatencyError, TableError
+from profiler.row import Provenance, Quality, Rounds, Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 2
-_APPLICATION_ID = 0x6E61_6C74  # "nalt": netadapt latency table
+__all__ = [
+    "LatencyTable",
+    "Order",
+    "Provenance",
+    "Quality",
+    "Rounds",
+    "Row",
+    "TypeSummary",
+]
 
-Quality = Literal["ok", "unstable", "drifted", "throttled"]
-"""`ok`: two runs agreed. `unstable`: no two did. `drifted`: the sentinel kernel ran off course.
-`throttled`: the device's clock fell and could not be kept up."""
+Order = Literal["measured", "type"]
+"""Of rows: as they were measured, or by provenance, type and latency."""
 
-Rounds = tuple[tuple[float, ...], ...]
+_MAX_SAMPLES_BYTES = 64 << 20
+"""Of one row, unpacked: a hundred thousand times what a usual one has."""
 
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What rows must share to be compared: device, runner, runtime, precision, cores, threads."""
-
-    device_id: str
-    device_kind: str
-    model: str
-    soc: str
-    os: str
-    abi: str
-    fingerprint: str
-    runtime_version: str
-    runner_sha256: str
-    build_options: str
-    precision: str
-    threads: int
-    cpus: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.model} ({self.device_id}), cpus {self.cpus}, {self.threads} thread(s), "
-            f"{self.precision}, runtime {self.runtime_version}, runner {self.runner_sha256[:8]}"
-        )
+_FETCHED = 1000
+_ORDERS: dict[Order, str] = {
+    "measured": "m.measurement_id",
+    "type": "m.provenance_id, m.type, m.latency_us, m.measurement_id",
+}
+_PLAIN = (
+    *("key", "copies", "label", "latency_us", "repeat_dev", "spread", "quality"),
+    *("attempts", "calls_per_sample", "program_sha256"),
+)
+_JSON: dict[str, Any] = {
+    "kernels": tuple[str, ...],
+    "input_shape": tuple[int, ...],
+    "conditions": Conditions,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measured kernel, chain or network.
+class TypeSummary:
+    """The rows of one type under one provenance: how many, how many not "ok", how fast."""
 
-    Parameters
-    ----------
-    key: the kernel's key, or a network's name.
-    copies: length of the chain; 1 for a kernel by itself and for networks.
-    kernels: the keys of a network's kernels in execution order; None for a kernel.
-    rounds_us: raw samples of the agreeing runs, a tuple a round, microseconds a call.
-    latency_us: `android_runner.Measurement.latency_us` of those samples.
-    repeat_dev: the second of the two runs against the first, as a share (0.01: 1 % slower).
-    spread: interquartile range of the rounds, as a share of the latency.
-    attempts: runs it took, at least 2.
-    sentinel_us: the sentinel kernel's latency in the same runs; None where there was none.
-    freq_khz_lowest: clock of the slowest pinned core, the lowest at any round's end.
-    performance, battery_pct, charging, screen_on, thermal_status: as in
-        `android_runner.Conditions`; None on this machine, and in rows of format 1.
-    """
-
-    key: str
-    copies: int
-    kernels: tuple[str, ...] | None
-    latency_us: float
-    repeat_dev: float
-    spread: float
-    quality: Quality
-    attempts: int
-    rounds_us: Rounds
-    calls_per_sample: int
-    program_sha256: str
-    sentinel_us: float | None
-    freq_khz_before: int | None
-    freq_khz_after: int | None
-    temperature_c_before: float | None
-    temperature_c_after: float | None
-    load_avg_before: float | None
-    load_avg_after: float | None
-    measured_at: str
     provenance: Provenance
-    freq_khz_lowest: int | None = None
-    performance: str | None = None
-    battery_pct: int | None = None
-    charging: bool | None = None
-    screen_on: bool | None = None
-    thermal_status: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.latency_us > 0:
-            raise TableError(
-                f"a latency is above 0 us, got {self.latency_us} for {self.key}; measure it again"
-            )
-        if self.quality not in get_args(Quality):
-            raise TableError(
-                f"a row's quality is one of {get_args(Quality)}, got {self.quality!r} "
-                f"for {self.key}; measure it again"
-            )
-
-    @property
-    def type(self) -> str:
-        """The kernel's type, or "network"."""
-        return self.key.partition("(")[0] if self.kernels is None else "network"
-
-
-_PROVENANCE = tuple(f.name for f in dataclasses.fields(Provenance))
-_VALUES = tuple(f.name for f in dataclasses.fields(Row) if f.name not in ("provenance",))
-_SINCE_2 = tuple(f.name for f in dataclasses.fields(Row) if f.default is not dataclasses.MISSING)
-_SQL_TYPES = {
-    "copies": "INTEGER",
-    "attempts": "INTEGER",
-    "calls_per_sample": "INTEGER",
-    "threads": "INTEGER",
-    "freq_khz_before": "INTEGER",
-    "freq_khz_after": "INTEGER",
-    "latency_us": "REAL",
-    "repeat_dev": "REAL",
-    "spread": "REAL",
-    "sentinel_us": "REAL",
-    "temperature_c_before": "REAL",
-    "temperature_c_after": "REAL",
-    "load_avg_before": "REAL",
-    "load_avg_after": "REAL",
-    "rounds_us": "BLOB",
-    "freq_khz_lowest": "INTEGER",
-    "battery_pct": "INTEGER",
-    "thermal_status": "INTEGER",
-    "charging": "BOOLEAN",
-    "screen_on": "BOOLEAN",
-}
-_NULLABLE = {
-    *("kernels", "sentinel_us"),
-    *_SINCE_2,
-    *(n for n in _VALUES if n.endswith(("_before", "_after"))),
-}
-
-
-def _columns(names: Iterable[str]) -> str:
-    return ", ".join(
-        f"{name} {_SQL_TYPES.get(name, 'TEXT')}{'' if name in _NULLABLE else ' NOT NULL'}"
-        for name in names
-    )
-
-
-_SCHEMA = f"""
-CREATE TABLE provenance (
-    id INTEGER PRIMARY KEY, {_columns(_PROVENANCE)}, UNIQUE ({", ".join(_PROVENANCE)})
-);
-CREATE TABLE measurements (
-    id INTEGER PRIMARY KEY,
-    provenance_id INTEGER NOT NULL REFERENCES provenance (id),
-    {_columns(_VALUES)},
-    UNIQUE (key, copies, provenance_id)
-);
-"""
+    type: str
+    rows: int
+    flagged: int
+    fastest_us: float
+    slowest_us: float
 
 
 class LatencyTable:
     """A latency table in a file, or in memory for `path=None`.
 
-    Raises `TableError` for a file that is no latency table, is corrupt or of a newer format.
+    A table of an older format is brought up to date when it is opened; a reader does that in a
+    copy. Raises `TableError` for a file that is no latency table, is corrupt or of a newer format.
     Usable as a context manager; several processes may read while one writes.
+
+    Parameters
+    ----------
+    must_exist: the file must be there, and is only read: it is left as it is, and may lie where
+        nothing can be written.
     """
 
     def __init__(self, path: Path | str | None = None, *, must_exist: bool = False) -> None:
         self.path = None if path is None else Path(path)
-        if self.path is not None:
-            if must_exist and not self.path.is_file():
-                raise TableError(
-                    f"a latency table must exist to be read, found none at {self.path}; "
-                    "make one with `netadapt profile`"
-                )
-            self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._guard():
-            self._db = sqlite3.connect(self.path or ":memory:", isolation_level=None, timeout=30)
-            self._db.row_factory = sqlite3.Row
+            self._db = self._connect_to_read() if must_exist else self._connect()
             try:
-                self._open()
+                self._open(read_only=must_exist)
             except BaseException:
                 self._db.close()
                 raise
@@ -209,277 +101,292 @@ class LatencyTable:
         self.close()
 
     def __len__(self) -> int:
-        with self._guard():
-            count: int = self._db.execute("SELECT count(*) FROM measurements").fetchone()[0]
-            return count
+        return self.count()
 
     def close(self) -> None:
         self._db.close()
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write a batch in one transaction; a row measured again replaces the one before."""
-        with self._guard(), self._transaction():
+        with self._guard(), schema.transaction(self._db):
             for row in rows:
-                values = (self._provenance_id(row.provenance), *_encode(row))
-                marks = ", ".join("?" * len(values))
-                self._db.execute(
-                    "INSERT OR REPLACE INTO measurements "
-                    f"(provenance_id, {', '.join(_VALUES)}) VALUES ({marks})",
-                    values,
-                )
+                values = {"provenance_id": self._make_provenance(row.provenance), **_encode(row)}
+                packed = zlib.compress(json.dumps(row.rounds_us).encode())
+                schema.insert(self._db, values, packed if row.rounds_us else None)
 
-    def rows(self, provenance: Provenance | None = None) -> list[Row]:
-        """Every row, in the order measured; of one provenance where given."""
-        columns = "m.*, " + ", ".join(f"p.{name} AS p_{name}" for name in _PROVENANCE)
-        return [_decode(record) for record in self._select(columns, provenance)]
+    def rows(self, provenance: Provenance | None = None, *, samples: bool = True) -> list[Row]:
+        """Every row, in the order measured; of one provenance where given.
+
+        samples: without them, which most readers do not need, it takes a fraction of time and
+        memory.
+        """
+        return list(self.stream(provenance, samples=samples))
+
+    def stream(
+        self,
+        provenance: Provenance | None = None,
+        *,
+        type_name: str | None = None,
+        order: Order = "measured",
+        limit: int | None = None,
+        samples: bool = False,
+    ) -> Iterator[Row]:
+        """Rows as they are read, of one provenance or type where given, the first `limit`.
+
+        Raises `TableError` for a row whose values are no row's.
+        """
+        columns = ["m.provenance_id", *(f"m.{name}" for name in (*_PLAIN, *_JSON))]
+        if samples:
+            columns.append("s.rounds_us")
+        by_id = self._provenances()
+        for record in self._select(
+            columns, provenance, type_name=type_name, order=order, limit=limit
+        ):
+            yield _decode(record, by_id)
+
+    def count(self, provenance: Provenance | None = None, type_name: str | None = None) -> int:
+        """How many rows there are, of one provenance or type where given."""
+        found: int = next(self._select(["count(*)"], provenance, type_name=type_name))[0]
+        return found
+
+    def summaries(self, provenance: Provenance | None = None) -> list[TypeSummary]:
+        """What there is of each type, by provenance and type."""
+        columns = ["m.provenance_id", "m.type", "count(*)", "sum(m.quality != 'ok')"]
+        columns += ["min(m.latency_us)", "max(m.latency_us)"]
+        by_id = self._provenances()
+        found = self._select(columns, provenance, order="type", group_by="m.provenance_id, m.type")
+        return [
+            TypeSummary(_of(by_id, number), str(name), rows, flagged, float(low), float(high))
+            for number, name, rows, flagged, low, high in found
+        ]
 
     def keys(self, provenance: Provenance) -> set[tuple[str, int]]:
         """(key, copies) of the rows of one provenance."""
-        return {(key, copies) for key, copies in self._select("m.key, m.copies", provenance)}
+        return {(key, copies) for key, copies in self._select(["m.key", "m.copies"], provenance)}
 
     def sentinels_us(self, provenance: Provenance) -> list[float]:
         """The sentinel kernel's latencies in the rows of one provenance that have one."""
-        found = self._select("m.sentinel_us", provenance, "m.sentinel_us IS NOT NULL")
+        found = self._select(["m.sentinel_us"], provenance, "m.sentinel_us IS NOT NULL")
         return [sentinel_us for (sentinel_us,) in found]
 
     def latency_us(self, key: str, provenance: Provenance) -> float:
         """The kernel's or network's own latency. Raises `MissingLatencyError`."""
         wanted = "m.key = ? AND m.copies = 1"
-        for (latency_us,) in self._select("m.latency_us", provenance, wanted, (key,)):
+        for (latency_us,) in self._select(["m.latency_us"], provenance, wanted, (key,)):
             return float(latency_us)
         raise MissingLatencyError(
             f"a latency must be measured before it is used, the table has none of {key} on "
             f"{provenance}; profile it, or fit a predictor"
         )
 
+    def provenances(self) -> list[Provenance]:
+        """The distinct provenances, in the order they came."""
+        return list(self._provenances().values())
+
+    def to_frame(self, *, samples: bool = True) -> pd.DataFrame:
+        """One line for each row: its kernel's fields, conditions and provenance in every one.
+
+        `from_frame` makes the same table of it again. samples: whether with the columns of figures
+        by round: `rounds_us`, a list of lists, and its like.
+        """
+        return frame.to_frame(self.stream(samples=samples), self._frame_columns(samples))
+
+    @classmethod
+    def from_frame(cls, data: pd.DataFrame, path: Path | str | None = None) -> Self:
+        """The table of a frame with the columns of `to_frame`. Raises `TableError`.
+
+        Columns that came with a later format, and those of samples, may be missing.
+        """
+        rows = frame.from_frame(data)
+        table = cls(path)
+        table.add(rows)
+        return table
+
+    def export(
+        self, path: Path, provenance: Provenance | None = None, *, samples: bool = True
+    ) -> int:
+        """Write the frame to `path`, CSV or Parquet by its ending, whole or not at all.
+
+        In CSV, lists are JSON text. The number of rows written. Raises `TableError` for another
+        ending.
+        """
+        return frame.export(
+            self.stream(provenance, samples=samples), self._frame_columns(samples), path
+        )
+
+    def _frame_columns(self, samples: bool) -> frame.Columns:
+        """Of each type the fields that its keys have, by two of them."""
+        ends = self._select(
+            ["min(m.key)", "max(m.key)"], None, "m.type != 'network'", group_by="m.type"
+        )
+        return frame.columns([key for pair in ends for key in pair], samples=samples)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        return _connection(self.path or ":memory:")
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        """A connection that leaves the file as it is.
+
+        SQLite's own read-only mode leaves files of its own beside a table, and fails where it can
+        write none. So where they can be written the connection may, but not to the table; elsewhere
+        a table that no writer has open is read as what never changes.
+        """
+        if self.path is None or not self.path.is_file():
+            raise TableError(
+                f"a latency table must exist to be read, found none at {self.path}; "
+                "make one with `netadapt profile`"
+            )
+        uri = self.path.absolute().as_uri()
+        if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
+            db = _connection(f"{uri}?mode=rw", uri=True)
+            db.execute("PRAGMA query_only = ON")
+            return db
+        written = self.path.with_name(f"{self.path.name}-wal").exists()
+        return _connection(f"{uri}?mode=ro{'' if written else '&immutable=1'}", uri=True)
+
+    def _open(self, *, read_only: bool) -> None:
+        if schema.is_empty(self._db) and not read_only:
+            schema.make(self._db)
+        schema.check(self._db, self.path)
+        if schema.version(self._db) == schema.FORMAT_VERSION:
+            return
+        if read_only:
+            old, self._db = self._db, _connection("")  # a file of SQLite's own, gone when closed
+            old.backup(self._db)
+            old.close()
+        schema.upgrade(self._db)
+
     def _select(
         self,
-        columns: str,
+        columns: Sequence[str],
         provenance: Provenance | None,
         condition: str = "",
         values: tuple[object, ...] = (),
-    ) -> list[Any]:
-        """Columns of the rows of a provenance, in the order measured, that meet a condition."""
+        *,
+        type_name: str | None = None,
+        order: Order = "measured",
+        group_by: str = "",
+        limit: int | None = None,
+    ) -> Iterator[Any]:
+        """Columns of the rows of a provenance and type that meet a condition, as they are read."""
         conditions = [condition] if condition else []
         if provenance is not None:
-            conditions += [f"p.{name} = ?" for name in _PROVENANCE]
-            values = (*values, *dataclasses.astuple(provenance))
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+            conditions.append("m.provenance_id = ?")
+            values = (*values, self._provenance_id(provenance))
+        if type_name is not None:
+            conditions.append("m.type = ?")
+            values = (*values, type_name)
+        query = f"SELECT {', '.join(columns)} FROM measurements m"
+        if "s.rounds_us" in columns:
+            query += " LEFT JOIN samples s ON s.measurement_id = m.measurement_id"
+        if conditions:
+            query += f" WHERE {' AND '.join(conditions)}"
+        if group_by:
+            query += f" GROUP BY {group_by}"
+        query += f" ORDER BY {_ORDERS[order]}"
+        if limit is not None:
+            query += f" LIMIT {int(limit)}"
         with self._guard():
-            return self._db.execute(
-                f"SELECT {columns} FROM measurements m JOIN provenance p ON p.id = m.provenance_id "
-                f"{where} ORDER BY m.id",
-                values,
+            cursor = self._db.execute(query, values)
+        while True:
+            with self._guard():
+                records = cursor.fetchmany(_FETCHED)
+            if not records:
+                return
+            yield from records
+
+    def _provenances(self) -> dict[int, Provenance]:
+        names = ", ".join(schema.PROVENANCE_FIELDS)
+        with self._guard():
+            records = self._db.execute(
+                f"SELECT provenance_id, {names} FROM provenance ORDER BY provenance_id"
             ).fetchall()
+        found = {}
+        for number, *values in records:
+            record = dict(zip(schema.PROVENANCE_FIELDS, values, strict=True))
+            found[int(number)] = checked(Provenance, record, f"provenance {number}")
+        return found
 
-    def provenances(self) -> list[Provenance]:
-        """The distinct provenances, in the order they came."""
+    def _provenance_id(self, provenance: Provenance) -> int | None:
+        where = " AND ".join(f"{name} = ?" for name in schema.PROVENANCE_FIELDS)
         with self._guard():
-            records = self._db.execute("SELECT * FROM provenance ORDER BY id").fetchall()
-        return [Provenance(**{name: record[name] for name in _PROVENANCE}) for record in records]
+            found = self._db.execute(
+                f"SELECT provenance_id FROM provenance WHERE {where}",
+                dataclasses.astuple(provenance),
+            ).fetchone()
+        return None if found is None else int(found[0])
 
-    def to_frame(self) -> pd.DataFrame:
-        """One line for each row, provenance in every one; `kernels` and `rounds_us` as lists.
-
-        `from_frame` makes the same table of it again.
-        """
-        import pandas as pd
-
-        names = [*_VALUES, *_PROVENANCE]
-        records = []
-        for row in self.rows():
-            record = {name: getattr(row, name) for name in _VALUES}
-            record["kernels"] = None if row.kernels is None else list(row.kernels)
-            record["rounds_us"] = [list(samples) for samples in row.rounds_us]
-            records.append(record | dataclasses.asdict(row.provenance) | {"type": row.type})
-        frame = pd.DataFrame(records, columns=[*names, "type"])
-        integers = [name for name, kind in _SQL_TYPES.items() if kind == "INTEGER"]
-        truths = [name for name, kind in _SQL_TYPES.items() if kind == "BOOLEAN"]
-        return frame.astype(dict.fromkeys(integers, "Int64") | dict.fromkeys(truths, "boolean"))
-
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame, path: Path | str | None = None) -> Self:
-        """The table of a frame with the columns of `to_frame`. Raises `TableError`.
-
-        Columns that came with a later format may be missing.
-        """
-        wanted = (name for name in (*_VALUES, *_PROVENANCE) if name not in _SINCE_2)
-        missing = [name for name in wanted if name not in frame.columns]
-        if missing:
-            raise TableError(
-                f"a frame of a latency table has the columns of to_frame(), {missing} missing; "
-                "export the table again"
-            )
-        table = cls(path)
-        table.add([_row_of_record(record) for record in frame.to_dict("records")])
-        return table
-
-    def export(self, path: Path) -> None:
-        """Write the frame to `path`, CSV or Parquet by its ending, whole or not at all.
-
-        In CSV, lists are JSON text. Raises `TableError` for another ending.
-        """
-        frame = self.to_frame()
-        if path.suffix not in (".csv", ".parquet"):
-            raise TableError(
-                f"a table is exported to .csv or .parquet, got {path.name!r}; choose one of them"
-            )
-        buffer = io.BytesIO()
-        if path.suffix == ".csv":
-            for name in ("kernels", "rounds_us"):
-                frame[name] = [None if v is None else json.dumps(v) for v in frame[name]]
-            frame.to_csv(buffer, index=False)
-        else:
-            frame.to_parquet(buffer, index=False)
-        write_atomically(path, buffer.getvalue())
-
-    def _open(self) -> None:
-        empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if empty:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            with self._transaction():
-                # Another process may have made the tables between the look and the lock.
-                if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                    self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        if self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-            raise TableError(f"{self.path} is a database but no latency table; name another file")
-        if self._version() == 1:
-            self._upgrade()
-        found = self._version()
-        if found != FORMAT_VERSION:
-            raise TableError(
-                f"this version reads latency tables of format {FORMAT_VERSION}, {self.path} has "
-                f"{found}; use the netadapt version that wrote it, or profile anew"
-            )
-
-    def _version(self) -> int:
-        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
-        return version
-
-    def _upgrade(self) -> None:
-        """From format 1, which lacked some columns, to this one."""
-        with self._transaction():
-            if self._version() == 1:  # else another process was faster
-                for name in _SINCE_2:
-                    self._db.execute(f"ALTER TABLE measurements ADD COLUMN {_columns([name])}")
-                self._db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def _make_provenance(self, provenance: Provenance) -> int:
+        names = schema.PROVENANCE_FIELDS
+        self._db.execute(
+            f"INSERT OR IGNORE INTO provenance ({', '.join(names)}) "
+            f"VALUES ({', '.join('?' * len(names))})",
+            dataclasses.astuple(provenance),
+        )
+        found = self._provenance_id(provenance)
+        assert found is not None  # it was just made
+        return found
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """Turn SQLite's errors into one line that names the file."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
             raise TableError(
                 f"the latency table {self.path or 'in memory'} cannot be used: {error}; "
                 "restore it from a copy, free disk space, or profile anew into another file"
             ) from error
 
-    def _provenance_id(self, provenance: Provenance) -> int:
-        values = dataclasses.astuple(provenance)
-        marks = ", ".join("?" * len(values))
-        self._db.execute(
-            f"INSERT OR IGNORE INTO provenance ({', '.join(_PROVENANCE)}) VALUES ({marks})", values
-        )
-        where = " AND ".join(f"{name} = ?" for name in _PROVENANCE)
-        found: int = self._db.execute(
-            f"SELECT id FROM provenance WHERE {where}", values
-        ).fetchone()[0]
-        return found
+
+def _connection(name: Path | str, *, uri: bool = False) -> sqlite3.Connection:
+    db = sqlite3.connect(name, isolation_level=None, timeout=30, uri=uri)
+    db.row_factory = sqlite3.Row
+    return db
 
 
-def _encode(row: Row) -> tuple[object, ...]:
-    record = {name: getattr(row, name) for name in _VALUES}
-    record["kernels"] = None if row.kernels is None else json.dumps(row.kernels)
-    record["rounds_us"] = zlib.compress(json.dumps(row.rounds_us).encode())
-    return tuple(record.values())
+def _encode(row: Row) -> dict[str, object]:
+    record: dict[str, object] = {name: getattr(row, name) for name in _PLAIN}
+    return record | {
+        "type": row.type,
+        "kernels": None if row.kernels is None else json.dumps(row.kernels),
+        "input_shape": None if row.input_shape is None else json.dumps(row.input_shape),
+        "sentinel_us": row.sentinel_us,
+        "conditions": json.dumps(dataclasses.asdict(row.conditions)),
+    }
 
 
-def _decode(record: sqlite3.Row) -> Row:
-    values: dict[str, Any] = {name: record[name] for name in _VALUES}
+def _decode(record: sqlite3.Row, provenances: dict[int, Provenance]) -> Row:
+    """A row of what was read, every value checked."""
+    what = f"row {record['key']!r}"
+    values: dict[str, Any] = {name: record[name] for name in _PLAIN}
+    for name, kind in _JSON.items():
+        text = record[name]
+        values[name] = None if text is None else checked(kind, text, what, as_json=True)
+    values["rounds_us"] = ()
+    if "rounds_us" in record.keys() and record["rounds_us"] is not None:  # noqa: SIM118
+        unpacked = _unpacked(record["rounds_us"], what)
+        values["rounds_us"] = checked(Rounds, unpacked, what, as_json=True)
+    values["provenance"] = _of(provenances, record["provenance_id"])
+    return checked(Row, values, what)
+
+
+def _unpacked(packed: object, what: str) -> bytes:
     try:
-        rounds = json.loads(zlib.decompress(values["rounds_us"]))
-        kernels = None if values["kernels"] is None else tuple(json.loads(values["kernels"]))
+        if not isinstance(packed, bytes):
+            raise TypeError("samples are no bytes")
+        stream = zlib.decompressobj()
+        data = stream.decompress(packed, _MAX_SAMPLES_BYTES)
+        if not stream.eof:
+            raise ValueError("samples are cut off, or far too many")
+        return data
     except (ValueError, TypeError, zlib.error) as error:
-        raise TableError(
-            f"row {values['key']!r} of the latency table is damaged ({error}); "
-            "delete it and profile again"
-        ) from error
-    values |= {"rounds_us": _freeze(rounds), "kernels": kernels}
-    for name, kind in _SQL_TYPES.items():
-        if kind == "BOOLEAN" and values[name] is not None:
-            values[name] = bool(values[name])
-    return Row(**values, provenance=_provenance(tuple(record[f"p_{n}"] for n in _PROVENANCE)))
+        raise damaged(what, str(error)) from error
 
 
-@functools.lru_cache(maxsize=64)
-def _provenance(values: tuple[Any, ...]) -> Provenance:
-    return Provenance(*values)
-
-
-def _row_of_record(record: dict[Any, Any]) -> Row:
-    """A line of a frame (also one read back from CSV, where lists are text) as a row."""
-    values: dict[str, Any] = {}
-    for name in (*_VALUES, *_PROVENANCE):
-        value = record.get(name)
-        if name in ("kernels", "rounds_us") and isinstance(value, str):
-            value = json.loads(value)
-        values[name] = value
-    try:
-        for name in (*_VALUES, *_PROVENANCE):
-            kind = _SQL_TYPES.get(name, "TEXT")
-            if name == "rounds_us":
-                values[name] = _freeze(values[name])
-            elif _is_missing(values[name]):
-                if name not in _NULLABLE:
-                    raise ValueError(f"{name} is empty")
-                values[name] = None
-            elif name == "kernels":
-                values[name] = tuple(str(key) for key in values[name])
-            else:
-                values[name] = _READERS[kind](values[name])
-    except (TypeError, ValueError) as error:
-        raise TableError(
-            f"a line of the frame is no row of a latency table ({error}, key "
-            f"{record['key']!r}); export the table again"
-        ) from error
-    provenance = Provenance(**{name: values.pop(name) for name in _PROVENANCE})
-    return Row(**values, provenance=provenance)
-
-
-def _truth(value: object) -> bool:
-    text = str(value)
-    if text not in ("True", "False"):
-        raise ValueError(f"{text!r} is neither True nor False")
-    return text == "True"
-
-
-_READERS: dict[str, Callable[[Any], object]] = {
-    "INTEGER": int,
-    "REAL": float,
-    "TEXT": str,
-    "BOOLEAN": _truth,
-}
-
-
-def _is_missing(value: object) -> bool:
-    if value is None or isinstance(value, str):
-        return value is None
-    return (not hasattr(value, "__len__") and value != value) or str(value) == "<NA>"
-
-
-def _freeze(rounds: Iterable[Iterable[float]]) -> Rounds:
-    return tuple(tuple(float(us) for us in samples) for samples in rounds)
+def _of(provenances: dict[int, Provenance], number: object) -> Provenance:
+    if not isinstance(number, int) or number not in provenances:
+        raise damaged(f"provenance {number!r}", "a row refers to it, and it is not there")
+    return provenances[number]

@@ -142,7 +142,8 @@ def _judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> 
 
     def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, bool, float]:
         throttled = any(run.conditions.throttled for run in pair)
-        drifted = max(map(off_course, pair)) > gate.max_sentinel_dev
+        # A sentinel that is no number at all is off its course, too.
+        drifted = not all(off_course(run) <= gate.max_sentinel_dev for run in pair)
         return throttled, drifted, abs(pair[1].latency_us / pair[0].latency_us - 1)
 
     pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]

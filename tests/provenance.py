@@ -1,5 +1,6 @@
-"""Where made-up rows of a latency table come from."""
+"""Where made-up rows of a latency table come from, and what it was like there."""
 
+from android_runner.device import Conditions
 from profiler.table import Provenance
 
 MADE_UP = Provenance(
@@ -17,3 +18,17 @@ MADE_UP = Provenance(
     threads=1,
     cpus="0",
 )
+
+NOTHING_TOLD = Conditions(
+    cpus=(0,),
+    threads=1,
+    freq_khz_before=None,
+    freq_khz_after=None,
+    temperature_c_before=None,
+    temperature_c_after=None,
+    load_avg_before=None,
+    load_avg_after=None,
+    sentinel_us=(),
+    started_at="2026-01-01T00:00:00+00:00",
+)
+"""Conditions of a device that tells nothing."""

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from netadapt.commands.options import Json, TableFile, print_json
+from netadapt.commands.options import Json, ProvenanceNumber, TableFile, print_json
 from netadapt.console import progress
 
 
 def fit(
     table: TableFile,
+    provenance: ProvenanceNumber = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Where the predictor goes; not given, beside the table."),
@@ -27,15 +28,17 @@ def fit(
 ) -> None:
     """Fit a latency predictor to a table and say how good it is.
 
-    Example: netadapt fit runs/demo/latency.sqlite
+    Example: netadapt fit runs/demo
     """
     from netadapt import pipeline
     from netadapt.folder import RunFolder
+    from netadapt.tables import choose_provenance, table_file
 
-    target = out or RunFolder(table.parent).predictor
+    source = table_file(table)
+    target = out or RunFolder(source.parent).predictor
     with progress().step("Fitting the predictor"):
-        provenance = pipeline.choose_provenance(table, device, threads)
-        predictor = pipeline.fit_predictor(table, target, provenance)
+        chosen = choose_provenance(source, number=provenance, device=device, threads=threads)
+        predictor = pipeline.fit_predictor(source, target, chosen)
     if as_json:
         print_json({"predictor": str(target), **predictor.report_.to_dict()})
         return

@@ -34,7 +34,18 @@ Wait = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes; no more.")
 ]
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="A latency table (.sqlite).")]
+TableFile = Annotated[
+    Path,
+    typer.Argument(metavar="TABLE", help="A latency table (.sqlite), or the folder of a run."),
+]
+ProvenanceNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--provenance",
+        metavar="N",
+        help="Rows of this provenance, numbered as `netadapt table show` prints them.",
+    ),
+]
 
 
 def read_run(

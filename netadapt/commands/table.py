@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netadapt.commands.options import Json, TableFile, print_json
+from netadapt.commands.options import Json, ProvenanceNumber, TableFile, print_json
+from netadapt.text import one_line
 
-table_app = typer.Typer(help="Look into a latency table.", rich_markup_mode=None)
+if TYPE_CHECKING:
+    from profiler.table import Provenance, Row, TypeSummary
+
+table_app = typer.Typer(
+    help="Look into a latency table.\n\nExample: netadapt table show runs/demo",
+    rich_markup_mode=None,
+)
+
+DEFAULT_ROWS = 40
+MAX_LABEL = 60
+"""Characters of a network's name; an arch as JSON has some hundred."""
 
 
 @table_app.command()
@@ -19,53 +30,104 @@ def show(
     kind: Annotated[
         str | None, typer.Option("--type", help="Rows of one type, e.g. depthwise_conv or network.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows to print at most.")] = 40,
+    provenance: ProvenanceNumber = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Rows to print at most; not given, {DEFAULT_ROWS}, as JSON all of them."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print a latency table: its conditions and its rows.
+    """Print a latency table: its conditions, numbered, what it has of each type, and its rows.
 
-    Example: netadapt table show runs/demo/latency.sqlite --type depthwise_conv
+    Rows come by provenance, type and latency; the number before a row is its provenance's.
+
+    Example: netadapt table show runs/demo --type depthwise_conv
     """
+    from netadapt.tables import check_type, provenance_number, table_file
     from profiler.table import LatencyTable
 
-    with LatencyTable(table, must_exist=True) as rows:
-        provenances = rows.provenances()
-        chosen = [row for row in rows.rows() if kind is None or row.type == kind]
-    if as_json:
-        print_json([_row_record(row) for row in chosen])
-        return
-    for provenance in provenances:
-        typer.echo(f"# {provenance}")
-    typer.echo(f"{'us':>12} {'repeat':>8} {'quality':<9} kernel")
-    for row in chosen[:limit]:
-        name = row.key if row.copies == 1 else f"{row.key} x{row.copies}"
-        typer.echo(f"{row.latency_us:12.2f} {100 * row.repeat_dev:+7.2f}% {row.quality:<9} {name}")
-    if len(chosen) > limit:
-        typer.echo(f"# {len(chosen) - limit} more rows; see all with --limit {len(chosen)}")
+    with LatencyTable(table_file(table), must_exist=True) as latencies:
+        chosen = provenance_number(latencies, provenance)
+        check_type(latencies, kind)
+        numbers = {p: number for number, p in enumerate(latencies.provenances(), 1)}
+        rows = latencies.stream(
+            chosen,
+            type_name=kind,
+            order="type",
+            limit=limit if as_json else limit or DEFAULT_ROWS,
+        )
+        if as_json:
+            print_json([_record(row, numbers) for row in rows])
+            return
+        for one in numbers:
+            if chosen in (None, one):
+                typer.echo(f"# {numbers[one]}: {one_line(str(one))}")
+        left = 0
+        for summary in latencies.summaries(chosen):
+            if kind in (None, summary.type):
+                typer.echo(f"# {_summary(summary, numbers)}")
+                left += summary.rows
+        typer.echo(f"{'':>2} {'us':>12} {'repeat':>8} {'quality':<9} kernel")
+        total = left
+        for row in rows:
+            number, repeat_pct = numbers[row.provenance], 100 * row.repeat_dev
+            typer.echo(
+                f"{number:>2} {row.latency_us:12.2f} {repeat_pct:+7.2f}% {row.quality:<9} "
+                f"{_name(row)}"
+            )
+            left -= 1
+    if left:
+        typer.echo(f"# {left} more rows; see all with --limit {total}")
 
 
 @table_app.command()
 def export(
     table: TableFile,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .csv or .parquet file.")],
+    provenance: ProvenanceNumber = None,
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="Also the raw samples, and other figures of each round."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a latency table as CSV or Parquet.
+    """Write a latency table as CSV or Parquet, a kernel's fields in columns of their own.
 
-    Example: netadapt table export runs/demo/latency.sqlite latency.csv
+    Example: netadapt table export runs/demo latency.csv
     """
+    from netadapt.tables import provenance_number, table_file
     from profiler.table import LatencyTable
 
-    with LatencyTable(table, must_exist=True) as rows:
-        rows.export(out)
-        count = len(rows)
+    with LatencyTable(table_file(table), must_exist=True) as latencies:
+        chosen = provenance_number(latencies, provenance)
+        count = latencies.export(out, chosen, samples=samples)
     if as_json:
         print_json({"out": str(out), "rows": count})
     else:
         typer.echo(f"{out}: {count} rows")
 
 
-def _row_record(row: Any) -> dict[str, Any]:
+def _summary(summary: TypeSummary, numbers: dict[Provenance, int]) -> str:
+    flagged = f", {summary.flagged} flagged" if summary.flagged else ""
+    return (
+        f"{numbers[summary.provenance]}: {one_line(summary.type)}, {summary.rows} rows, "
+        f"{summary.fastest_us:.4g} to {summary.slowest_us:.4g} us{flagged}"
+    )
+
+
+def _name(row: Row) -> str:
+    if row.kernels is None:
+        return one_line(row.name)
+    count = f"{len(row.kernels)} kernels" if row.kernels else "kernels not known"
+    label = one_line(row.label or "")
+    if len(label) > MAX_LABEL:
+        label = f"{label[: MAX_LABEL - 3]}..."
+    return f"{one_line(row.key)}, {count} {label}".rstrip()
+
+
+def _record(row: Row, numbers: dict[Provenance, int]) -> dict[str, Any]:
     record = dataclasses.asdict(row)
     del record["rounds_us"]
-    return {"type": row.type, **record}
+    return {"type": row.type, "provenance_number": numbers[row.provenance], **record}

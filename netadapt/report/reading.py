@@ -86,7 +86,7 @@ def _rows(table: Path) -> list[Row]:
     if not table.exists():
         return []
     with LatencyTable(table, must_exist=True) as latencies:
-        return latencies.rows()
+        return latencies.rows(samples=False)
 
 
 def _archs(
@@ -106,7 +106,7 @@ def _archs(
 
 def _reference_ms(space: Space, rows: Sequence[Row]) -> float | None:
     name = space.reference().to_json()
-    return next((row.latency_us / 1e3 for row in rows if row.key == name), None)
+    return next((row.latency_us / 1e3 for row in rows if row.label == name), None)
 
 
 def _budgets(
@@ -238,14 +238,16 @@ def _pairs(
         )
         for probe in probes
     ]
-    others = [row for row in rows if row.kernels is not None and row.key not in known]
+    others = [row for row in rows if row.kernels and row.label not in known]
     if predictor is None or not others:
         return tuple(pairs)
     networks = [[Kernel.from_key(key) for key in row.kernels or ()] for row in others]
     predicted = predictor.predict_networks(networks)
     intervals = predictor.predict_networks_interval(networks)
     for row, ms, (low, high) in zip(others, predicted, intervals, strict=True):
-        group = "trained" if row.key.startswith(TRAINED) else "other networks of the table"
+        group = (
+            "trained" if (row.label or "").startswith(TRAINED) else "other networks of the table"
+        )
         pairs.append(
             PredictedMeasured(group, float(ms), row.latency_us / 1e3, float(low), float(high))
         )
@@ -338,7 +340,9 @@ def _latest(rows: Sequence[Row]) -> str:
 
 def _range(rows: Sequence[Row], field: str, per_unit: float, unit: str) -> str:
     """Smallest to largest of a value before and after; the system may not tell it."""
-    values = [getattr(row, f"{field}_{when}") for row in rows for when in ("before", "after")]
+    values = [
+        getattr(row.conditions, f"{field}_{when}") for row in rows for when in ("before", "after")
+    ]
     known = [value / per_unit for value in values if value is not None]
     if not known:
         return "not told by the system"

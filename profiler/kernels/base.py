@@ -10,19 +10,21 @@ and how a module of a network is recognised as this kernel.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from profiler.errors import UnknownKernelError
+from profiler.errors import UnknownKernelError, UnknownLayerError
+from profiler.keys import parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 _TYPES: dict[str, type[Kernel]] = {}
-_KEY = re.compile(r"(?P<type>[a-z0-9_]+)\((?P<fields>[a-z0-9_=, ]*)\)")
+MAX_SIZE = 2**31 - 1
+"""Of any field: no tensor of a phone has a dimension beyond it."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,17 @@ class Kernel(ABC):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int) and value < 1:
+            if field.type in (str, "str"):
+                if not isinstance(value, str):
+                    raise ValueError(
+                        f"a kernel's {field.name} is a name, got {value!r} for "
+                        f"{type(self).type_name}; e.g. activation='relu'"
+                    )
+            elif not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
                 raise ValueError(
-                    f"a kernel's {field.name} is at least 1, got {value} for "
-                    f"{type(self).type_name}; a removed layer has no kernel"
+                    f"a kernel's {field.name} is a whole number, at least 1 and at most "
+                    f"{MAX_SIZE}, got {str(value)[:40]} for {type(self).type_name}; a removed "
+                    "layer has no kernel"
                 )
 
     @cached_property
@@ -146,23 +156,20 @@ def kernel_types() -> dict[str, type[Kernel]]:
 
 @lru_cache(maxsize=1 << 16)
 def _parse(key: str) -> Kernel:
-    match = _KEY.fullmatch(key)
-    if match is None or match["type"] not in _TYPES:
+    parsed = parse_key(key)
+    if parsed is None or parsed[0] not in _TYPES:
         raise UnknownKernelError(
             f"a kernel key reads `type(field=value, ...)` with a type of {sorted(_TYPES)}, "
-            f"got {key!r}; was it written by a newer version?"
+            f"got {key[:200]!r}; was it written by a newer version?"
         )
-    cls = _TYPES[match["type"]]
+    name, fields = parsed
+    cls = _TYPES[name]
     try:
-        values: dict[str, int | str] = {}
-        for item in filter(None, match["fields"].split(", ")):
-            name, _, text = item.partition("=")
-            values[name] = int(text) if text.isdecimal() else text
-        return cls(**values)
+        return cls(**fields)
     except (TypeError, ValueError) as error:
         raise UnknownKernelError(
-            f"the fields of a {cls.type_name} kernel are "
-            f"{[f.name for f in dataclasses.fields(cls)]}, got {key!r} ({error})"
+            f"the fields of a {name} kernel are "
+            f"{[f.name for f in dataclasses.fields(cls)]}, got {key[:200]!r} ({error})"
         ) from error
 
 
@@ -174,42 +181,97 @@ def kernel_of(module: nn.Module, inputs: Sequence[Shape]) -> Kernel | None:
     return None
 
 
-@contextmanager
-def _hooks(
-    network: nn.Module, hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
-) -> Iterator[None]:
-    known = {cls.module_type for cls in _TYPES.values()}
-    handles = [
-        module.register_forward_pre_hook(hook)
-        for module in network.modules()
-        if type(module) in known
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @torch.no_grad()
 def record_kernels(network: nn.Module, input_shape: Shape) -> list[Kernel]:
     """The kernels of `network` in the order they run on an input of `input_shape`.
 
-    The network must be made of the modules of registered kernel types; what lies outside them is
-    free (reshapes, identity). A batch other than 1 is refused by the kernels themselves.
+    What runs outside the modules of registered kernel types must be free on the device: reshapes,
+    and what does nothing in eval mode (dropout, identity). A batch other than 1 is refused by the
+    kernels themselves.
+
+    Raises `UnknownLayerError` that names the layers for a network in which anything else runs.
     """
-    recorded: list[Kernel] = []
-
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        kernel = kernel_of(module, [tuple(x.shape) for x in inputs])
-        assert kernel is not None  # hooks sit on known types only
-        recorded.append(kernel)
-
+    recorder = _Recorder(network)
     training = network.training
     network.eval()
     try:
-        with _hooks(network, hook):
-            network(torch.zeros(input_shape))
+        with recorder.attached():
+            x = torch.zeros(input_shape)
+            with recorder:
+                network(x)
     finally:
         network.train(training)
-    return recorded
+    if recorder.unknown:
+        layers = [f"{name} ({', '.join(ops)})" for name, ops in recorder.unknown.items()]
+        more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+        raise UnknownLayerError(
+            f"a network is made of known kernels ({', '.join(sorted(_TYPES))}), "
+            f"{type(network).__name__} has others: {', '.join(layers[:_NAMED])}{more}; build it of "
+            "profiler.kernels' modules, add a kernel type, or time it as a whole only"
+        )
+    return recorder.kernels
+
+
+_NAMED = 6  # unknown layers in a message
+
+_FREE = {"view", "_unsafe_view", "_reshape_alias", "reshape", "squeeze", "unsqueeze", "detach"}
+_FREE |= {"alias", "lift_fresh"}
+"""Operators that move nothing: they give a contiguous tensor another shape, or the same."""
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
+    """Notes the kernels of a network's known modules, and all operators that run outside them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kernels: list[Kernel] = []
+        self.unknown: dict[str, list[str]] = {}
+        self._network = network
+        self._running: list[str] = []
+        self._known = 0
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Listening to the modules of the network."""
+        known = {cls.module_type for cls in _TYPES.values()}
+        handles = []
+        for name, module in self._network.named_modules():
+            label = f"{name or 'forward'}: {type(module).__name__}"
+            enter = functools.partial(self._enter, label, type(module) in known)
+            leave = functools.partial(self._leave, type(module) in known)
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        operator = func.overloadpacket.__name__
+        if not self._known and operator not in _FREE:
+            operators = self.unknown.setdefault(self._running[-1], [])
+            if operator not in operators:
+                operators.append(operator)
+        return func(*args, **(kwargs or {}))
+
+    def _enter(
+        self, label: str, known: bool, module: nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        if known and not self._known:
+            inputs = [tuple(x.shape) for x in (*args, *kwargs.values())]
+            kernel = kernel_of(module, inputs)
+            assert kernel is not None  # its type is known
+            self.kernels.append(kernel)
+        self._known += known
+        self._running.append(label)
+
+    def _leave(self, known: bool, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._known -= known
+        self._running.pop()

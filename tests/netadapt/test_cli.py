@@ -19,7 +19,7 @@ from netadapt import __version__, cli
 from netadapt.commands import search as search_command
 from netadapt.config import RunConfig
 from profiler.table import LatencyTable, Row
-from tests.provenance import MADE_UP
+from tests.provenance import MADE_UP, NOTHING_TOLD
 
 COMMANDS = [
     ["devices"],
@@ -45,14 +45,7 @@ ROW = Row(
     rounds_us=((1.5, 1.6),),
     calls_per_sample=30,
     program_sha256="0" * 64,
-    sentinel_us=None,
-    freq_khz_before=None,
-    freq_khz_after=None,
-    temperature_c_before=None,
-    temperature_c_after=None,
-    load_avg_before=None,
-    load_avg_after=None,
-    measured_at="2026-01-01T00:00:00+00:00",
+    conditions=NOTHING_TOLD,
     provenance=MADE_UP,
 )
 

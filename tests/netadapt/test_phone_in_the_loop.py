@@ -72,7 +72,7 @@ def timer(folder: Path, phone: VirtualPhone, server: AdbServer) -> Iterator[Netw
 
 def rows(folder: Path) -> set[str]:
     with LatencyTable(folder / "latency.sqlite") as table:
-        return {row.key for row in table.rows()}
+        return {row.label or row.key for row in table.rows()}
 
 
 def measured(folder: Path) -> list[str]:

@@ -63,8 +63,8 @@ def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path
         rows = table.rows()
     assert (provenance.device_id, provenance.device_kind) == (PIXEL_1.serial, "adb")
     assert provenance.cpus == "3"
-    assert {row.battery_pct for row in rows} == {PIXEL_1.battery.level_pct}
-    assert {row.performance for row in rows} == {"default"}
+    assert {row.conditions.battery_pct for row in rows} == {PIXEL_1.battery.level_pct}
+    assert {row.conditions.performance for row in rows} == {"default"}
     assert "Google Pixel" in folder.report.read_text()
 
 

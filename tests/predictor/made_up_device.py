@@ -17,7 +17,7 @@ from profiler.kernels import (
     SqueezeExciteKernel,
 )
 from profiler.table import LatencyTable, Provenance, Row
-from tests.provenance import MADE_UP
+from tests.provenance import MADE_UP, NOTHING_TOLD
 
 LAYOUT_CALL_US = 0.1
 LAYOUT_NS_PER_ELEMENT = 0.1
@@ -103,14 +103,7 @@ def rows(
             rounds_us=((noisy,),),
             calls_per_sample=1,
             program_sha256="0" * 64,
-            sentinel_us=None,
-            freq_khz_before=None,
-            freq_khz_after=None,
-            temperature_c_before=None,
-            temperature_c_after=None,
-            load_avg_before=None,
-            load_avg_after=None,
-            measured_at="2026-01-01T00:00:00+00:00",
+            conditions=NOTHING_TOLD,
             provenance=provenance,
         )
 

@@ -225,6 +225,19 @@ def test_rows_of_two_provenances_do_not_mix(trained: list[Kernel]) -> None:
     assert np.median(ratio) == pytest.approx(9, rel=0.05)
 
 
+def test_networks_of_unknown_kernels_are_left_out_with_one_line(
+    trained: list[Kernel], caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = device.rows(rng, trained[:100], networks=[device.network(rng)])
+    unknown = dataclasses.replace(rows[-1], key="network(0)", kernels=(), label="unknown layers")
+    predictor = LatencyPredictor().fit(device.table([*rows, unknown]))
+    assert len(predictor.data_.networks) == 1
+    lines = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].startswith("1 network(s) left out: their kernels are not known")
+
+
 def test_flagged_rows_are_left_out_unless_wanted(trained: list[Kernel]) -> None:
     rows = device.rows(np.random.default_rng(0), trained[:100])
     rows[0] = dataclasses.replace(rows[0], quality="unstable", latency_us=1e5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from profiler.errors import UnknownKernelError
+from profiler.errors import UnknownKernelError, UnknownLayerError
 from profiler.kernels import (
     Activation,
     ActivationKernel,
@@ -175,3 +175,62 @@ def test_bypass_joins_channel_by_channel(in_channels: int, filters: int, limit: 
 def test_a_convolution_refuses_what_is_not_fused() -> None:
     with pytest.raises(ValueError, match="Activation module"):
         PointwiseConvNorm(8, 8, activation="hardswish")
+
+
+class Mixed(nn.Module):
+    """Known modules among layers that are none of ours."""
+
+    def __init__(self, *, only_known: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Identity() if only_known else nn.Conv2d(8, 8, 3, padding=1)
+        self.known = PointwiseConvNorm(8, 4, activation="relu")
+        self.pool = GlobalPool()
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(0.5)
+        self.classifier = Linear(4, 2) if only_known else nn.Linear(4, 2)
+        self.only_known = only_known
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.flatten(self.pool(self.known(self.convolution(x))))
+        if not self.only_known:
+            x = x * 2
+        y: torch.Tensor = self.classifier(self.dropout(x)).reshape(-1, 2)
+        return y
+
+
+def test_layers_that_are_not_known_are_an_error_that_names_them() -> None:
+    network = Mixed(only_known=False)
+    with pytest.raises(UnknownLayerError) as caught:
+        record_kernels(network, (1, 8, 5, 5))
+    message = str(caught.value)
+    assert "convolution: Conv2d (convolution)" in message
+    assert "classifier: Linear (" in message
+    assert "forward: Mixed (mul)" in message
+    assert "known: " not in message
+    assert "profiler.kernels" in message
+    assert "\n" not in message
+    assert network.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_what_costs_nothing_needs_no_kernel() -> None:
+    kernels = record_kernels(Mixed(only_known=True), (1, 8, 5, 5))
+    assert [k.type_name for k in kernels] == ["pointwise_conv", "global_pool", "linear"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"linear(in_features=1{'0' * 400}, out_features=1)",
+        f"linear(in_features={2**31}, out_features=1)",
+        f"linear(in_features=1{'0' * 5000}, out_features=1)",
+        "linear(in_features=infinity, out_features=1)",
+        "linear(in_features=1, in_features=2, out_features=1)",
+        "linear(in_features, out_features=1)",
+        "activation(function=7, channels=1, height=1, width=1)",
+    ],
+)
+def test_numbers_that_no_tensor_has_are_refused(key: str) -> None:
+    with pytest.raises(UnknownKernelError) as caught:
+        Kernel.from_key(key)
+    assert len(str(caught.value)) < 700

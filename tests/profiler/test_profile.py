@@ -9,14 +9,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from android_runner.device import Program, RunSpec
 from android_runner.host import HostDevice
 from profiler.errors import MeasurementError
-from profiler.kernels import DepthwiseConv, PointwiseConv, SqueezeExciteKernel
+from profiler.kernels import DepthwiseConv, PointwiseConv, PointwiseConvNorm, SqueezeExciteKernel
 from profiler.lowering import ProgramCache, Subject
 from profiler.profile import Profiler, ProfileSettings
 from profiler.replay import replay_device
@@ -53,9 +55,23 @@ def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache)
     assert table.rows()[:3] == before, "rows that are there are not measured again"
     assert table.keys(profiler.provenance) == KEYS
 
-    profiler.networks({"toy": network_with_statistics()}, (1, 8, 5, 5))
-    assert profiler.networks({"toy": network_with_statistics()}, (1, 8, 5, 5)).measured == 0
-    network = table.rows()[-1]
+    shape = (1, 8, 5, 5)
+    assert profiler.networks({"toy": network_with_statistics()}, shape).measured == 1
+    same = {"toy": network_with_statistics(), "same kernels": network_with_statistics(1)}
+    assert profiler.networks(same, shape).measured == 0
+    assert profiler.networks(same, (1, 8, 6, 6)).measured == 1, "another resolution"
+    assert profiler.networks(same, shape, occasion="trained").measured == 1
+    assert [r.label for r in table.rows()[-3:]] == ["toy"] * 3
+    assert len({r.key for r in table.rows()[-3:]}) == 3
+    keys = profiler.network_keys(same, shape, occasion="trained")
+    assert set(keys.values()) == {table.rows()[-1].key}
+
+    unknown = nn.Sequential(OrderedDict(plain=nn.Conv2d(8, 4, 3), known=PointwiseConvNorm(4, 8)))
+    assert profiler.networks({"unknown": unknown}, shape).measured == 1
+    assert profiler.networks({"unknown": unknown}, shape).measured == 0
+    assert (table.rows()[-1].kernels, table.rows()[-1].type) == ((), "network")
+    network = table.rows()[-2]
+    assert network.input_shape == shape
     assert network.kernels is not None
     assert [key.partition("(")[0] for key in network.kernels] == ["pointwise_conv", "bypass"]
 

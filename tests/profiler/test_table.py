@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.errors import MissingLatencyError, TableError
+from profiler.keys import network_key
 from profiler.table import LatencyTable, Provenance, Row
-from tests.provenance import MADE_UP
+from tests.profiler.old_tables import write_old
+from tests.provenance import MADE_UP, NOTHING_TOLD
 
 PROVENANCE = dataclasses.replace(
     MADE_UP,
@@ -28,6 +31,7 @@ PROVENANCE = dataclasses.replace(
     runtime_version="1.4.1",
     runner_sha256="ab" * 32,
 )
+CONDITIONS = {field.name for field in dataclasses.fields(NOTHING_TOLD)}
 OTHER_PHONE = dataclasses.replace(PROVENANCE, device_id="another serial of the same model")
 
 
@@ -47,20 +51,21 @@ def row(
         "rounds_us": ((latency_us, latency_us * 1.1), (latency_us,)),
         "calls_per_sample": 3,
         "program_sha256": "cd" * 32,
-        "sentinel_us": 80.0,
+    }
+    conditions = {
+        "sentinel_us": (79.0, 80.0, 82.5),
         "freq_khz_before": 1_600_000,
-        "freq_khz_after": None,
-        "temperature_c_before": None,
         "temperature_c_after": 31.5,
         "load_avg_before": 0.1,
         "load_avg_after": 0.2,
-        "measured_at": "2026-01-01T00:00:00+00:00",
     }
+    conditions |= {name: changes.pop(name) for name in list(changes) if name in CONDITIONS}
     values |= changes
     return Row(
         key=key,
         latency_us=latency_us,
         kernels=kernels,
+        conditions=dataclasses.replace(NOTHING_TOLD, **conditions),  # type: ignore[arg-type]
         provenance=provenance,
         **values,  # type: ignore[arg-type]
     )
@@ -68,13 +73,22 @@ def row(
 
 ROWS = [
     row(),
-    row("linear(in_features=8, out_features=16)", 0.1 + 0.2, sentinel_us=None),
+    row("linear(in_features=8, out_features=16)", 0.1 + 0.2, sentinel_us=()),
     row(copies=3, quality="unstable"),
-    row("network a", 99.0, kernels=("linear(in_features=8, out_features=8)", "x")),
+    row(
+        network_key(("linear(in_features=8, out_features=8)", "x"), (1, 8)),
+        99.0,
+        kernels=("linear(in_features=8, out_features=8)", "x"),
+        label="network a",
+        input_shape=(1, 8),
+    ),
+    row(network_key((), (1, 3, 8, 8), "a program"), 98.0, kernels=(), label="unknown layers"),
     row(
         "linear(in_features=8, out_features=32)",
         quality="throttled",
-        freq_khz_lowest=1_363_200,
+        round_freqs_khz=(1_363_200, None, 1_401_600),
+        limits_khz_before=(1_593_600, None),
+        throttled=True,
         performance="fixed-performance",
         battery_pct=84,
         charging=True,
@@ -121,7 +135,7 @@ def test_measuring_again_replaces(table: LatencyTable) -> None:
 
 def test_frames_and_files_carry_everything(table: LatencyTable, tmp_path: Path) -> None:
     frame = table.to_frame()
-    assert list(frame["type"]) == ["linear"] * 3 + ["network"] + ["linear"] * 2
+    assert list(frame["type"]) == ["linear"] * 3 + ["network"] * 2 + ["linear"] * 2
     assert LatencyTable.from_frame(frame).rows() == ROWS
     table.export(tmp_path / "out" / "table.parquet")
     table.export(tmp_path / "out" / "table.csv")
@@ -188,7 +202,7 @@ def test_pages_lost_from_a_table_are_noticed(table: LatencyTable) -> None:
 def test_a_damaged_row_is_named(table: LatencyTable) -> None:
     assert table.path is not None
     db = sqlite3.connect(table.path)
-    db.execute("UPDATE measurements SET rounds_us = x'00' WHERE copies = 3")
+    db.execute("UPDATE samples SET rounds_us = x'00' WHERE measurement_id = 3")
     db.commit()
     db.close()
     with pytest.raises(TableError, match="damaged"):
@@ -209,29 +223,70 @@ def test_other_databases_and_newer_formats_are_refused(tmp_path: Path) -> None:
         LatencyTable(newer)
 
 
-def test_tables_of_format_1_are_brought_up_to_date(tmp_path: Path) -> None:
-    """As that version made them: without what came with phones."""
+def old_row(*values: Any, **changes: Any) -> Row:
+    """One figure of the sentinel was kept."""
+    return row(*values, **{"sentinel_us": (80.0,), **changes})
+
+
+OLD_KERNELS = ("linear(in_features=8, out_features=4)", "linear(in_features=4, out_features=2)")
+OLD = [
+    old_row(),
+    old_row("linear(in_features=1, out_features=1)", 3.5, sentinel_us=(), copies=3),
+    old_row(
+        network_key(OLD_KERNELS, (1, 8)), kernels=OLD_KERNELS, label="arch", input_shape=(1, 8)
+    ),
+    old_row(
+        network_key(OLD_KERNELS, (1, 8), "trained found"),
+        kernels=OLD_KERNELS,
+        label="trained found",
+        input_shape=(1, 8),
+        latency_us=11.0,
+    ),
+    old_row(network_key(("new(x=1)",), None), kernels=("new(x=1)",), label="of a newer version"),
+    old_row(network_key((), None, "cd" * 32), kernels=(), label="unknown layers"),
+    old_row(provenance=OTHER_PHONE, latency_us=20.0),
+]
+PHONE = old_row(
+    "linear(in_features=2, out_features=2)",
+    round_freqs_khz=(1_363_200,),
+    performance="fixed-performance",
+    battery_pct=84,
+    charging=True,
+    screen_on=False,
+    thermal_status=1,
+)
+
+
+@pytest.mark.parametrize(("version", "rows"), [(1, OLD), (2, [*OLD, PHONE])])
+def test_old_tables_are_brought_up_to_date(tmp_path: Path, version: int, rows: list[Row]) -> None:
     path = tmp_path / "old.sqlite"
-    with LatencyTable(path) as table:
-        table.add([row(), row("linear(in_features=1, out_features=1)", 3.5)])
-        expected = table.rows()
-    later = (
-        *("freq_khz_lowest", "performance", "battery_pct", "charging", "screen_on"),
-        "thermal_status",
-    )
-    with sqlite3.connect(path) as db:
-        for name in later:
-            db.execute(f"ALTER TABLE measurements DROP COLUMN {name}")
-        db.execute("PRAGMA user_version = 1")
-    db.close()
+    write_old(path, version, rows)
+    before = path.read_bytes()
+    for _ in range(2):
+        with LatencyTable(path, must_exist=True) as table:
+            assert table.rows() == rows
+    assert path.read_bytes() == before, "a reader leaves it as it is"
     for _ in range(2):
         with LatencyTable(path) as table:
-            assert table.rows() == expected
+            assert table.rows() == rows
     with LatencyTable(path) as table:
-        table.add([row("linear(in_features=2, out_features=2)", battery_pct=50)])
-        assert [r.battery_pct for r in table.rows()] == [None, None, 50]
-        exported = table.to_frame().drop(columns=list(later))  # by that version, too
-    assert LatencyTable.from_frame(exported).rows()[:2] == expected
+        new = row("linear(in_features=3, out_features=2)", battery_pct=50)
+        table.add([new])
+        assert table.rows() == [*rows, new]
+    assert [p.name for p in tmp_path.iterdir()] == ["old.sqlite"]
+
+
+def test_frames_of_old_tables_are_read(table: LatencyTable) -> None:
+    frame = table.to_frame()
+    later = ["label", "input_shape", "throttled", "limits_khz_before", "limits_khz_after"]
+    later += ["sentinel_rounds_us", "round_freqs_khz", "run_cpus", "run_threads"]
+    rows = LatencyTable.from_frame(frame.drop(columns=later)).rows()
+    assert [r.sentinel_us for r in rows] == [r.sentinel_us for r in ROWS]
+    assert [r.freq_khz_lowest for r in rows] == [r.freq_khz_lowest for r in ROWS]
+    later += ["performance", "battery_pct", "charging", "screen_on", "thermal_status"]
+    rows = LatencyTable.from_frame(frame.drop(columns=[*later, "freq_khz_lowest"])).rows()
+    assert [r.conditions.battery_pct for r in rows] == [None] * len(ROWS)
+    assert [r.conditions.cpus for r in rows] == [(0,)] * len(ROWS)
 
 
 def test_columns_are_read_without_decoding_samples(table: LatencyTable) -> None:
@@ -239,11 +294,12 @@ def test_columns_are_read_without_decoding_samples(table: LatencyTable) -> None:
     sentinels = [r.sentinel_us for r in table.rows(PROVENANCE) if r.sentinel_us is not None]
     assert table.path is not None
     with sqlite3.connect(table.path) as db:
-        db.execute("UPDATE measurements SET rounds_us = x'00'")
+        db.execute("UPDATE samples SET rounds_us = x'00'")
     db.close()
     assert table.keys(PROVENANCE) == expected_keys
     assert table.sentinels_us(PROVENANCE) == sentinels
-    assert table.latency_us("network a", PROVENANCE) == 99.0
+    assert table.latency_us(ROWS[3].key, PROVENANCE) == 99.0
+    assert [r.latency_us for r in table.rows(samples=False)] == [r.latency_us for r in ROWS]
 
 
 def test_reading_what_is_not_there_makes_no_file(tmp_path: Path) -> None:

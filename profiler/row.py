@@ -1,0 +1,144 @@
+"""What a latency table holds: a row, and what rows must share to be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from android_runner.device import Conditions
+from profiler.errors import TableError
+from profiler.keys import NETWORK
+
+Quality = Literal["ok", "unstable", "drifted", "throttled"]
+"""`ok`: two runs agreed. `unstable`: no two did. `drifted`: the sentinel kernel ran off course.
+`throttled`: the device's clock fell and could not be kept up."""
+
+Rounds = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What rows must share to be compared: device, runner, runtime, precision, cores, threads."""
+
+    device_id: str
+    device_kind: str
+    model: str
+    soc: str
+    os: str
+    abi: str
+    fingerprint: str
+    runtime_version: str
+    runner_sha256: str
+    build_options: str
+    precision: str
+    threads: int
+    cpus: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model} ({self.device_id}), cpus {self.cpus}, {self.threads} thread(s), "
+            f"{self.precision}, runtime {self.runtime_version}, runner {self.runner_sha256[:8]}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured kernel, chain or network.
+
+    Parameters
+    ----------
+    key: the kernel's key, or a network's (`profiler.keys.network_key`).
+    copies: length of the chain; 1 for a kernel by itself and for networks.
+    kernels: the keys of a network's kernels in execution order, () where they are not known; None
+        for a kernel.
+    latency_us: `android_runner.Measurement.latency_us` of the samples.
+    repeat_dev: the second of the two runs against the first, as a share (0.01: 1 % slower).
+    spread: interquartile range of the rounds, as a share of the latency.
+    attempts: runs it took.
+    rounds_us: raw samples of the agreeing runs, a tuple a round, microseconds a call; () where
+        they were not kept or not asked for.
+    conditions: what the device was like in those runs.
+    label: what a network is called, e.g. its arch as JSON; the first name it was measured under.
+    input_shape: a network's, batch of 1 included; None for a kernel, and where it is not known.
+
+    Raises `TableError` for values that no measurement gives.
+    """
+
+    key: str
+    copies: int
+    kernels: tuple[str, ...] | None
+    latency_us: float
+    repeat_dev: float
+    spread: float
+    quality: Quality
+    attempts: int
+    rounds_us: Rounds
+    calls_per_sample: int
+    program_sha256: str
+    conditions: Conditions
+    provenance: Provenance
+    label: str | None = None
+    input_shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self._check(bool(self.key), "has a key", self.key)
+        self._check(0 < self.latency_us < math.inf, "has a latency above 0 us", self.latency_us)
+        self._check(
+            self.quality in get_args(Quality), f"is one of {get_args(Quality)}", self.quality
+        )
+        self._check(self.copies >= 1, "has at least 1 copy", self.copies)
+        self._check(
+            self.kernels is None or self.copies == 1, "of a network has 1 copy", self.copies
+        )
+        for name in ("repeat_dev", "spread"):
+            value = getattr(self, name)
+            self._check(math.isfinite(value), f"has a finite {name}", value)
+        for name in ("attempts", "calls_per_sample"):
+            value = getattr(self, name)
+            self._check(value >= 1, f"has {name} of at least 1", value)
+        samples = (*self.conditions.sentinel_us, *(us for r in self.rounds_us for us in r))
+        wrong = [us for us in samples if not 0 < us < math.inf]
+        self._check(not wrong, "has samples above 0 us", wrong[:1])
+        told = (getattr(self.conditions, f.name) for f in dataclasses.fields(self.conditions))
+        wrong = [value for value in told if isinstance(value, int) and abs(value) >= 2**63]
+        self._check(not wrong, "has conditions of up to 64 bits", wrong[:1])
+        self._check(
+            self.input_shape is None or all(size >= 1 for size in self.input_shape),
+            "has an input of at least 1 a dimension",
+            self.input_shape,
+        )
+
+    def _check(self, fine: bool, rule: str, value: object) -> None:
+        if not fine:
+            raise TableError(
+                f"a row of a latency table {rule}, got {value!r} for {self.key!r}; measure it again"
+            )
+
+    @property
+    def type(self) -> str:
+        """The kernel's type, or "network"."""
+        return self.key.partition("(")[0] if self.kernels is None else NETWORK
+
+    @property
+    def name(self) -> str:
+        """The key, with the number of copies of a chain."""
+        return self.key if self.copies == 1 else f"{self.key} x{self.copies}"
+
+    @property
+    def sentinel_us(self) -> float | None:
+        """The sentinel kernel's latency in the same runs; None where there was none."""
+        rounds = self.conditions.sentinel_us
+        return statistics.median(rounds) if rounds else None
+
+    @property
+    def freq_khz_lowest(self) -> int | None:
+        """Clock of the slowest pinned core, the lowest at any round's end; None: not known."""
+        return min(filter(None, self.conditions.round_freqs_khz), default=None)
+
+    @property
+    def measured_at(self) -> str:
+        """UTC, ISO 8601."""
+        return self.conditions.started_at
