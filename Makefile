@@ -1,26 +1,30 @@
-# Every target does its own set-up in $(VENV); it is skipped when pyproject.toml has not changed.
+# Every target does its own set-up in $(VENV); it is skipped when pyproject.toml and the versions in
+# constraints.txt have not changed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# In the environment, pip applies it to what the build needs as well.
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format clean help
+.PHONY: demo test wheel-test lint format clean help
 
 help:
-	@echo "make demo    the whole line on real input, about ten minutes: runs/demo/report.html"
-	@echo "make test    the test suite"
-	@echo "make lint    ruff and mypy"
-	@echo "make format  let ruff rewrite the sources"
-	@echo "make clean   remove the environment and the demo's run"
+	@echo "make demo        the whole line on real input, about ten minutes: runs/demo/report.html"
+	@echo "make test        the test suite"
+	@echo "make wheel-test  the wheel in new environments, one for each Python at hand"
+	@echo "make lint        ruff and mypy"
+	@echo "make format      let ruff rewrite the sources"
+	@echo "make clean       remove the environment and the demo's run"
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "netadapt needs Python 3.11 or newer; call make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@# torch by itself and first: resolved together with the rest, pip may take a newer build of it
 	@# with gigabytes of GPU libraries.
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)
@@ -28,6 +32,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+wheel-test:
+	.ci/wheel-test
 
 lint: $(READY)
 	$(BIN)/ruff check .

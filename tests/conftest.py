@@ -16,6 +16,7 @@ from android_runner.errors import DeviceError
 from android_runner.phone import AdbServer, find_adb
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone
 from android_runner.virtual_phone.sandbox import ISOLATION_VARIABLE
+from tests.wheel import Installed, install_wheel
 
 # No test depends on a timing being fast, so no example of a property does either.
 settings.register_profile("unhurried", deadline=None)
@@ -83,3 +84,9 @@ def virtual_phone(
         adb_server.connect(phone.address)
         yield phone
         adb_server.disconnect(phone.address)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel in an environment of its own."""
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
