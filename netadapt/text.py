@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 def duration(seconds: float) -> str:
@@ -15,11 +17,44 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+@dataclass(frozen=True, slots=True)
+class LatencyUnit:
+    """The one unit that the latencies of a column, an axis or a sentence are written in."""
+
+    name: str
+    per_ms: float
+
+    @classmethod
+    def of(cls, latencies_ms: Iterable[float]) -> LatencyUnit:
+        """Microseconds where some are below 0.1 ms and none is above 10 ms, else milliseconds."""
+        known = [ms for ms in latencies_ms if ms > 0]
+        small = bool(known) and min(known) < 0.1 and max(known) < 10
+        return MICROSECONDS if small else MILLISECONDS
+
+    def number(self, ms: float) -> str:
+        """Three significant digits without the unit, e.g. `12.3`, `0.348`, `1230`."""
+        return three_digits(ms * self.per_ms)
+
+    def text(self, ms: float) -> str:
+        """E.g. `12.3 ms`, `34.8 µs`."""
+        return f"{self.number(ms)} {self.name}"
+
+
+MILLISECONDS = LatencyUnit("ms", 1.0)
+MICROSECONDS = LatencyUnit("µs", 1e3)
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits, never as a power of ten: `0.0123`, `1.20`, `45.6`, `1230`."""
+    if not value or not math.isfinite(value):
+        return f"{value:.0f}"
+    digits = 2 - math.floor(math.log10(abs(float(f"{value:.2e}"))))
+    return f"{value:.{max(digits, 0)}f}"
+
+
 def milliseconds(ms: float) -> str:
-    """Three significant digits, e.g. `12.3 ms`, `0.348 ms`, and below a tenth `34.8 us`."""
-    value, unit = (ms, "ms") if ms >= 0.1 else (1e3 * ms, "us")
-    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 2
-    return f"{value:.{digits}f} {unit}"
+    """Three significant digits, e.g. `12.3 ms`, `0.348 ms`, and below a tenth `34.8 µs`."""
+    return (MILLISECONDS if ms >= 0.1 else MICROSECONDS).text(ms)
 
 
 def quantity(value: float) -> str:

@@ -393,6 +393,13 @@ class Space:
         """The layers of `arch` in the order they run."""
         return tuple(kernel for part in self._walk(arch) for kernel in part.kernels)
 
+    def kernels_by_part(self, arch: Arch) -> tuple[tuple[str, tuple[Kernel, ...]], ...]:
+        """The same by part: "stem", "block 1" to the last, "head", "classifier"."""
+        blocks = (f"block {index + 1}" for index in range(len(self.blocks)))
+        names = ("stem", *blocks, "head", "classifier")
+        parts = zip(names, self._walk(arch), strict=True)
+        return tuple((name, part.kernels) for name, part in parts)
+
     def macs(self, arch: Arch) -> int:
         """Multiply-accumulates for one image."""
         return sum(part.macs for part in self._walk(arch))

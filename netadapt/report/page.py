@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from android_runner.files import write_atomically
-from netadapt.report import figures
-from netadapt.report.records import Budget, NetworkFigures, RunReport
-from netadapt.text import duration, milliseconds, quantity
+from netadapt.report import verdict
+from netadapt.report.figures import latency, networks, prediction, search, tradeoff, training
+from netadapt.report.figures.canvas import LAYOUTS, Layout
+from netadapt.report.records import Budget, RunReport
+from netadapt.text import LatencyUnit, duration, quantity
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def write_page(report: RunReport, path: Path) -> None:
@@ -20,77 +28,84 @@ def write_page(report: RunReport, path: Path) -> None:
 def render(report: RunReport) -> str:
     """The page's HTML."""
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    # One unit for all whole networks of the page, so that they can be compared at a glance
+    unit = LatencyUnit.of(_whole_latencies(report))
     environment.filters |= {
-        "ms": milliseconds,
+        "ms": unit.text,
+        "bare_ms": unit.number,
         "duration": duration,
         "score": lambda value: _score(report, value),
+        "interval": lambda estimate: verdict.uncertainty(report, estimate),
+        "gain": lambda estimate: verdict.gain(report, estimate),
+        "times": lambda estimate: (
+            f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+        ),
         "quantity": quantity,
-        "limit": _limit,
+        "limit": lambda value, budget: _limit(budget, value, unit),
         "percent": lambda share: _number(100 * share, ".1f", " %"),
         "number": _number,
+        "words": lambda text: text.replace("_", " "),
     }
-    pictures = {name: Markup(svg) for name, svg in _pictures(report).items()}
     template = (files("netadapt.report") / "page.html.jinja").read_text("utf-8")
+    style = (files("netadapt.report") / "page.css").read_text("utf-8")
+    from markupsafe import Markup
+
     return environment.from_string(template).render(
         report=report,
-        pictures=pictures,
-        verdict=_verdict(report),
+        style=Markup(style),
+        pictures=_pictures(report),
+        points=verdict.points(report),
+        verdicts=verdict.verdicts(report, unit),
+        unit=unit,
         total_s=sum(step.seconds for step in report.durations),
     )
 
 
-def _pictures(report: RunReport) -> dict[str, str]:
-    """Markup by name, of those that the run has the numbers for."""
-    pictures = {}
-    if report.candidates:
-        pictures["search"] = figures.search_path(report)
-    if report.probes:
-        pictures["loop"] = figures.loop_errors(report.probes)
-    if report.predicted_measured:
-        pictures["predicted"] = figures.predicted_measured(report.predicted_measured)
+def _pictures(report: RunReport) -> dict[str, Markup]:
+    """Pictures by name, of those that the run has the numbers for."""
+    wanted: dict[str, Callable[[Layout], str]] = {}
+    if report.networks:
+        wanted["tradeoff"] = partial(tradeoff.tradeoff, report)
+    for one in report.searches:
+        if one.candidates:
+            wanted[f"search-{one.name}"] = partial(search.search_path, report, one)
+        if one.probes:
+            wanted[f"loop-{one.name}"] = partial(search.loop_errors, one)
     if report.drawings:
-        pictures["networks"] = figures.networks(report.drawings)
-    if report.kernel_shares:
-        labels = list(dict.fromkeys(label for share in report.kernel_shares for label in share.ms))
-        pictures["kernels"] = figures.kernel_shares(report.kernel_shares, labels)
+        wanted["networks"] = partial(networks.networks, report.drawings)
+    if report.blocks:
+        wanted["blocks"] = partial(latency.blocks, report.blocks)
+    if report.kernel_types:
+        wanted["kernels"] = partial(latency.kernel_types, report.kernel_types)
+    if report.latency_map is not None:
+        wanted["channels"] = partial(latency.latency_map, report.latency_map)
+    if report.predicted_measured:
+        wanted["residuals"] = partial(prediction.residuals, report.predicted_measured)
     if report.predictor:
-        pictures["errors"] = figures.predictor_errors(report.predictor)
+        wanted["errors"] = partial(prediction.predictor_errors, report.predictor)
+    if report.losses:
+        wanted["losses"] = partial(training.losses, report.losses)
     if report.durations:
-        pictures["durations"] = figures.durations(report.durations)
-    return pictures
+        wanted["durations"] = partial(training.durations, report.durations)
+    return {name: _drawn(draw) for name, draw in wanted.items()}
 
 
-def _verdict(report: RunReport) -> str:
-    """The run's outcome in one sentence."""
-    found, reference = report.network("found"), report.network("reference")
-    if found is None:
-        steps = "none of its steps" if not report.durations else report.durations[-1].step
-        return f"This run is not finished; the last step that did something is: {steps}."
-    met = [b for b in report.budgets if b.used is not None]
-    missed = [b.name.replace("_", " ") for b in met if b.used is not None and b.used > 1]
-    start = "The budget is met" if not missed else f"The budget is missed in {', '.join(missed)}"
-    sentence = (
-        f"{start}: the found network takes {milliseconds(found.measured_ms)} when measured, "
-        f"at {_score(report, found.score)} {report.score_name} on the test images"
-    )
-    if reference is not None:
-        sentence += (
-            f"; the reference takes {milliseconds(reference.measured_ms)} at "
-            f"{_score(report, reference.score)}"
-        )
-    scaled = report.network("scaled")
-    if scaled is not None:
-        sentence += f", and the reference scaled to the same latency {_compared(report, scaled)}"
-    return f"{sentence}."
+def _drawn(draw: Callable[[Layout], str]) -> Markup:
+    """A picture in every layout; the page shows one of them."""
+    from markupsafe import Markup
+
+    # Every text in it has been escaped where it was drawn.
+    return Markup("\n".join(draw(layout) for layout in LAYOUTS))
 
 
-def _compared(report: RunReport, scaled: NetworkFigures) -> str:
-    return f"reaches {_score(report, scaled.score)} in {milliseconds(scaled.measured_ms)}"
+def _whole_latencies(report: RunReport) -> list[float]:
+    found = [ms for n in report.networks for ms in (n.predicted_ms, n.measured_ms)]
+    found += [b.limit for s in report.searches for b in s.budgets if b.unit == "ms"]
+    return found + [ms for s in report.searches for ms in s.found_alone_ms]
 
 
 def _score(report: RunReport, value: float) -> str:
@@ -102,7 +117,7 @@ def _number(value: float, form: str, unit: str = "") -> str:
     return "-" if math.isnan(value) else f"{value:{form}}{unit}"
 
 
-def _limit(budget: Budget, value: float) -> str:
+def _limit(budget: Budget, value: float, unit: LatencyUnit) -> str:
     if budget.unit == "ms":
-        return milliseconds(value)
+        return unit.text(value)
     return f"{quantity(value)} {budget.unit}"

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from datetime import UTC, datetime
 
-from netadapt import assembly
+from netadapt import __version__, assembly
+from netadapt.budgets import Budget as SearchBudget
 from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig
-from netadapt.folder import TRAINED, RunFolder
+from netadapt.folder import RunFolder
+from netadapt.pipeline import source_commit
+from netadapt.report import measured, predicted
 from netadapt.report.records import (
     Budget,
     Candidate,
     Drawing,
     Duration,
     Fact,
-    KernelShare,
+    Kind,
     Layer,
-    NetworkFigures,
+    LossCurve,
     PathStep,
-    PredictedMeasured,
-    PredictionErrors,
     Probe,
     RunReport,
+    SearchReport,
+    TrainedNetwork,
 )
-from netadapt.result import NetworkResult, RunResult
+from netadapt.result import NetworkResult, RunResult, SearchOutcome
+from netadapt.training_log import read_metrics
 from predictor.predictor import LatencyPredictor
-from predictor.report import ErrorFigures, PredictorReport
-from profiler.kernels import Kernel
-from profiler.table import LatencyTable, Row
 from search.space import Arch, Space
 from search.trials import Iteration, accepted_path, read_iterations
 
@@ -47,131 +46,192 @@ def read_run(folder: RunFolder) -> RunReport:
     task = assembly.make_task(config)
     result = RunResult.load(folder.result) if folder.result.exists() else None
     predictor = LatencyPredictor.load(folder.predictor) if folder.predictor.exists() else None
-    rows = _rows(folder.table)
-    budget = budgets_of(config.search.constraints)[0]
-    trials = folder.search(budget.label).trials
-    iterations = read_iterations(trials) if trials.exists() else ()
-    archs = _archs(space, result, iterations)
+    table = measured.read_table(
+        folder.table, None if predictor is None else predictor.data_.provenance
+    )
+    logs = {label: _iterations(folder, label) for label in _labels(config, result)}
     metric = _search_metric(config)
-    path = _path(iterations, metric)
-    probes = _probes(iterations)
-    known = {m.arch for i in iterations for m in i.measured}
+    searches = _searches(config, result, logs, metric, table.network_ms(space.reference()))
+    archs = _archs(space, result, logs)
     return RunReport(
         name=config.run.name,
         finished=result is not None,
+        about=_about(config, result, table),
         score_name=task.metric_name,
         score_is_share=task.metric_name == "accuracy",
-        budgets=_budgets(config, result, _reference_ms(space, rows)),
-        networks=_networks(result),
-        scaled_variants=_variants(result),
+        higher_is_better=task.higher_is_better,
         search_metric=metric,
         search_unit=UNITS[metric],
-        candidates=tuple(
-            Candidate(i.number, t.score, t.predicted[metric]) for i in iterations for t in i.trials
-        ),
-        path=path,
-        probes=probes,
-        found_alone_ms=_alone_ms(result, iterations),
-        predicted_measured=_pairs(predictor, rows, probes, known),
+        searches=searches,
+        networks=_networks(result),
+        predicted_measured=predicted.pairs(space, predictor, table, searches, logs, result),
         drawings=tuple(_drawing(space, label, arch) for label, arch in archs.items()),
-        kernel_shares=_kernel_shares(space, predictor, archs),
-        predictor=() if predictor is None else _prediction_errors(predictor.report_),
-        conditions=_conditions(rows),
-        settings=_settings(config),
+        wholes=predicted.wholes(space, predictor, archs, _measured_ms(result)),
+        blocks=predicted.blocks(space, predictor, archs),
+        kernel_types=predicted.kernel_types(space, predictor, archs),
+        latency_map=predicted.latency_map(space, predictor),
+        predictor=() if predictor is None else predicted.errors(predictor.report_),
+        losses=_losses(folder),
+        conditions=table.conditions,
+        settings=tuple(Fact(key, str(value)) for key, value in config.flat().items()),
         durations=tuple(Duration(step, s) for step, s in folder.durations_s().items()),
     )
 
 
-def _rows(table: Path) -> list[Row]:
-    if not table.exists():
-        return []
-    with LatencyTable(table, must_exist=True) as latencies:
-        return latencies.rows(samples=False)
+def _labels(config: RunConfig, result: RunResult | None) -> tuple[str, ...]:
+    if result is not None:
+        return tuple(search.label for search in result.searches)
+    return tuple(budget.label for budget in budgets_of(config.search.constraints))
+
+
+def _iterations(folder: RunFolder, label: str) -> tuple[Iteration, ...]:
+    trials = folder.search(label).trials
+    return read_iterations(trials) if trials.exists() else ()
+
+
+def _named(kind: str, label: str, several: bool) -> str:
+    """What the page calls a network of a search: its budget only where there are others."""
+    return f"{kind} {label}" if several else kind
 
 
 def _archs(
-    space: Space, result: RunResult | None, iterations: Sequence[Iteration]
+    space: Space, result: RunResult | None, logs: Mapping[str, Sequence[Iteration]]
 ) -> dict[str, Arch]:
-    """The reference beside the found network, or beside the last one that the search kept."""
+    """The reference beside the found networks, or beside those that the searches kept last."""
+    several = len(logs) > 1
     if result is not None:
-        return {
-            "reference": space.reference(),
-            "found": Arch.from_json(result.searches[0].found.arch),
+        others = {
+            _named("found", s.label, several): Arch.from_json(s.found.arch) for s in result.searches
         }
-    kept = accepted_path(iterations)
-    if not kept:
-        return {}
-    return {"reference": space.reference(), "kept so far": Arch.from_json(kept[-1].arch)}
-
-
-def _reference_ms(space: Space, rows: Sequence[Row]) -> float | None:
-    name = space.reference().to_json()
-    return next((row.latency_us / 1e3 for row in rows if row.label == name), None)
-
-
-def _budgets(
-    config: RunConfig, result: RunResult | None, reference_ms: float | None
-) -> tuple[Budget, ...]:
-    """What must be met; of an unfinished run those that are known already."""
-    if result is None:
-        given = config.search.constraints
-        budget = budgets_of(given)[0]
-        latency_ms = None if reference_ms is None else budget.in_ms(reference_ms)
-        limits = {
-            "latency": latency_ms,
-            "macs": given.macs,
-            "params": given.params,
-            "planned_memory": given.planned_memory_bytes,
+    else:
+        paths = {label: accepted_path(iterations) for label, iterations in logs.items()}
+        others = {
+            _named("kept so far", label, several): Arch.from_json(path[-1].arch)
+            for label, path in paths.items()
+            if path
         }
-        return tuple(
-            Budget(name, UNITS[name], limit, None)
-            for name, limit in limits.items()
-            if limit is not None
-        )
-    found = result.searches[0].found
-    reached = {
-        "latency": found.measured_ms,
-        "macs": found.macs,
-        "params": found.params,
-        "planned_memory": found.planned_memory_bytes,
-    }
-    return tuple(
-        Budget(name, UNITS[name], limit, reached[name])
-        for name, limit in result.searches[0].constraints.items()
-    )
+    return {"reference": space.reference()} | others if others else {}
 
 
-def _figures(label: str, network: NetworkResult) -> NetworkFigures:
-    return NetworkFigures(
-        label,
-        network.accuracy,
-        network.predicted_ms,
-        network.measured_ms,
-        network.macs,
-        network.params,
-        network.depth,
-    )
+def _measured_ms(result: RunResult | None) -> dict[str, float]:
+    """Of the networks that `_archs` names, where they have been trained and timed."""
+    return {n.label: n.measured_ms for n in _networks(result)}
 
 
-def _networks(result: RunResult | None) -> tuple[NetworkFigures, ...]:
+def _networks(result: RunResult | None) -> tuple[TrainedNetwork, ...]:
     if result is None:
         return ()
-    first = result.searches[0]
-    named = {"reference": result.reference, "found": first.found, "scaled": first.scaled}
-    return tuple(_figures(label, network) for label, network in named.items() if network)
+    several = len(result.searches) > 1
+    found = [_trained("reference", "reference", None, result.reference)]
+    for search in result.searches:
+        label = _named("found", search.label, several)
+        found.append(_trained(label, "found", search.label, search.found))
+        for network in search.scaled_variants:
+            name = f"scaled {network.multiplier:g} x, {_kernels_text(network.kernel_sizes)}"
+            found.append(
+                _trained(
+                    f"{name}, for {search.label}" if several else name,
+                    "scaled",
+                    search.label,
+                    network,
+                    chosen=network == search.scaled,
+                )
+            )
+    return tuple(found)
 
 
-def _variants(result: RunResult | None) -> tuple[NetworkFigures, ...]:
-    if result is None:
-        return ()
-    return tuple(
-        _figures(f"{n.multiplier:g} x, {_kernels_text(n.kernel_sizes)}", n)
-        for n in result.searches[0].scaled_variants
+def _trained(
+    label: str, kind: Kind, search: str | None, network: NetworkResult, *, chosen: bool = True
+) -> TrainedNetwork:
+    return TrainedNetwork(
+        label=label,
+        kind=kind,
+        search=search,
+        score=network.accuracy,
+        images=network.accuracy_images,
+        predicted_ms=network.predicted_ms,
+        measured_ms=network.measured_ms,
+        measured_spread=network.measured_spread,
+        latency_ratio=network.latency_ratio,
+        macs=network.macs,
+        params=network.params,
+        depth=network.depth,
+        chosen=chosen,
     )
 
 
 def _kernels_text(kernel_sizes: str | None) -> str:
     return "own kernels" if kernel_sizes == "own" else f"all {kernel_sizes}x{kernel_sizes}"
+
+
+def _searches(
+    config: RunConfig,
+    result: RunResult | None,
+    logs: Mapping[str, Sequence[Iteration]],
+    metric: str,
+    reference_ms: float | None,
+) -> tuple[SearchReport, ...]:
+    outcomes = {s.label: s for s in result.searches} if result is not None else {}
+    given = {b.label: b for b in budgets_of(config.search.constraints)}
+    return tuple(
+        SearchReport(
+            label=label,
+            given=_given_text(given.get(label), outcomes.get(label)),
+            budgets=(
+                _budgets_met(outcomes[label])
+                if label in outcomes
+                else _budgets_given(config, given[label], reference_ms)
+            ),
+            candidates=tuple(
+                Candidate(i.number, t.score, t.predicted[metric])
+                for i in iterations
+                for t in i.trials
+            ),
+            path=_path(iterations, metric),
+            probes=_probes(iterations),
+            found_alone_ms=_alone_ms(outcomes.get(label), iterations),
+        )
+        for label, iterations in logs.items()
+    )
+
+
+def _given_text(budget: SearchBudget | None, outcome: SearchOutcome | None) -> str:
+    share = outcome.latency_share if outcome is not None else budget and budget.latency_share
+    if share:
+        return f"{100 * share:g} % of the reference's latency"
+    latency_ms = outcome.budget_ms if outcome is not None else budget and budget.latency_ms
+    return f"{latency_ms:g} ms" if latency_ms else "without a latency"
+
+
+def _budgets_met(outcome: SearchOutcome) -> tuple[Budget, ...]:
+    reached = {
+        "latency": outcome.found.measured_ms,
+        "macs": outcome.found.macs,
+        "params": outcome.found.params,
+        "planned_memory": outcome.found.planned_memory_bytes,
+    }
+    return tuple(
+        Budget(name, UNITS[name], limit, reached[name])
+        for name, limit in outcome.constraints.items()
+    )
+
+
+def _budgets_given(
+    config: RunConfig, budget: SearchBudget, reference_ms: float | None
+) -> tuple[Budget, ...]:
+    """What must be met; of an unfinished run what is known of it already."""
+    given = config.search.constraints
+    limits = {
+        "latency": budget.latency_ms if reference_ms is None else budget.in_ms(reference_ms),
+        "macs": given.macs,
+        "params": given.params,
+        "planned_memory": given.planned_memory_bytes,
+    }
+    return tuple(
+        Budget(name, UNITS[name], limit, None)
+        for name, limit in limits.items()
+        if limit is not None
+    )
 
 
 def _search_metric(config: RunConfig) -> str:
@@ -183,13 +243,13 @@ def _search_metric(config: RunConfig) -> str:
 
 
 def _path(iterations: Sequence[Iteration], metric: str) -> tuple[PathStep, ...]:
-    measured = {i.number: i.accepted.measured_ms for i in iterations if i.accepted is not None}
+    timed = {i.number: i.accepted.measured_ms for i in iterations if i.accepted is not None}
     return tuple(
         PathStep(
             t.iteration,
             t.score,
             t.predicted[metric],
-            measured[t.iteration] if metric == "latency" else None,
+            timed[t.iteration] if metric == "latency" else None,
         )
         for t in accepted_path(iterations)
     )
@@ -199,59 +259,28 @@ def _probes(iterations: Sequence[Iteration]) -> tuple[Probe, ...]:
     """What was measured in the search, as it was predicted when it was proposed."""
     found = []
     for iteration in iterations:
-        predicted = {t.arch: t.predicted for t in iteration.trials}
+        proposed = {t.arch: t.predicted for t in iteration.trials}
         kept = iteration.accepted.arch if iteration.accepted is not None else None
         found += [
             Probe(
                 iteration.number,
-                predicted[m.arch]["latency"],
+                proposed[m.arch]["latency"],
                 m.measured_ms,
                 m.arch == kept,
                 iteration.guard,
             )
             for m in iteration.measured
-            if "latency" in predicted[m.arch]
+            if "latency" in proposed[m.arch]
         ]
     return tuple(found)
 
 
-def _alone_ms(result: RunResult | None, iterations: Sequence[Iteration]) -> tuple[float, ...]:
-    """Of an unfinished run the last network that was timed by itself."""
-    if result is not None:
-        return result.searches[0].found_alone_ms
+def _alone_ms(outcome: SearchOutcome | None, iterations: Sequence[Iteration]) -> tuple[float, ...]:
+    """Of an unfinished search the last network that was timed by itself."""
+    if outcome is not None:
+        return outcome.found_alone_ms
     confirmed = [i.confirmed for i in iterations if i.confirmed is not None]
     return confirmed[-1].both_ms if confirmed else ()
-
-
-def _pairs(
-    predictor: LatencyPredictor | None,
-    rows: Sequence[Row],
-    probes: Sequence[Probe],
-    known: set[str],
-) -> tuple[PredictedMeasured, ...]:
-    """Measured candidates as predicted when they were proposed, all others by the predictor."""
-    pairs = [
-        PredictedMeasured(
-            "kept in the search" if probe.kept else "measured beside them",
-            probe.predicted_ms,
-            probe.measured_ms,
-        )
-        for probe in probes
-    ]
-    others = [row for row in rows if row.kernels and row.label not in known]
-    if predictor is None or not others:
-        return tuple(pairs)
-    networks = [[Kernel.from_key(key) for key in row.kernels or ()] for row in others]
-    predicted = predictor.predict_networks(networks)
-    intervals = predictor.predict_networks_interval(networks)
-    for row, ms, (low, high) in zip(others, predicted, intervals, strict=True):
-        group = (
-            "trained" if (row.label or "").startswith(TRAINED) else "other networks of the table"
-        )
-        pairs.append(
-            PredictedMeasured(group, float(ms), row.latency_us / 1e3, float(low), float(high))
-        )
-    return tuple(pairs)
 
 
 def _drawing(space: Space, label: str, arch: Arch) -> Drawing:
@@ -276,89 +305,43 @@ def _drawing(space: Space, label: str, arch: Arch) -> Drawing:
     return Drawing(label, space.depth(arch), tuple(layers))
 
 
-def _kernel_shares(
-    space: Space, predictor: LatencyPredictor | None, archs: Mapping[str, Arch]
-) -> tuple[KernelShare, ...]:
-    if predictor is None:
-        return ()
-    totals: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(archs, 0.0))
-    for label, arch in archs.items():
-        kernels = space.kernels(arch)
-        for kernel, ms in zip(kernels, predictor.predict(kernels), strict=True):
-            totals[kernel.type_name][label] += float(ms)
-    return tuple(KernelShare(name, ms) for name, ms in totals.items())
-
-
-def _prediction_errors(report: PredictorReport) -> tuple[PredictionErrors, ...]:
-    subjects: list[tuple[str, ErrorFigures | None]] = [
-        *report.by_type,
-        ("all kernels", report.kernels),
-        ("networks", report.networks),
-        ("networks, plain sum", report.plain_sum),
-    ]
-    return tuple(PredictionErrors(name, figures) for name, figures in subjects if figures)
-
-
-def _conditions(rows: Sequence[Row]) -> tuple[Fact, ...]:
-    """What the table says about how its rows were taken; ranges go over all of them."""
-    if not rows:
-        return ()
-    facts = []
-    for provenance in dict.fromkeys(row.provenance for row in rows):
-        facts += [
-            Fact("Device", f"{provenance.device_id}: {provenance.model}"),
-            Fact("Chip", provenance.soc),
-            Fact("System", f"{provenance.os}, {provenance.abi}"),
-            Fact("Cores used", f"{provenance.cpus}; {provenance.threads} thread(s)"),
-            Fact("Precision", provenance.precision),
-            Fact("Runtime", f"ExecuTorch {provenance.runtime_version}"),
-            Fact("Runtime's build", provenance.build_options),
-            Fact("Runner's hash", provenance.runner_sha256),
-            Fact("Conditions' hash", provenance.fingerprint),
-        ]
-    flagged = sum(row.quality != "ok" for row in rows)
-    repeats = statistics.median(abs(row.repeat_dev) for row in rows)
-    facts += [
-        Fact("Measured", f"{_earliest(rows)} to {_latest(rows)} UTC"),
-        Fact("Rows", f"{len(rows)}, {flagged} of them flagged as unsteady"),
-        Fact("Repeated measurement", f"median deviation {100 * repeats:.1f} %"),
-        Fact("Frequency", _range(rows, "freq_khz", 1e6, "GHz")),
-        Fact("Temperature", _range(rows, "temperature_c", 1, "°C")),
-        Fact("Load average", _range(rows, "load_avg", 1, "")),
-        Fact("Sentinel kernel", _sentinel(rows)),
-    ]
-    return tuple(facts)
-
-
-def _earliest(rows: Sequence[Row]) -> str:
-    return min(row.measured_at for row in rows)[:16].replace("T", " ")
-
-
-def _latest(rows: Sequence[Row]) -> str:
-    return max(row.measured_at for row in rows)[:16].replace("T", " ")
-
-
-def _range(rows: Sequence[Row], field: str, per_unit: float, unit: str) -> str:
-    """Smallest to largest of a value before and after; the system may not tell it."""
-    values = [
-        getattr(row.conditions, f"{field}_{when}") for row in rows for when in ("before", "after")
-    ]
-    known = [value / per_unit for value in values if value is not None]
-    if not known:
-        return "not told by the system"
-    return f"{min(known):.3g} to {max(known):.3g} {unit}".rstrip()
-
-
-def _sentinel(rows: Sequence[Row]) -> str:
-    known = [row.sentinel_us for row in rows if row.sentinel_us is not None]
-    if not known:
-        return "none was timed along"
-    middle = statistics.median(known)
-    return (
-        f"{middle:.1f} us in the middle, {100 * (min(known) / middle - 1):+.1f} % to "
-        f"{100 * (max(known) / middle - 1):+.1f} %"
+def _losses(folder: RunFolder) -> tuple[LossCurve, ...]:
+    points = read_metrics(folder.metrics)
+    return tuple(
+        LossCurve(
+            phase,
+            tuple(p.step for p in points if p.phase == phase),
+            tuple(p.loss for p in points if p.phase == phase),
+        )
+        for phase in dict.fromkeys(p.phase for p in points)
     )
 
 
-def _settings(config: RunConfig) -> tuple[Fact, ...]:
-    return tuple(Fact(key, str(value)) for key, value in config.flat().items())
+def _about(
+    config: RunConfig, result: RunResult | None, table: measured.Measured
+) -> tuple[Fact, ...]:
+    """Who made the run and this page, when, on what, and how to do it again."""
+    here = _version(__version__, source_commit())
+    made_by = here if result is None else _version(result.netadapt_version, result.commit)
+    provenance = table.provenance
+    facts = [Fact("Run by", made_by)]
+    if provenance is not None:
+        cores = f"cpus {provenance.cpus}, {provenance.threads} thread(s), {provenance.precision}"
+        facts.append(Fact("Measured on", f"{provenance.model}, {cores}"))
+    if table.rows:
+        facts.append(Fact("Measured", table.period))
+    again = "netadapt search run.toml --folder FOLDER, with the run.toml in this run's folder"
+    seeds = f"{config.run.seed}"
+    if result is not None:
+        seeds += f" of the run, {result.task_seed} of the task's images"
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    return (
+        *facts,
+        Fact("Seeds", seeds),
+        Fact("To do it again", again),
+        Fact("Page written", f"{now} by `netadapt report`, {here}"),
+    )
+
+
+def _version(version: str, commit: str | None) -> str:
+    return f"netadapt {version}" + (f" (commit {commit[:12]})" if commit else "")

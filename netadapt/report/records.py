@@ -5,23 +5,66 @@ A part that a run does not have yet is None or empty, and the page says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from netadapt.report import intervals
+from netadapt.report.intervals import Estimate
 from predictor.report import ErrorFigures
+
+Kind = Literal["reference", "found", "scaled"]
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkFigures:
-    """A trained network in numbers; `score` is the task's metric on the test split."""
+class TrainedNetwork:
+    """A trained network in numbers.
+
+    label: what the page calls it, unique on it.
+    search: label of the search it belongs to; None for the reference.
+    score: the task's metric on the test split, and how many images it is a share of; None where it
+        is no share.
+    measured_spread: share of itself that the measured latency is uncertain by, either way.
+    latency_ratio: latency as a share of the reference's in the same session of the device.
+    chosen: whether the page's verdict speaks of it; of the scaled networks one of each search.
+    """
 
     label: str
+    kind: Kind
+    search: str | None
     score: float
+    images: int | None
     predicted_ms: float
     measured_ms: float
+    measured_spread: float
+    latency_ratio: float | None
     macs: float
     params: float
     depth: float
+    chosen: bool = True
+
+    @property
+    def score_interval(self) -> Estimate:
+        """The score with its 95 % interval; nothing beside itself where it is no share."""
+        if self.images is None:
+            return Estimate(self.score, self.score, self.score)
+        return intervals.share(self.score, self.images)
+
+    def times_faster(self, than: TrainedNetwork) -> Estimate:
+        """Its speed against another's; below 1 where it is slower."""
+        if self.latency_ratio is not None and than.latency_ratio is not None:
+            value = than.latency_ratio / self.latency_ratio
+        else:
+            value = than.measured_ms / self.measured_ms
+        return intervals.ratio(value, (self.measured_spread, than.measured_spread))
+
+    def score_gain(self, over: TrainedNetwork) -> Estimate:
+        """Its score less another's, with a 95 % interval where both are shares of images."""
+        if self.images is None or over.images is None:
+            gain = self.score - over.score
+            return Estimate(gain, gain, gain)
+        return intervals.difference(self.score_interval, over.score_interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +122,32 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchReport:
+    """One search, that of one budget.
+
+    label: "0.5", "12ms"; unique in the run. given: the budget in words, as the run file has it.
+    probes: the candidates that the search measured, in their order.
+    found_alone_ms: the found network timed by itself, and again.
+    """
+
+    label: str
+    given: str
+    budgets: tuple[Budget, ...]
+    candidates: tuple[Candidate, ...]
+    path: tuple[PathStep, ...]
+    probes: tuple[Probe, ...]
+    found_alone_ms: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """The label as a part of an HTML id."""
+        return re.sub(r"[^A-Za-z0-9]", "-", self.label)
+
+    def budget(self, name: str) -> Budget | None:
+        return next((b for b in self.budgets if b.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
 class PredictedMeasured:
     """A network's latency as predicted, with its 90 % interval, and as measured."""
 
@@ -87,6 +156,11 @@ class PredictedMeasured:
     measured_ms: float
     low_ms: float | None = None
     high_ms: float | None = None
+
+    @property
+    def error(self) -> float:
+        """Predicted against measured, as a share of the measured."""
+        return self.predicted_ms / self.measured_ms - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +196,41 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class KernelShare:
-    """Milliseconds that the kernels of one type take, as predicted, in each network by label."""
+class LatencyPart:
+    """Milliseconds that a part of a network takes, as predicted, in each network by label.
+
+    name: a block's, or a kernel type's.
+    """
+
+    name: str
+    ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLatency:
+    """A network's latency as the sum over its kernels, as predicted, and as measured."""
+
+    label: str
+    sum_ms: float
+    predicted_ms: float
+    measured_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyMap:
+    """Predicted milliseconds of a kernel type by its input and output channels.
+
+    kernel_type, size: what the kernel is and at which size, in words.
+    ms, measured: a row for each number of output channels, a column for each of input channels;
+        `measured`: whether the table holds that kernel.
+    """
 
     kernel_type: str
-    ms: Mapping[str, float]
+    size: str
+    in_channels: tuple[int, ...]
+    out_channels: tuple[int, ...]
+    ms: tuple[tuple[float, ...], ...]
+    measured: tuple[tuple[bool, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +239,15 @@ class PredictionErrors:
 
     subject: str
     figures: ErrorFigures
+
+
+@dataclass(frozen=True, slots=True)
+class LossCurve:
+    """Training loss of one phase: "supernet", or a trained network's label."""
+
+    phase: str
+    steps: tuple[int, ...]
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,38 +270,42 @@ class Duration:
 class RunReport:
     """Everything on the page.
 
+    about: which version made the run and the page, when, on what, and how to do it again.
     score_name: what the task calls its metric; score_is_share: 0 to 1, so shown in percent.
     search_metric: what candidates are drawn against, latency where that is constrained.
-    networks: reference, found and scaled, as far as they are there.
-    probes: the candidates that the search measured, in their order.
-    found_alone_ms: the found network timed by itself, and again.
+    searches: largest budget first; of an unfinished run those that have begun.
+    networks: the reference, then of each search the found and the scaled ones, as far as trained.
+    wholes, blocks, kernel_types: the reference beside the found networks.
     """
 
     name: str
     finished: bool
+    about: tuple[Fact, ...]
     score_name: str
     score_is_share: bool
+    higher_is_better: bool
     search_metric: str
     search_unit: str
-    budgets: tuple[Budget, ...]
-    networks: tuple[NetworkFigures, ...]
-    scaled_variants: tuple[NetworkFigures, ...]
-    candidates: tuple[Candidate, ...]
-    path: tuple[PathStep, ...]
-    probes: tuple[Probe, ...]
-    found_alone_ms: tuple[float, ...]
+    searches: tuple[SearchReport, ...]
+    networks: tuple[TrainedNetwork, ...]
     predicted_measured: tuple[PredictedMeasured, ...]
     drawings: tuple[Drawing, ...]
-    kernel_shares: tuple[KernelShare, ...]
+    wholes: tuple[WholeLatency, ...]
+    blocks: tuple[LatencyPart, ...]
+    kernel_types: tuple[LatencyPart, ...]
+    latency_map: LatencyMap | None
     predictor: tuple[PredictionErrors, ...]
+    losses: tuple[LossCurve, ...]
     conditions: tuple[Fact, ...]
     settings: tuple[Fact, ...]
     durations: tuple[Duration, ...]
 
     @property
-    def search_budget(self) -> Budget | None:
-        """The budget of the metric that candidates are drawn against, once it is known."""
-        return next((b for b in self.budgets if b.name == self.search_metric), None)
+    def reference(self) -> TrainedNetwork | None:
+        return next((n for n in self.networks if n.kind == "reference"), None)
 
-    def network(self, label: str) -> NetworkFigures | None:
-        return next((n for n in self.networks if n.label == label), None)
+    def network(self, kind: Kind, search: str) -> TrainedNetwork | None:
+        """The one of that kind that the verdict on a search speaks of."""
+        return next(
+            (n for n in self.networks if n.kind == kind and n.search == search and n.chosen), None
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,20 +13,66 @@ from netadapt.report.records import (
     Drawing,
     Duration,
     Fact,
-    KernelShare,
+    LatencyMap,
+    LatencyPart,
     Layer,
-    NetworkFigures,
+    LossCurve,
     PathStep,
     PredictedMeasured,
     PredictionErrors,
     Probe,
     RunReport,
+    SearchReport,
+    TrainedNetwork,
+    WholeLatency,
 )
 from predictor.report import ErrorFigures
 
-FOUND = NetworkFigures("found", 0.842, 0.391, 0.394, 6.1e6, 143_000, 5.2)
-REFERENCE = NetworkFigures("reference", 0.851, 0.81, 0.804, 13.9e6, 248_000, 8.0)
-SCALED = NetworkFigures("scaled", 0.823, 0.40, 0.401, 5.4e6, 98_000, 4.9)
+REFERENCE = TrainedNetwork(
+    label="reference",
+    kind="reference",
+    search=None,
+    score=0.851,
+    images=4000,
+    predicted_ms=0.81,
+    measured_ms=0.804,
+    measured_spread=0.012,
+    latency_ratio=1.0,
+    macs=13.9e6,
+    params=248_000,
+    depth=8.0,
+)
+FOUND = TrainedNetwork(
+    label="found",
+    kind="found",
+    search="0.5",
+    score=0.842,
+    images=4000,
+    predicted_ms=0.391,
+    measured_ms=0.394,
+    measured_spread=0.015,
+    latency_ratio=0.49,
+    macs=6.1e6,
+    params=143_000,
+    depth=5.2,
+)
+SCALED = TrainedNetwork(
+    label="scaled 0.62 x, own kernels",
+    kind="scaled",
+    search="0.5",
+    score=0.823,
+    images=4000,
+    predicted_ms=0.40,
+    measured_ms=0.437,
+    measured_spread=0.02,
+    latency_ratio=0.5439,
+    macs=5.4e6,
+    params=98_000,
+    depth=4.9,
+)
+VARIANT = dataclasses.replace(
+    SCALED, label="scaled 0.71 x, all 3x3", score=0.812, measured_ms=0.41, chosen=False
+)
 
 _BLOCKS = [
     # name, size, width, max width, expansion, max expansion, kernel size, stride, se
@@ -61,18 +108,65 @@ def _drawings() -> tuple[Drawing, Drawing]:
     )
 
 
-def sample_report() -> RunReport:
+def _search() -> SearchReport:
     rng = np.random.default_rng(0)
     targets = np.geomspace(3.4, 0.39, 18)
-    candidates = tuple(
-        Candidate(i + 1, float(0.86 - 0.012 / t - rng.gamma(2, 0.012)), float(t * u))
-        for i, t in enumerate(targets)
-        for u in rng.uniform(0.97, 1, 20)
+    return SearchReport(
+        label="0.5",
+        given="50 % of the reference's latency",
+        budgets=(Budget("latency", "ms", 0.402, 0.394), Budget("macs", "MACs", 7e6, 6.1e6)),
+        candidates=tuple(
+            Candidate(i + 1, float(0.86 - 0.012 / t - rng.gamma(2, 0.012)), float(t * u))
+            for i, t in enumerate(targets)
+            for u in rng.uniform(0.97, 1, 20)
+        ),
+        path=tuple(
+            PathStep(i + 1, 0.86 - 0.012 / t, float(t), float(t * rng.normal(1, 0.02)))
+            for i, t in enumerate(targets)
+        ),
+        probes=tuple(
+            Probe(
+                i,
+                float(t * rng.normal(1, 0.02)) if i else float(t * 0.7),
+                float(t),
+                kept=beside == 0,
+                guard=0.06 * 0.85**i + 0.01,
+            )
+            for i, t in enumerate(targets)
+            for beside in range(3 if i else 1)
+        ),
+        found_alone_ms=(0.393, 0.396),
     )
-    path = tuple(
-        PathStep(i + 1, 0.86 - 0.012 / t, float(t), float(t * rng.normal(1, 0.02)))
-        for i, t in enumerate(targets)
+
+
+def _latency_map() -> LatencyMap:
+    channels = tuple(range(8, 257, 8))
+    return LatencyMap(
+        "pointwise_conv",
+        "12x12",
+        channels,
+        channels,
+        tuple(tuple(0.002 + 0.14 * a * b / 256**2 for a in channels) for b in channels),
+        tuple(tuple((a * 5 + b * 3) % 11 == 0 for a in channels) for b in channels),
     )
+
+
+def _losses() -> tuple[LossCurve, ...]:
+    steps = tuple(range(1, 101))
+    return tuple(
+        LossCurve(phase, steps, tuple(top * math.exp(-step / 30) + floor for step in steps))
+        for phase, top, floor in (
+            ("supernet", 2.1, 0.9),
+            ("reference", 0.6, 0.35),
+            ("found", 0.7, 0.4),
+            ("scaled, kernels own", 0.8, 0.45),
+        )
+    )
+
+
+def sample_report() -> RunReport:
+    """One search."""
+    rng = np.random.default_rng(1)
     pairs = tuple(
         PredictedMeasured(group, float(ms * rng.normal(1, 0.02)), float(ms), ms * 0.95, ms * 1.05)
         for group, count in (
@@ -83,25 +177,8 @@ def sample_report() -> RunReport:
         )
         for ms in rng.uniform(0.35, 3.4, count)
     )
-    probes = tuple(
-        Probe(
-            i,
-            float(t * rng.normal(1, 0.02)) if i else float(t * 0.7),
-            float(t),
-            kept=beside == 0,
-            guard=0.06 * 0.85**i + 0.01,
-        )
-        for i, t in enumerate(targets)
-        for beside in range(3 if i else 1)
-    )
     types = ["standard_conv", "pointwise_conv", "depthwise_conv", "squeeze_excite", "activation"]
     types += ["bypass", "linear", "global_pool", "add"]
-    shares = tuple(
-        KernelShare(
-            name, {"reference": 0.24 / (i + 1), "found": 0.12 / (i + 1) * rng.uniform(0, 1)}
-        )
-        for i, name in enumerate(types)
-    )
     errors = [
         PredictionErrors(name, ErrorFigures(40, 0.7, 0.93, 4.1 + i / 2, 6.0, 0.99, 0.91, 0.9, 2.8))
         for i, name in enumerate(types)
@@ -111,21 +188,36 @@ def sample_report() -> RunReport:
     return RunReport(
         name="demo <b>&amp;",
         finished=True,
+        about=(
+            Fact("Version", "netadapt 0.1.1 (commit 0123abc)"),
+            Fact("Command", "netadapt search run.toml"),
+        ),
         score_name="accuracy",
         score_is_share=True,
+        higher_is_better=True,
         search_metric="latency",
         search_unit="ms",
-        budgets=(Budget("latency", "ms", 0.402, 0.394), Budget("macs", "MACs", 7e6, 6.1e6)),
-        networks=(REFERENCE, FOUND, SCALED),
-        scaled_variants=(NetworkFigures("0.5x, 3x3", 0.82, 0.4, 0.405, 5e6, 9e4, 4.8),),
-        candidates=candidates,
-        path=path,
-        probes=probes,
-        found_alone_ms=(0.393, 0.396),
+        searches=(_search(),),
+        networks=(REFERENCE, FOUND, SCALED, VARIANT),
         predicted_measured=pairs,
         drawings=_drawings(),
-        kernel_shares=shares,
+        wholes=(
+            WholeLatency("reference", 0.83, 0.81, 0.804),
+            WholeLatency("found", 0.42, 0.391, 0.394),
+        ),
+        blocks=tuple(
+            LatencyPart(layer.name, {"reference": 0.09 + 0.02 * (i % 3), "found": 0.05 * (i % 4)})
+            for i, layer in enumerate(_drawings()[0].layers)
+        ),
+        kernel_types=tuple(
+            LatencyPart(
+                name, {"reference": 0.24 / (i + 1), "found": 0.12 / (i + 1) * rng.uniform(0, 1)}
+            )
+            for i, name in enumerate(types)
+        ),
+        latency_map=_latency_map(),
         predictor=tuple(errors),
+        losses=_losses(),
         conditions=(Fact("Processor", "A processor <i>of some make</i>"), Fact("Threads", "1")),
         settings=(Fact("search.candidates", "20"),),
         durations=(
@@ -135,4 +227,46 @@ def sample_report() -> RunReport:
             Duration("search", 118.3),
             Duration("final training", 205.0),
         ),
+    )
+
+
+def sample_front() -> RunReport:
+    """Three searches from one super-network."""
+    report = sample_report()
+    first = report.searches[0]
+    searches, networks = [], [REFERENCE]
+    for label, share, drop in (("0.75", 1.53, 0.0), ("0.5", 1.0, 0.009), ("0.35", 0.7, 0.03)):
+        budget = dataclasses.replace(first.budgets[0], limit=0.402 * share, reached=0.394 * share)
+        searches.append(dataclasses.replace(first, label=label, budgets=(budget,)))
+        for network in (FOUND, SCALED):
+            networks.append(
+                dataclasses.replace(
+                    network,
+                    label=f"{network.label} {label}",
+                    search=label,
+                    score=network.score + 0.009 - drop,
+                    measured_ms=network.measured_ms * share,
+                    predicted_ms=network.predicted_ms * share,
+                    latency_ratio=(network.latency_ratio or 0.0) * share,
+                )
+            )
+    labels = ("found 0.75", "found 0.5", "found 0.35")
+    drawings = (
+        report.drawings[0],
+        *(dataclasses.replace(report.drawings[1], label=label) for label in labels),
+    )
+    parts = tuple(
+        LatencyPart(
+            part.name,
+            {"reference": part.ms["reference"]}
+            | {label: part.ms["found"] * (1.4 - 0.3 * i) for i, label in enumerate(labels)},
+        )
+        for part in report.blocks
+    )
+    return dataclasses.replace(
+        report,
+        searches=tuple(searches),
+        networks=tuple(networks),
+        drawings=drawings,
+        blocks=parts,
     )

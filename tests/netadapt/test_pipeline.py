@@ -155,24 +155,32 @@ class TestFinishedRun:
         assert [d.label for d in report.drawings] == ["reference", "found"]
         assert {p.group for p in report.predicted_measured} >= {"kept in the search", "trained"}
         total_ms = {d.label: 0.0 for d in report.drawings}
-        for share in report.kernel_shares:
+        for share in report.kernel_types:
             for label, ms in share.ms.items():
                 total_ms[label] += ms
-        found = report.network("found")
+        for whole in report.wholes:
+            assert total_ms[whole.label] == pytest.approx(whole.sum_ms)
+            by_block = sum(block.ms[whole.label] for block in report.blocks)
+            assert by_block == pytest.approx(whole.sum_ms)
+        found = report.network("found", "0.8")
         assert found is not None
         assert total_ms["found"] == pytest.approx(found.predicted_ms, rel=0.5)
+        assert found.images is not None
+        assert {curve.phase for curve in report.losses} >= {"supernet", "reference", "found 0.8"}
+        assert report.latency_map is not None
         assert 'class="missing"' not in render(report)
 
     def test_the_best_candidates_were_measured_and_the_found_one_twice_more(
         self, finished: RunFolder
     ) -> None:
         report = read_run(finished)
-        by_iteration = Counter(probe.iteration for probe in report.probes)
+        (part,) = report.searches
+        by_iteration = Counter(probe.iteration for probe in part.probes)
         assert by_iteration[0] == 1
         assert max(by_iteration.values()) <= 2, "so small a space has few candidates"
-        assert sum(probe.kept for probe in report.probes) >= 2
+        assert sum(probe.kept for probe in part.probes) >= 2
         (search,) = RunResult.load(finished.result).searches
-        assert search.found_alone_ms == report.found_alone_ms
+        assert search.found_alone_ms == part.found_alone_ms
         assert search.found_alone_ms[0] != search.found_alone_ms[1]
         document = json.loads(finished.result.read_text())
         assert document["searches"][0]["found_alone_ms"] == list(search.found_alone_ms)

@@ -1,0 +1,112 @@
+"""From tables and predictors to a report's records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netadapt.report import intervals, predicted
+from netadapt.report.intervals import Estimate
+from netadapt.report.measured import read_table
+from predictor.predictor import LatencyPredictor
+from profiler.kernels import Kernel
+from profiler.table import LatencyTable
+from search.space import Space
+from tests.predictor import made_up_device
+from tests.provenance import MADE_UP
+
+FOUR_THREADS = replace(MADE_UP, threads=4)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of one thread and, after it, fewer rows of four."""
+    path = tmp_path_factory.mktemp("tables") / "latency.sqlite"
+    rng = np.random.default_rng(0)
+    networks = [made_up_device.network(rng) for _ in range(3)]
+    with LatencyTable(path) as table:
+        table.add(made_up_device.rows(rng, networks=networks))
+        table.add(made_up_device.rows(rng, networks=networks[:2], provenance=FOUR_THREADS))
+    return path
+
+
+def test_networks_of_other_conditions_are_left_out_and_named(mixed: Path) -> None:
+    table = read_table(mixed, FOUR_THREADS)
+    assert {row.provenance for row in table.networks} == {FOUR_THREADS}
+    assert len(table.networks) == 2
+    said = {fact.name: fact.value for fact in table.conditions}
+    assert said["Cores used"] == "0; 4 thread(s)"
+    assert said["Not on this page"] == f"3 rows of other conditions: {MADE_UP}"
+
+
+def test_without_a_predictor_the_conditions_of_most_rows_count(mixed: Path) -> None:
+    assert read_table(mixed, None).provenance == MADE_UP
+
+
+def test_a_table_that_is_not_there_has_no_conditions(tmp_path: Path) -> None:
+    table = read_table(tmp_path / "none.sqlite", None)
+    assert (table.rows, table.conditions) == ((), ())
+
+
+@pytest.fixture(scope="module")
+def predictor() -> LatencyPredictor:
+    rng = np.random.default_rng(0)
+    space = Space.load("digits")
+    archs = [space.random(rng) for _ in range(30)]
+    kernels = {k for arch in archs for k in space.kernels(arch)}
+    known = sorted(kernels | set(space.kernels(space.reference())), key=lambda k: k.key)
+    singles = [k for k in known if _made_up(k)]
+    return LatencyPredictor().fit(
+        made_up_device.table(made_up_device.rows(rng, singles=singles)).to_frame()
+    )
+
+
+def _made_up(kernel: Kernel) -> bool:
+    try:
+        return made_up_device.own_us(kernel) > 0
+    except KeyError:
+        return False
+
+
+def test_blocks_add_up_to_the_sum_over_kernels(predictor: LatencyPredictor) -> None:
+    space = Space.load("digits")
+    archs = {"reference": space.reference()}
+    blocks = predicted.blocks(space, predictor, archs)
+    assert [block.name for block in blocks][:2] == ["stem", "block 1"]
+    (whole,) = predicted.wholes(space, predictor, archs, {"reference": 0.5})
+    assert sum(block.ms["reference"] for block in blocks) == pytest.approx(whole.sum_ms)
+    assert whole.measured_ms == 0.5
+
+
+def test_the_map_is_of_the_predictor_and_says_what_was_measured(
+    predictor: LatencyPredictor,
+) -> None:
+    chart = predicted.latency_map(Space.load("digits"), predictor)
+    assert chart is not None
+    assert len(chart.ms) == len(chart.out_channels)
+    assert {len(row) for row in chart.ms} == {len(chart.in_channels)}
+    assert all(ms > 0 for row in chart.ms for ms in row)
+    assert chart.ms[-1][-1] > chart.ms[0][0]
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    """Worked example: 81 of 263, Newcombe 1998, table I."""
+    estimate = intervals.share(81 / 263, 263)
+    assert (estimate.low, estimate.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert intervals.share(0.0, 20).low == 0
+    assert intervals.share(1.0, 20).high == 1
+
+
+def test_a_difference_has_newcombes_interval() -> None:
+    """Worked example: 56/70 - 48/80, Newcombe 1998, table II, method 10."""
+    change = intervals.difference(intervals.share(56 / 70, 70), intervals.share(48 / 80, 80))
+    assert (change.low, change.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert change.tells
+    assert change.half_width == pytest.approx(0.2 - 0.0524, abs=5e-5)
+
+
+def test_a_ratio_adds_spreads_in_quadrature() -> None:
+    assert intervals.ratio(2.0, (0.03, 0.04)) == Estimate(2.0, 2 / 1.05, 2 * 1.05)
