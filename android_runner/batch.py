@@ -181,7 +181,8 @@ class _Attempt:
                 )
             case Failed(program, kind, text):
                 self.answers[program] = Failure(self._name(program), kind, text)
-            case Result():
+            case Result(program):
+                self._check_index(program)
                 self._results.append(message)
             case Done():
                 self._done = message
@@ -246,9 +247,12 @@ class _Attempt:
     def _name(self, index: int) -> str:
         if index == SENTINEL_INDEX and self._spec.sentinel is not None:
             return self._spec.sentinel.name
+        self._check_index(index)
+        return self._programs[index].name
+
+    def _check_index(self, index: int) -> None:
         if not 0 <= index < len(self._programs):
             raise ProtocolError(
                 f"the runner must name programs 0 to {len(self._programs) - 1}, got {index}; "
                 "rebuild it"
             )
-        return self._programs[index].name

@@ -47,7 +47,7 @@ class HostDevice:
         if self._info is None:
             transport = self._ready_transport()
             hello = greet(transport)
-            model = _cpu_model()
+            model = cpu_model()
             self._info = DeviceInfo(
                 id="host",
                 kind="host",
@@ -107,7 +107,8 @@ def _listed(cpus: Iterable[int]) -> str:
 
 
 @functools.cache
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """What this machine calls its processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")

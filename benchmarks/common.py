@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from android_runner.host import cpu_model
 from android_runner.paths import cache_folder
 
 if TYPE_CHECKING:
@@ -76,4 +77,4 @@ def say(text: str) -> None:
 
 def print_result(result: dict[str, object]) -> None:
     """The figures, for programs: one JSON line on standard output."""
-    print(json.dumps({"commit": commit(), **result}), flush=True)
+    print(json.dumps({"commit": commit(), "processor": cpu_model(), **result}), flush=True)

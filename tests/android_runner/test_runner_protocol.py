@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
 import subprocess
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from android_runner import HostDevice, Program, ProtocolError, RunSpec
+from android_runner.batch import run_batch
 from android_runner.build import build_runner
+from android_runner.check import known_program
 from android_runner.protocol import (
     PROTOCOL_VERSION,
     Done,
@@ -161,6 +165,49 @@ def test_a_whole_message_that_breaks_the_rules_is_an_error(fields: object, match
     with pytest.raises(ProtocolError, match=match) as error:
         _parse(_frame(fields) + b"\n")
     assert "\n" not in str(error.value)
+
+
+class _Recorded:
+    """A transport, and its one process: the runner says `output` and ends."""
+
+    def __init__(self, output: bytes) -> None:
+        self._output = output
+
+    def start(self, files: object, arguments: object) -> AbstractContextManager[_Recorded]:
+        return nullcontext(self)
+
+    def read(self, timeout_s: float) -> bytes:
+        output, self._output = self._output, b""
+        return output
+
+    def kill(self) -> None:
+        pass
+
+    def wait(self) -> str:
+        return "ended"
+
+
+@pytest.mark.parametrize("index", [-1, -2, 2, 10**30])
+@pytest.mark.parametrize("sentinel", [None, known_program()])
+def test_a_result_of_a_program_that_was_not_given_is_an_error(
+    index: int, sentinel: Program | None
+) -> None:
+    snapshot = {
+        **dict.fromkeys(("freq_khz", "temperature_c", "zone", "load_avg")),
+        "freqs_khz": [None], "limits_khz": [None],
+    }  # fmt: skip
+    result = {"type": "result", "calls_per_sample": 1, "rounds_us": [[5.0]]}
+    said = [
+        {**HELLO, "runtime": "1.4.1"},
+        {"type": "start", **snapshot},
+        {**result, "program": index},
+        {"type": "done", **snapshot, "sentinel_us": [], "round_freqs_khz": []},
+    ]
+    transport = _Recorded(b"".join(_frame(fields) + b"\n" for fields in said))
+    programs = [dataclasses.replace(known_program(), name=name) for name in ("first", "last")]
+    spec = RunSpec(sentinel=sentinel)
+    with pytest.raises(ProtocolError, match="programs 0 to 1"):
+        list(run_batch(transport, programs, spec, (0,), None))
 
 
 _specs = st.builds(

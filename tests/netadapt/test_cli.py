@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from android_runner.errors import DeviceLostError
@@ -267,6 +268,116 @@ def test_a_table_is_exported(
     assert json.loads(capsys.readouterr().out) == {"out": str(out), "rows": 2}
     assert out.read_text().count("\n") == 3
     check_refused(["table", "export", str(table), str(tmp_path / "latency.xls")], capsys, ".csv")
+
+
+OTHER = replace(MADE_UP, threads=4, runner_sha256="1" * 64)
+SEVERAL = [
+    replace(ROW, key="linear(in_features=8, out_features=10)", latency_us=7.0),
+    ROW,
+    replace(ROW, key="linear(in_features=16, out_features=10)", quality="unstable"),
+    replace(ROW, provenance=OTHER, latency_us=2.5),
+    replace(ROW, key="network(0)", kernels=(ROW.key,) * 3, label="{" + "x" * 500, latency_us=9.0),
+    replace(ROW, key="network(1)", kernels=(), label="unknown layers", latency_us=10.0),
+]
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run's folder with a table of two provenances."""
+    folder = tmp_path / "runs" / "demo"
+    with LatencyTable(folder / "latency.sqlite") as rows:
+        rows.add(SEVERAL)
+    return folder
+
+
+def shown(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert exit_code(["table", "show", *arguments]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_table_says_which_row_is_of_which_conditions(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = shown([str(run_folder)], capsys)
+    assert lines[:2] == [f"# 1: {MADE_UP}", f"# 2: {OTHER}"]
+    assert lines[2:5] == [
+        "# 1: linear, 3 rows, 1.5 to 7 us, 1 flagged",
+        "# 1: network, 2 rows, 9 to 10 us",
+        "# 2: linear, 1 rows, 2.5 to 2.5 us",
+    ]
+    rows = [line.split(maxsplit=4) for line in lines[6:]]
+    assert [(number, us) for number, us, *_ in rows] == [
+        ("1", "1.50"), ("1", "1.50"), ("1", "7.00"), ("1", "9.00"), ("1", "10.00"), ("2", "2.50")
+    ]  # fmt: skip
+    assert rows[3][4].startswith("network(0), 3 kernels {xxx")
+    assert len(lines[9]) < 120
+    assert rows[4][4] == "network(1), kernels not known unknown layers"
+
+    of_one = shown([str(run_folder), "--provenance", "2"], capsys)
+    assert of_one[0] == f"# 2: {OTHER}"
+    assert [line.split()[0] for line in of_one[3:]] == ["2"]
+    limited = shown([str(run_folder), "--type", "linear", "--limit", "1"], capsys)
+    assert limited[-1] == "# 3 more rows; see all with --limit 4"
+    assert exit_code(["table", "show", str(run_folder), "--limit", "2", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert [record["provenance_number"] for record in records] == [1, 1]
+    assert "rounds_us" not in records[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["table", "show", "TABLE", "--type", "nonsense"], ["nonsense", "linear, network"]),
+        (["table", "show", "TABLE", "--provenance", "3"], ["3 of 2", "table show"]),
+        (["table", "export", "TABLE", "o.csv", "--provenance", "0"], ["0 of 2"]),
+        (["fit", "TABLE"], ["one provenance", "--provenance N"]),
+        (["fit", "TABLE", "--provenance", "9"], ["9 of 2"]),
+        (["fit", "TABLE", "--provenance", "1", "--threads", "4"], ["has 0", "--provenance N"]),
+    ],
+)
+def test_rows_that_are_not_there(
+    run_folder: Path,
+    arguments: list[str],
+    named: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(run_folder)
+    given = [str(run_folder) if word == "TABLE" else word for word in arguments]
+    check_refused(given, capsys, *named)
+    assert [path.name for path in run_folder.iterdir()] == ["latency.sqlite"]
+
+
+def test_kernels_fields_are_columns_and_samples_are_there_when_asked_for(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "latency.csv"
+    assert exit_code(["table", "export", str(run_folder), str(out)]) == 0
+    frame = pd.read_csv(out)
+    assert frame["in_features"].dropna().tolist() == [8, 64, 16, 64]
+    assert frame["type"].tolist() == [row.type for row in SEVERAL]
+    assert frame.columns.is_unique
+    assert "rounds_us" not in frame.columns
+    assert "[1.5" not in out.read_text()
+    arguments = ["table", "export", str(run_folder), str(out), "--samples", "--provenance", "2"]
+    assert exit_code(arguments) == 0
+    assert pd.read_csv(out)["rounds_us"].tolist() == ["[[1.5, 1.6]]"]
+
+
+def test_a_predictor_is_fitted_to_rows_of_a_numbered_provenance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    with LatencyTable(folder / "latency.sqlite") as rows:
+        rows.add(
+            [
+                replace(ROW, key=f"linear(in_features={8 * i}, out_features=10)", latency_us=us)
+                for i, us in enumerate(range(1, 30), 1)
+            ]
+        )
+        rows.add([replace(ROW, provenance=OTHER)])
+    assert exit_code(["fit", str(folder), "--provenance", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["predictor"] == str(folder / "predictor.json.gz")
 
 
 def test_a_full_disk_leaves_no_half_file(table: Path, tmp_path: Path) -> None:
