@@ -325,8 +325,12 @@ class RunConfig(Section):
         return dict(walk(self.model_dump(exclude_none=True), ""))
 
     def decisive(self) -> dict[str, object]:
-        """`flat` without the keys that decide nothing about the results."""
-        return {key: value for key, value in self.flat().items() if key not in INDIFFERENT}
+        """`flat` without the keys that decide nothing about the results.
+
+        Without the space's name too: its content decides, which this does not know.
+        """
+        left_out = INDIFFERENT | {"space.name"}
+        return {key: value for key, value in self.flat().items() if key not in left_out}
 
     def with_run(self, **changes: object) -> Self:
         """A copy with other keys in `[run]`, checked like a file."""

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_runner.files import is_leftover, remove_leftovers
+from android_runner.files import is_leftover, remove_leftovers, write_atomically
 from netadapt.config import RunConfig, read_config, write_config
 from netadapt.errors import RunFolderError
+from search.space_file import load_space_table, read_space_text
 
 _LOCK = ".lock"
 
@@ -61,6 +62,11 @@ class RunFolder:
     @property
     def config(self) -> Path:
         return self.path / "run.toml"
+
+    @property
+    def space(self) -> Path:
+        """The space's own file; what a run file names may be gone or changed by then."""
+        return self.path / "space.toml"
 
     @property
     def table(self) -> Path:
@@ -109,19 +115,42 @@ class RunFolder:
     def claim(self, config: RunConfig) -> None:
         """Make the folder this run's, or see that it is already.
 
-        Raises `RunFolderError` when it holds a run of another configuration.
+        The space's file is copied into it. Raises `RunFolderError` when it holds a run of another
+        configuration, `SpaceFileError` where the space cannot be read.
         """
+        text, _ = read_space_text(config.space.name)
         if self.config.exists():
-            differing = _differing(read_config(self.config), config)
+            differing = self._differing(config)
             if differing:
                 raise RunFolderError(
                     f"a run is continued with the settings it began with, {self.path} differs in "
                     f"{', '.join(differing)}; give this run another folder, or remove that one"
                 )
-            return
-        self._check_ours()
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_config(config, self.config)
+        else:
+            self._check_ours()
+            self.path.mkdir(parents=True, exist_ok=True)
+            if config.space.name.endswith(".toml"):  # none of the spaces that come along
+                space = config.space.model_copy(update={"name": self.space.name})
+                config = config.model_copy(update={"space": space})
+            write_config(config, self.config)
+        if not self.space.exists():
+            write_atomically(self.space, text.encode())
+
+    def _differing(self, config: RunConfig) -> list[str]:
+        """Keys whose values differ from this run's, but for those that decide nothing.
+
+        Spaces are compared by what their files say: the run's own one is a copy.
+        """
+        old = read_config(self.config)
+        before, after = old.decisive(), config.decisive()
+        differing = [key for key in before | after if before.get(key) != after.get(key)]
+        name = old.space.name
+        copied_not_yet = Path(name) == self.space.resolve() and not self.space.exists()
+        if name != config.space.name and not copied_not_yet:
+            tables = [load_space_table(name)[0], load_space_table(config.space.name)[0]]
+            if tables[0] != tables[1]:
+                differing.append("space.name")
+        return differing
 
     def _check_ours(self) -> None:
         if self.config.exists() or not self.path.exists():
@@ -198,9 +227,3 @@ class RunFolder:
 def name_part(text: str) -> str:
     """A device's id or a space's name as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text)
-
-
-def _differing(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys whose values differ, but for those that decide nothing."""
-    before, after = old.decisive(), new.decisive()
-    return [key for key in before | after if before.get(key) != after.get(key)]

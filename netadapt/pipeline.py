@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import logging
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,9 +22,9 @@ import torch
 from torch import nn
 
 from android_runner.device import Device, Program
-from android_runner.files import write_atomically
 from netadapt import __version__, assembly
 from netadapt.budgets import Budget, budgets_of
+from netadapt.bundle import save_bundle
 from netadapt.config import RunConfig
 from netadapt.console import Progress, Update
 from netadapt.folder import TRAINED, RunFolder, SearchFolder
@@ -164,10 +163,6 @@ class NetworkTimer:
     def ms(self, label: str) -> float:
         """Milliseconds of a network that this timer was given; an arch's label is its JSON."""
         return self._table.latency_us(self._keys[label], self.provenance) / 1e3
-
-    def lower(self, network: nn.Module) -> bytes:
-        """The network's program, from the cache where it is."""
-        return self._profiler.lower(network, self._space.input_shape)
 
     def _network(self, arch: Arch) -> nn.Module:
         # The same weights each time, so that the program is found in the cache
@@ -353,7 +348,8 @@ class _Run:
         with self.folder.timed("time final networks"):
             networks = self._judge(finals, trained)
         for one in found:
-            self._save_found(one.folder, one.finals[0].arch, trained[one.finals[0].label])
+            final, text = one.finals[0], self.folder.space.read_text()
+            save_bundle(one.folder, self.space, text, final.arch, trained[final.label], self.task)
         result = RunResult(
             name=self.config.run.name,
             metric=self.task.metric_name,
@@ -459,7 +455,9 @@ class _Run:
             hashlib.sha256(path.read_bytes()).hexdigest()
             for path in (self.folder.predictor, self.folder.supernet)
         )
-        return "\n".join((*digests, str(self.timer.provenance), str(self.config.decisive())))
+        return "\n".join(
+            (*digests, str(self.timer.provenance), str(self.config.decisive()), str(self.space))
+        )
 
     def _scaled(self, folder: SearchFolder, budget: Budget, found_ms: float) -> list[FinalNetwork]:
         """Of each family the smallest multiplier not below the found latency, if there is one."""
@@ -575,21 +573,6 @@ class _Run:
             )
             for final, ms in zip(finals, predicted, strict=True)
         }
-
-    def _save_found(self, folder: SearchFolder, arch: Arch, network: nn.Module) -> None:
-        """The found network as program and as weights with all that rebuilds it."""
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "space": self.space.name,
-                "bypass": self.space.bypass,
-                "arch": arch.to_json(),
-                "state_dict": network.state_dict(),
-            },
-            buffer,
-        )
-        write_atomically(folder.weights, buffer.getvalue())
-        write_atomically(folder.program, self.timer.lower(network))
 
 
 def _check_budget(searcher: Searcher) -> None:

@@ -17,7 +17,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -122,14 +122,21 @@ def _to_export(module: nn.Module) -> nn.Module:
     return ready
 
 
-def lower(module: nn.Module, inputs: Sequence[Tensor]) -> bytes:
+Constant = float | int | bool | str | Sequence[float] | Sequence[int] | Sequence[str]
+
+
+def lower(
+    module: nn.Module, inputs: Sequence[Tensor], constants: Mapping[str, Constant] | None = None
+) -> bytes:
     """Lower `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
 
-    In which memory format weights and inputs lie makes no difference.
+    In which memory format weights and inputs lie makes no difference. `constants` become methods
+    beside `forward` that take nothing and give back their value, a sequence as so many outputs;
+    `forward` is the same with or without them.
 
     Raises `LoweringError` where export or the XNNPACK backend refuses.
     """
-    return _lower_exported(_export(module, inputs))
+    return _lower_exported(_export(module, inputs), constants)
 
 
 def lower_cached(module: nn.Module, inputs: Sequence[Tensor], cache: ProgramCache) -> bytes:
@@ -301,14 +308,20 @@ def _export(module: nn.Module, inputs: Sequence[Tensor]) -> ExportedProgram:
             raise LoweringError(_one_line("torch.export", module, error)) from error
 
 
-def _lower_exported(exported: ExportedProgram) -> bytes:
+def _lower_exported(
+    exported: ExportedProgram, constants: Mapping[str, Constant] | None = None
+) -> bytes:
     with _quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
         try:
             with _lean_decompositions(exported):
-                edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+                edge = to_edge_transform_and_lower(
+                    exported,
+                    partitioner=[XnnpackPartitioner()],
+                    constant_methods=None if constants is None else dict(constants),
+                )
             return bytes(edge.to_executorch().buffer)
         except Exception as error:  # as above: backends raise what they like
             raise LoweringError(_one_line("ExecuTorch", exported, error)) from error

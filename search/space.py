@@ -36,7 +36,13 @@ from profiler.kernels import (
 )
 from profiler.kernels.convolution import strided
 from search.errors import ArchError, SpaceFileError, shown
-from search.space_file import BlockSpec, LayerSpec, load_space_table, space_arguments
+from search.space_file import (
+    BlockSpec,
+    LayerSpec,
+    parse_space,
+    read_space_text,
+    space_arguments,
+)
 
 STEM_KERNEL_SIZE = 3
 ACTIVATIONS = ("relu", "hardswish")
@@ -210,7 +216,12 @@ class Space:
 
         `bypass` other than None overrides the file's. Raises `SpaceFileError`.
         """
-        space = cls.from_table(*load_space_table(name_or_path))
+        return cls.from_text(*read_space_text(name_or_path), bypass=bypass)
+
+    @classmethod
+    def from_text(cls, text: str, where: str = "space", *, bypass: bool | None = None) -> Self:
+        """Of a file's text; `bypass` as for `load`. Raises `SpaceFileError`."""
+        space = cls.from_table(parse_space(text, where), where)
         return space if bypass is None else replace(space, bypass=bypass)
 
     @classmethod

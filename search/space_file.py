@@ -49,8 +49,8 @@ class BlockSpec:
         return "relu" if self.activation == "relu" else "none"
 
 
-def load_space_table(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
-    """The parsed file of a space, and where it is: one of `SPACES` by name, or a TOML file.
+def read_space_text(name_or_path: str | Path) -> tuple[str, str]:
+    """The text of a space's file, and where it is: one of `SPACES` by name, or a TOML file.
 
     Raises `SpaceFileError`.
     """
@@ -58,17 +58,35 @@ def load_space_table(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     if path.suffix != ".toml":
         path = SPACES / f"{name_or_path}.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
+        return path.read_text(encoding="utf-8"), str(path)
     except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in SPACES.glob("*.toml")))
         raise SpaceFileError(
             f"a space is one of {known} or a TOML file, got {str(name_or_path)!r}; "
             "check the spelling"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:  # not TOML, not UTF-8, nested endlessly
-        raise SpaceFileError(
-            f"a space's file is readable TOML, {path} is not ({shown(str(error))}); correct it"
-        ) from error
+    except (OSError, ValueError) as error:  # not readable, not UTF-8, no path at all
+        raise _unreadable(path, error) from error
+
+
+def parse_space(text: str, where: str | Path) -> dict[str, Any]:
+    """The table that a space's text is; errors name it `where`. Raises `SpaceFileError`."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not TOML, or nested without end
+        raise _unreadable(where, error) from error
+
+
+def load_space_table(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """The parsed file of a space, and where it is. Raises `SpaceFileError`."""
+    text, where = read_space_text(name_or_path)
+    return parse_space(text, where), where
+
+
+def _unreadable(where: str | Path, error: Exception) -> SpaceFileError:
+    return SpaceFileError(
+        f"a space's file is readable TOML, {where} is not ({shown(str(error))}); correct it"
+    )
 
 
 def space_arguments(table: dict[str, Any], where: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import pytest
 from netadapt.config import RunConfig, parse_config, read_config
 from netadapt.errors import RunFolderError
 from netadapt.folder import RunFolder
+from search.errors import SpaceFileError
+from search.space import Space
 
 
 def test_a_new_folder_gets_the_resolved_configuration(tmp_path: Path) -> None:
@@ -32,6 +34,64 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.claim(RunConfig().with_run(folder="before"))
     folder.claim(RunConfig().with_run(folder="after"))
+
+
+TOY_SPACE = Path(__file__).parent / "toy" / "space.toml"
+
+
+def with_space(path: Path, text: str) -> RunConfig:
+    path.write_text(text)
+    return parse_config({"space": {"name": str(path)}}, "test")
+
+
+def test_a_space_of_ones_own_is_found_again_from_the_folder_alone(tmp_path: Path) -> None:
+    mine, text = tmp_path / "mine.toml", TOY_SPACE.read_text()
+    config = with_space(mine, text)
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(config)
+    expected = Space.load(mine)
+    moved = RunFolder((tmp_path / "run").rename(tmp_path / "moved"))
+    moved.claim(config)
+    mine.unlink()
+    again = moved.read_config()
+    assert Space.load(again.space.name) == expected
+    moved.claim(again)
+    assert moved.read_config().decisive() == config.decisive()
+
+
+def test_a_space_that_was_changed_meanwhile_is_another_run(tmp_path: Path) -> None:
+    mine, text = tmp_path / "mine.toml", TOY_SPACE.read_text()
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(with_space(mine, text))
+    folder.claim(with_space(mine, f"# a comment changes nothing\n{text}"))
+    with pytest.raises(RunFolderError, match=r"differs in space\.name;"):
+        folder.claim(with_space(mine, text.replace("width_step = 8", "width_step = 4")))
+    assert folder.space.read_text() == text
+
+
+def test_a_space_that_comes_along_stays_named_and_is_kept_too(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim(RunConfig())
+    assert folder.read_config().space.name == "digits"
+    assert Space.load(folder.space) == Space.load("digits")
+    with pytest.raises(RunFolderError, match=r"differs in space\.name;"):
+        folder.claim(parse_config({"space": {"name": "mobilenet_v3_large"}}, "test"))
+
+
+def test_a_kill_while_a_folder_is_claimed_does_not_lose_it(tmp_path: Path) -> None:
+    config = with_space(tmp_path / "mine.toml", TOY_SPACE.read_text())
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(config)
+    folder.space.unlink()
+    folder.claim(config)
+    assert folder.space.read_text() == TOY_SPACE.read_text()
+
+
+def test_a_space_that_cannot_be_read_leaves_no_folder_behind(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(SpaceFileError, match=r"nowhere\.toml"):
+        folder.claim(parse_config({"space": {"name": str(tmp_path / "nowhere.toml")}}, "test"))
+    assert not folder.path.exists()
 
 
 def test_a_run_may_be_gone_on_with_more_patience(tmp_path: Path) -> None:
@@ -90,7 +150,7 @@ def test_what_a_kill_left_makes_no_folder_another_ones(tmp_path: Path) -> None:
     folder = RunFolder(path)
     with folder.locked():
         folder.claim(RunConfig())
-    assert sorted(file.name for file in path.iterdir()) == [".lock", "run.toml"]
+    assert sorted(file.name for file in path.iterdir()) == [".lock", "run.toml", "space.toml"]
 
 
 def test_one_process_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ class TestFinishedRun:
         supernet = [p.step for p in points if p.phase == "supernet"]
         assert supernet == list(range(1, config.supernet.steps + 1))
         finals = Counter(p.phase for p in points if p.phase != "supernet")
-        assert len(finals) == 2 + len(result.scaled_variants)
+        (search,) = result.searches
+        assert len(finals) == 2 + len(search.scaled_variants)
         assert set(finals.values()) == {config.final.steps}
 
     def test_the_program_and_the_weights_are_the_same_network(self, finished: RunFolder) -> None:
