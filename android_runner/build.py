@@ -33,6 +33,11 @@ _TIMEOUT_S: Final = 600.0
 # What the CMake project has to say itself ends with an empty line.
 _OWN_MESSAGE: Final = re.compile(r"netadapt: (.*?)\n\s*\n", re.DOTALL)
 _NO_COMPILER: Final = re.compile(r"The CMAKE_C(?:XX)?_COMPILER:\s+(\S+)\s+is not a full path")
+# What a linker says itself, without the folder it lies in; its warnings are no reason.
+_LINKER: Final = re.compile(
+    r"^(?:\S*/)?((?:\S*-)?ld(?:\.\w+)?: (?!warning)\S.*|.*: undefined reference to .*)$",
+    re.MULTILINE,
+)
 _WRONG_PROCESSOR: Final = re.compile(
     r"file in wrong format|[Rr]elocations in generic ELF|is incompatible with"
 )
@@ -68,6 +73,11 @@ def build_runner() -> RunnerBinary:
                 "NETADAPT_CACHE to another folder"
             ) from error
     return RunnerBinary(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def runner_is_built() -> bool:
+    """Whether `build_runner` has only to look, not to compile. Raises what it raises."""
+    return (cache_folder() / "runner" / _cache_key(_compiler()) / BINARY_NAME).is_file()
 
 
 def _compiler() -> Path:
@@ -200,9 +210,16 @@ def _explain_failure(output: str, code: int) -> str:
             "the ExecuTorch install must be for the processor that is compiled for, its libraries "
             "are for another; use the toolchain it was built with"
         )
+    if linker := _LINKER.findall(output):
+        words = list(dict.fromkeys(" ".join(line.split()) for line in linker))[:3]
+        return _passed_on(" ".join(words), code)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     first = next((i for i, line in enumerate(lines) if "rror" in line or "undefined" in line), 0)
+    return _passed_on(" ".join(lines[first : first + 4]), code)
+
+
+def _passed_on(words: str, code: int) -> str:
     return (
-        f"building the runner failed with exit code {code} ({' '.join(lines[first : first + 4])}); "
+        f"building the runner failed with exit code {code} ({words}); "
         "`netadapt --verbose runner build` shows all of it"
     )

@@ -64,14 +64,20 @@ if(_lacking)
     "${_package} lacks ${_lacking}; build and install ExecuTorch with ${_flags}\n")
 endif()
 
-# Imported targets may list folders of the machine they were built on, which CMake refuses, and ask
-# their users for a C++ without exceptions, in which this program cannot be written.
+# Imported targets may name libm by its file, found by a toolchain's way of looking, which cannot be
+# linked statically. They may list folders of the machine they were built on, which CMake
+# refuses, and ask their users for a C++ without exceptions, in which this program cannot be written.
 get_property(_imported DIRECTORY PROPERTY IMPORTED_TARGETS)
 foreach(_target ${_imported})
   get_target_property(_options ${_target} INTERFACE_COMPILE_OPTIONS)
   if(_options)
     list(FILTER _options EXCLUDE REGEX "^(-fno-exceptions|-fno-rtti|-Werror.*|-std=.*)$")
     set_target_properties(${_target} PROPERTIES INTERFACE_COMPILE_OPTIONS "${_options}")
+  endif()
+  get_target_property(_libraries ${_target} INTERFACE_LINK_LIBRARIES)
+  if(_libraries MATCHES "/libm\\.(so|a)")
+    string(REGEX REPLACE "[^;<>:,]*/libm\\.(so|a)[.0-9]*" "m" _libraries "${_libraries}")
+    set_target_properties(${_target} PROPERTIES INTERFACE_LINK_LIBRARIES "${_libraries}")
   endif()
   get_target_property(_folders ${_target} INTERFACE_INCLUDE_DIRECTORIES)
   if(_folders)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from android_runner import BuildError
-from android_runner.build import _build_tool, _explain_failure
+from android_runner.build import _build_tool, _compiler, _explain_failure
 from android_runner.elf import library_machine, read_elf, this_machine
 from android_runner.phone_build import (
+    BuiltRunner,
     build_for_install,
     build_phone_runner,
     find_package,
@@ -82,6 +83,12 @@ def native_install(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def native_runner(native_install: Path, tmp_path_factory: pytest.TempPathFactory) -> BuiltRunner:
+    folder = tmp_path_factory.mktemp("runner")
+    return build_for_install(native_install, out=folder / "bin" / "runner")
+
+
+@pytest.fixture(scope="session")
 def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("toolchain") / "aarch64.cmake"
     file.write_text(HIDING_TOOLCHAIN)
@@ -130,9 +137,9 @@ def _one_line(error: pytest.ExceptionInfo[BuildError]) -> str:
     return text
 
 
-def test_against_an_install_for_this_machine(native_install: Path, tmp_path: Path) -> None:
-    runner = build_for_install(native_install, out=tmp_path / "bin" / "runner")
-    assert runner.path == tmp_path / "bin" / "runner"
+def test_against_an_install_for_this_machine(native_runner: BuiltRunner) -> None:
+    runner = native_runner
+    assert runner.path.parts[-2:] == ("bin", "runner")
     assert runner.machine == this_machine()
     hello = _hello(runner.path)
     # Both are lost without a word where a library is not linked as a whole.
@@ -173,6 +180,45 @@ def test_the_usual_cross_compiler_is_found_by_the_installs_processor(aarch64_ins
     assert (runner.machine, runner.abi, runner.static) == ("aarch64", "arm64-v8a", True)
 
 
+def _also_linking(install: Path, folder: Path, soname: str, library: str) -> Path:
+    """A copy of an install whose XNNPACK names this library of the compiler's by a file's name.
+
+    The file lies in a folder that the linker does not look into by itself, as a cross compiler's.
+    """
+    copy, found = folder / "copy", folder / "usr" / "lib"
+    shutil.copytree(install, copy)
+    asked = [_compiler(), f"-print-file-name={soname}"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
+    found.mkdir(parents=True)
+    shutil.copy(said.strip(), found / library)
+    config = find_package(copy) / "executorch-config.cmake"
+    config.write_text(
+        f"{config.read_text()}\n"
+        "set_property(TARGET xnnpack_backend APPEND PROPERTY INTERFACE_LINK_LIBRARIES "
+        f'"$<LINK_ONLY:{found / library}>")\n'
+    )
+    return copy
+
+
+def test_libm_by_its_file_does_not_keep_a_runner_from_being_static(
+    native_install: Path, native_runner: BuiltRunner, tmp_path: Path
+) -> None:
+    """Toolchain files that confine CMake's search to a folder make installs name libm so."""
+    copy = _also_linking(native_install, tmp_path, "libm.so.6", "libm.so")
+    runner = build_for_install(copy, out=tmp_path / "runner")
+    assert runner.static == native_runner.static
+    assert _hello(runner.path).backends == ("XnnpackBackend",)
+
+
+def test_why_the_linker_refuses_is_said(native_install: Path, tmp_path: Path) -> None:
+    copy = _also_linking(native_install, tmp_path, "libgcc_s.so.1", "libgcc_s.so.1")
+    toolchain = tmp_path / "static.cmake"
+    toolchain.write_text('set(NETADAPT_STATIC ON CACHE STRING "")\n')
+    with pytest.raises(BuildError, match=r"static link of dynamic object .*libgcc_s") as error:
+        build_for_install(copy, toolchain=toolchain, out=tmp_path / "runner")
+    assert "xnnpack" not in _one_line(error)  # not all of the command
+
+
 @pytest.mark.parametrize(
     "output",
     [
@@ -189,6 +235,31 @@ def test_a_toolchain_for_another_processor_than_the_installs(output: str) -> Non
 def test_what_a_compiler_says_is_passed_on() -> None:
     output = "[1/5] Building\nrunner.cpp:3:10: error: no such header\nmore\n"
     assert "runner.cpp:3:10: error: no such header more" in _explain_failure(output, 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        (
+            "[5/5] Linking\nFAILED: netadapt_runner\n: && /usr/bin/g++ -Werror=x -static a.o\n"
+            "/usr/lib/gcc-cross/aarch64-linux-gnu/12/../bin/ld: attempted static link of dynamic "
+            "object `/usr/aarch64-linux-gnu/lib/libm.so'\n"
+            "collect2: error: ld returned 1 exit status\nninja: build stopped\n",
+            "(ld: attempted static link of dynamic object `/usr/aarch64-linux-gnu/lib/libm.so')",
+        ),
+        (
+            "/usr/bin/ld: warning: x.o: missing .note.GNU-stack\n/usr/bin/ld: a.o: in function `f':"
+            "\na.cpp:(.text+0x5): undefined reference to `g'\ncollect2: error: ld returned 1\n",
+            "undefined reference to `g'",
+        ),
+        ("ld.lld: error: undefined symbol: g\n>>> referenced by a.cpp\n", "undefined symbol: g"),
+    ],
+)
+def test_the_linkers_own_line_is_shown(output: str, why: str) -> None:
+    said = _explain_failure(output, 1)
+    assert why in said
+    assert "-Werror" not in said
+    assert "warning" not in said
 
 
 def test_the_version_is_that_of_the_same_headers(native_install: Path, tmp_path: Path) -> None:
