@@ -75,7 +75,7 @@ struct Zone {
   std::string type;
 };
 
-// The hottest of those zones that are closest to the cores.
+// The hottest of those zones that are closest to the cores. Nothing where all are something else's.
 std::optional<Zone> core_zone() {
   std::optional<Zone> best;
   std::error_code failed;
@@ -88,6 +88,7 @@ std::optional<Zone> core_zone() {
     if (!temperature_c) continue;
     std::string type = read_line(zone / "type");
     const int close = closeness(type);
+    if (close < 0) continue;
     if (!best || close > best->closeness ||
         (close == best->closeness && *temperature_c > best->temperature_c)) {
       best = Zone{close, *temperature_c, std::move(type)};

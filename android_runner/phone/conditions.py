@@ -10,6 +10,7 @@ import itertools
 import logging
 import math
 import re
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,10 +36,10 @@ from android_runner.phone.parsing import (
     parse_cores,
     parse_screen_on,
     parse_thermalservice,
-    parse_zones,
     split_sections,
 )
 from android_runner.phone.transport import FOLDER
+from android_runner.phone.zones import UNKNOWN, parse_zones
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ _SETTING = re.compile(
 )
 _LIMIT_SHARE = 0.97  # a lower limit than at the start is the work of the phone's thermal engine
 _CLOCK_SHARE = 0.9
+_SENTINEL_SHARE = 0.05  # beyond what repeats of it differ by on a quiet phone; assumption
 _AT_REST_S = 20.0
 _AT_REST_C = 0.5
 
@@ -97,7 +99,10 @@ class PhoneSettings:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A phone at one moment. None: it does not tell. low_power: Android's battery saver."""
+    """A phone at one moment. None: it does not tell. low_power: Android's battery saver.
+
+    temperature_of: the sensor, where it is not known to be the cores', the chip's or the skin's.
+    """
 
     battery: Battery
     temperature_c: float | None
@@ -105,6 +110,7 @@ class Reading:
     screen_on: bool | None
     low_power: bool
     cores: tuple[Core, ...]
+    temperature_of: str = ""
 
 
 _TEMPERATURES = {"thermal": "dumpsys thermalservice 2>/dev/null", "zones": READ_ZONES}
@@ -131,15 +137,20 @@ def _reading(text: str) -> Reading:
     thermal = parse_thermalservice(sections.get("thermal", ""))
     temperature_c = cpu_temperature_c(thermal)
     battery = parse_battery(sections.get("battery", ""))
-    if temperature_c is None:
-        temperature_c = parse_zones(sections.get("zones", ""))
+    sensor = ""
+    if temperature_c is None and (zone := parse_zones(sections.get("zones", ""))):
+        temperature_c = zone.temperature_c
+        sensor = zone.kind or "one without a name" if zone.closeness == UNKNOWN else ""
+    if temperature_c is None and battery.temperature_c is not None:
+        temperature_c, sensor = battery.temperature_c, "battery"
     return Reading(
         battery,
-        battery.temperature_c if temperature_c is None else temperature_c,
+        temperature_c,
         thermal.status,
         parse_screen_on(sections.get("power", "")),
         sections.get("saver", "").strip() == "1",
         parse_cores(sections.get("cores", "")),
+        sensor,
     )
 
 
@@ -150,8 +161,9 @@ class ThrottledError(DeviceError):
 class Watch:
     """Tells whether the phone throttles while a runner is under way.
 
-    It does when the limit of a pinned core's clock is below what it was at the session's start,
-    when its clock stays below what it reached before, or when Android says so.
+    It does when a pinned core's clock stays below what it reached before, or when Android says so.
+    Makers' services rewrite the clocks' limits every few seconds: one below what it was at the
+    session's start counts together with a lower clock, or a slower sentinel, alone.
     """
 
     def __init__(self, adb: Adb, cores: Sequence[Core], every_s: float) -> None:
@@ -159,6 +171,7 @@ class Watch:
         self._every_s = every_s
         self._limits = {core.number: core.limit_khz for core in cores}
         self._reached: dict[tuple[int, ...], int] = {}  # by the pinned cores, the slowest's clock
+        self._sentinel_us: dict[tuple[tuple[int, ...], int], float] = {}  # by cores and threads
         self._cpus: tuple[int, ...] = ()
         self._slow = 0
         self._next = math.inf  # nothing to look at before `begin`
@@ -196,35 +209,41 @@ class Watch:
     def judge(self, reading: Reading) -> str | None:
         """Why this reading means that the phone throttles; None when it does not."""
         self.reading = reading
-        clocks = []
+        clocks, limited = [], ""
         for core in reading.cores:
             if core.number not in self._cpus:
                 continue
             start = self._limits.get(core.number)
             if start and core.limit_khz and core.limit_khz < _LIMIT_SHARE * start:
-                return f"the limit of core {core.number} fell to {core.limit_khz} kHz"
+                limited = f"the limit of core {core.number} fell to {core.limit_khz} kHz, "
             if core.current_khz:
                 clocks.append(core.current_khz)
         slow = bool(clocks) and self._is_slow(min(clocks))
         # Once may be a moment of rest, e.g. while the runner loads programs
         self._slow = self._slow + 1 if slow else 0
-        if self._slow >= 2:
-            return self._slowed(min(clocks))
+        if self._slow >= (1 if limited else 2):
+            return f"{limited}{self._slowed(min(clocks))}"
         return f"thermal status {reading.thermal_status}" if reading.thermal_status else None
 
     def judge_rounds(self, conditions: Conditions) -> str | None:
-        """As `judge`, of the limits and clocks that the runner saw."""
-        for before, after in zip(
-            conditions.limits_khz_before, conditions.limits_khz_after, strict=False
-        ):
-            if before and after and after < _LIMIT_SHARE * before:
-                return f"a core's limit fell from {before} to {after} kHz"
+        """As `judge`, of the limits, clocks and sentinels that the runner saw."""
+        slower = self._slower_sentinel(conditions)
         clocks = [khz for khz in conditions.round_freqs_khz if khz]
         highest = 0
         for first, second in itertools.pairwise(clocks):
             highest = max(highest, first)
             if max(first, second) < _CLOCK_SHARE * highest:
                 return f"the clock fell from {highest} to {second} kHz"
+        for before, after in zip(
+            conditions.limits_khz_before, conditions.limits_khz_after, strict=False
+        ):
+            if not before or not after or after >= _LIMIT_SHARE * before:
+                continue
+            limited = f"a core's limit fell from {before} to {after} kHz"
+            if clocks and clocks[-1] < _CLOCK_SHARE * max(clocks):
+                return f"{limited}, its clock from {max(clocks)} to {clocks[-1]} kHz"
+            if slower:
+                return f"{limited}, {slower}"
         # The clock may still be rising in the first rounds, but not in the last
         if len(clocks) >= 2 and self._is_slow(max(clocks[-2:])):
             return self._slowed(clocks[-1])
@@ -233,7 +252,18 @@ class Watch:
     def settle(self) -> None:
         """Take the clock that the phone has from now on for the one that it can keep."""
         self._reached.pop(self._cpus, None)
+        self._sentinel_us.clear()
         self._limits.clear()
+
+    def _slower_sentinel(self, conditions: Conditions) -> str:
+        """Whether the sentinel took longer than at its best in this session, or than at first."""
+        if not conditions.sentinel_us:
+            return ""
+        key = (conditions.cpus, conditions.threads)
+        taken_us = statistics.median(conditions.sentinel_us)
+        best_us = self._sentinel_us[key] = min(self._sentinel_us.get(key, taken_us), taken_us)
+        drift = max(taken_us / best_us - 1, conditions.sentinel_drift or 0.0)
+        return f"the sentinel took {drift:.0%} longer" if drift > _SENTINEL_SHARE else ""
 
     def _is_slow(self, khz: int) -> bool:
         reached = self._reached[self._cpus] = max(self._reached.get(self._cpus, 0), khz)
@@ -276,7 +306,8 @@ def cool_down(
         if reading.temperature_c is not None and reading.temperature_c < best_c - _AT_REST_C:
             best_c, best_at = reading.temperature_c, now
         at_rest = now - best_at >= _AT_REST_S
-        if not held_down and not reading.thermal_status and (not warm or at_rest):
+        # Limits that stay low on a phone at rest are its maker's doing, not the heat's
+        if not reading.thermal_status and ((not held_down and not warm) or at_rest):
             return reading
         if now - begun >= settings.cool_timeout_s:
             notify(

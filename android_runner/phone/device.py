@@ -130,6 +130,7 @@ class PhoneDevice:
         self._phone: PhoneInfo | None = None  # which it is, once known, also while it is lost
         self._info: DeviceInfo | None = None
         self._open = _Open()
+        self._screen_on: bool | None = None
         self._trouble_since: float | None = None
         self._told_at = 0.0
         weakref.finalize(self, self._open.close)  # also at the interpreter's exit
@@ -268,7 +269,7 @@ class PhoneDevice:
         adb = Adb(server, phone.serial)
         _see_that_it_is_up(adb, phone)
         phone = dataclasses.replace(phone, cores=learn(adb, phone.cores))
-        runner = self._runner = self._runner or runner_for(phone.abi)
+        runner = self._runner = self._runner or runner_for(phone)
         store = PhoneStore(adb)
         store.prepare()
         keeper = Keeper(adb, phone, self.settings)
@@ -283,6 +284,11 @@ class PhoneDevice:
             with contextlib.suppress(DeviceError):
                 keeper.restore()
             raise
+        if reading.temperature_of and self._info is None:
+            self._notify(
+                f"phone {phone.serial} tells no temperature of its cores; that of its sensor "
+                f"{reading.temperature_of!r} is watched instead"
+            )
         if self._info is not None and info != self._info:
             keeper.restore()
             raise DeviceError(
@@ -357,6 +363,7 @@ class PhoneDevice:
         if now - session.read_at > _READING_AGE_S or self._trouble_since is not None:
             session.reading, session.read_at = read(session.adb), now
         reading = session.reading
+        self._see_screen(session, reading)
         battery = reading.battery
         if reading.low_power:
             raise _WeakPhoneError(
@@ -374,6 +381,17 @@ class PhoneDevice:
                 f"{reading.thermal_status}; cool it"
             )
         return reading
+
+    def _see_screen(self, session: _Session, reading: Reading) -> None:
+        """Say when the screen was switched on or off since it was last looked at."""
+        before, self._screen_on = self._screen_on, reading.screen_on
+        if before is None or reading.screen_on in (None, before):
+            return
+        now = "on" if reading.screen_on else "off"
+        self._notify(
+            f"the screen of phone {session.phone.serial} went {now} amid the measurements, and "
+            "phones run slower without; leave it as it was (the rows say which)"
+        )
 
     def _cool_down(self) -> None:
         session = self._open.session

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+from android_runner.elf import read_elf
 from android_runner.errors import (
     DeviceError,
     DeviceLostError,
@@ -15,7 +18,7 @@ from android_runner.errors import (
     NoSuchDeviceError,
     UnsupportedDeviceError,
 )
-from android_runner.phone.adb import REMEDIES, Adb, AdbServer
+from android_runner.phone.adb import REMEDIES, Adb, AdbServer, quote
 from android_runner.phone.parsing import (
     CPU_FOLDER,
     Battery,
@@ -27,14 +30,16 @@ from android_runner.phone.parsing import (
     parse_cores,
     parse_getprop,
     parse_thermalservice,
-    parse_zones,
     split_sections,
 )
+from android_runner.phone.zones import parse_zones
 
 logger = logging.getLogger(__name__)
 
 MARK = "@@netadapt"
 READY = "device"
+STARTING = "starting"
+_HEAD_BYTES = 1 << 16
 MIN_SDK = 24
 """Android 7: the first whose adb daemon tells exit codes (shell protocol 2)."""
 
@@ -57,7 +62,9 @@ READ_CORES = _READ_FILES.format(
         )
     )
 )
-READ_ZONES = _READ_FILES.format("/sys/class/thermal/thermal_zone*/temp")
+READ_ZONES = _READ_FILES.format(
+    "/sys/class/thermal/thermal_zone*/type /sys/class/thermal/thermal_zone*/temp"
+)
 
 
 def script(commands: dict[str, str]) -> str:
@@ -65,8 +72,18 @@ def script(commands: dict[str, str]) -> str:
     return "\n".join(f"echo '{MARK} {name}'; {{ {c}; }}" for name, c in commands.items()) + "\ntrue"
 
 
+def _loader() -> str:
+    """What starts this machine's programs: where it is there too, they can run."""
+    try:
+        with Path(sys.executable).open("rb") as file:
+            return read_elf(file.read(_HEAD_BYTES)).interpreter or ""
+    except (OSError, ValueError):
+        return ""
+
+
 _DESCRIBE = script(
     {
+        "loader": f"[ -e {quote([_loader() or '/no/loader'])} ] && echo there",
         "properties": "getprop",
         "boot": "cat /proc/sys/kernel/random/boot_id",
         "cores": READ_CORES,
@@ -82,9 +99,12 @@ class PhoneInfo:
     """A phone as `netadapt devices` shows it; what only a ready phone tells is empty or None.
 
     serial: how adb calls it; ``host:port`` for a phone on the network.
+    state: adb's word, or ``starting`` while Android is not up yet.
     id: how its rows are called: its own serial number, whichever way it is connected.
     remedy: what to do when ``state`` is not ``device``, or when it cannot be used at all.
     boot_id: a phone's from start to start; two phones never share one.
+    host_loader: it has what starts this machine's programs. A virtual phone has; an emulator or a
+    Chromebook of the same processor runs Android's programs only.
     """
 
     serial: str
@@ -100,6 +120,7 @@ class PhoneInfo:
     temperature_c: float | None = None
     boot_id: str = ""
     remedy: str = ""
+    host_loader: bool = False
 
     @property
     def ready(self) -> bool:
@@ -125,7 +146,12 @@ class PhoneInfo:
 
 def describe(adb: Adb) -> PhoneInfo:
     """Ask a phone what it is. Raises `DeviceLostError` or `DeviceStateError`."""
-    sections = split_sections(adb.ask(_DESCRIBE), MARK)
+    return described(adb.serial, adb.ask(_DESCRIBE))
+
+
+def described(serial: str, answer: str) -> PhoneInfo:
+    """What a phone is, by what it printed."""
+    sections = split_sections(answer, MARK)
     properties = parse_getprop(sections.get("properties", ""))
 
     def first(*keys: str) -> str:
@@ -140,31 +166,41 @@ def describe(adb: Adb) -> PhoneInfo:
     soc = f"{first('ro.soc.manufacturer')} {first('ro.soc.model')}".strip()
     thermal = parse_thermalservice(sections.get("thermal", ""))
     temperature_c = cpu_temperature_c(thermal)
-    if temperature_c is None:
-        temperature_c = parse_zones(sections.get("zones", ""))
+    if temperature_c is None and (zone := parse_zones(sections.get("zones", ""))):
+        temperature_c = zone.temperature_c
+    cores = parse_cores(sections.get("cores", ""))
+    started = properties.get("sys.boot_completed") == "1"
+    remedy = ""
+    if sdk < MIN_SDK:
+        remedy = f"use a phone with Android 7 or newer (it has API {sdk})"
+    elif not started:
+        remedy = "wait until Android has started"
+    elif not cores:
+        remedy = f"it tells no cores ({CPU_FOLDER} cannot be read); use another phone"
     return PhoneInfo(
-        serial=adb.serial,
-        state=READY,
-        id=adb.serial if own in _PLACEHOLDERS else own,
+        serial=serial,
+        state=READY if started or sdk < MIN_SDK else STARTING,
+        id=serial if own in _PLACEHOLDERS else own,
         model=model.strip() or "unknown",
         soc=soc or first("ro.board.platform", "ro.hardware") or "unknown",
         os=f"Android {first('ro.build.version.release') or '?'} {first('ro.build.id')}".strip(),
         sdk=sdk,
         abis=tuple(first("ro.product.cpu.abilist", "ro.product.cpu.abi").split(",")),
-        cores=parse_cores(sections.get("cores", "")),
+        cores=cores,
         battery=parse_battery(sections.get("battery", "")),
         temperature_c=temperature_c,
         boot_id=sections.get("boot", "").strip(),
-        remedy="" if sdk >= MIN_SDK else f"use a phone with Android 7 or newer (it has API {sdk})",
+        remedy=remedy,
+        host_loader=sections.get("loader", "").strip() == "there",
     )
 
 
 def find_phones(
-    server: AdbServer | None = None, runnable: Callable[[str], str] | None = None
+    server: AdbServer | None = None, runnable: Callable[[PhoneInfo], str] | None = None
 ) -> list[PhoneInfo]:
     """Every phone that adb knows, also those that cannot be used yet, each with the remedy.
 
-    runnable: given an ABI, the remedy when no runner is there for it, else "".
+    runnable: given a phone, the remedy when no runner is there for it, else "".
     Raises `AdbError` when there is no adb.
     """
     server = server or AdbServer.from_environment()
@@ -176,7 +212,7 @@ def find_phones(
 
 
 def _look_at(
-    server: AdbServer, phone: ListedPhone, runnable: Callable[[str], str] | None
+    server: AdbServer, phone: ListedPhone, runnable: Callable[[PhoneInfo], str] | None
 ) -> PhoneInfo:
     model = phone.model.replace("_", " ")
     if phone.state != READY:
@@ -186,7 +222,7 @@ def _look_at(
         info = describe(Adb(server, phone.serial))
     except DeviceError as error:
         return PhoneInfo(phone.serial, "offline", phone.serial, model, remedy=str(error))
-    if runnable is not None and not info.remedy and (remedy := runnable(info.abi)):
+    if runnable is not None and not info.remedy and (remedy := runnable(info)):
         return dataclasses.replace(info, remedy=remedy)
     return info
 
@@ -265,6 +301,8 @@ def check_usable(info: PhoneInfo) -> None:
     """Raises `DeviceStateError` or `UnsupportedDeviceError` for a phone that cannot measure."""
     if info.state == "offline":
         raise DeviceLostError(f"phone {info.serial} must be online, it is not; {info.remedy}")
+    if info.state == STARTING:
+        raise DeviceLostError(f"phone {info.serial} must have started, it has not; {info.remedy}")
     if info.state != READY:
         raise DeviceStateError(
             f"phone {info.serial} must let this computer in, it is {info.state}; {info.remedy}"
@@ -272,8 +310,4 @@ def check_usable(info: PhoneInfo) -> None:
     if info.remedy:
         raise UnsupportedDeviceError(
             f"phone {info.serial} must be able to run programs, it is not; {info.remedy}"
-        )
-    if not info.cores:
-        raise UnsupportedDeviceError(
-            f"phone {info.serial} must tell its cores, it tells none; use another phone"
         )

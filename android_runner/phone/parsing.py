@@ -186,18 +186,6 @@ def cpu_temperature_c(thermal: Thermal) -> float | None:
     return None
 
 
-def parse_zones(text: str) -> float | None:
-    """The hottest of some thermal zones, a ``temp`` file a line; degrees or thousandths of them."""
-    values = []
-    for line in text.splitlines():
-        value = _float(line.rpartition(":")[2])
-        if value is not None:
-            value = value / 1000 if abs(value) > 1000 else value
-            if 0 < value < 150:  # zones that are switched off report nonsense
-                values.append(value)
-    return max(values, default=None)
-
-
 def parse_cores(text: str) -> tuple[Core, ...]:
     """Lines ``<file>:<content>`` of the cores' folders and lists, by core number.
 

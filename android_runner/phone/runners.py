@@ -6,32 +6,36 @@ import platform
 
 from android_runner.build import RunnerBinary, build_runner
 from android_runner.errors import BuildError
+from android_runner.phone.discovery import PhoneInfo
 from android_runner.phone_build import find_phone_runner
 
-# Android's names of this machine's processor; its runner serves where no Android is in between,
-# which is the case for a virtual phone.
+# Android's names of this machine's processor.
 _HOST_ABIS = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}
 
 
-def runner_for(abi: str) -> RunnerBinary:
-    """The runner built for phones of this ABI, else this machine's own where the ABI is its.
+def runner_for(phone: PhoneInfo) -> RunnerBinary:
+    """The runner built for phones of its ABI, else this machine's own where the phone can start it.
 
     Raises `BuildError` when there is neither.
     """
     try:
-        return find_phone_runner(abi)
+        return find_phone_runner(phone.abi)
     except BuildError:
-        if abi != _HOST_ABIS.get(platform.machine()):
+        if not _runs_ours(phone):
             raise
         return build_runner()
 
 
-def remedy_for(abi: str) -> str:
-    """What to do before programs run on a phone of this ABI; "" when nothing is missing."""
-    if abi == _HOST_ABIS.get(platform.machine()):
+def remedy_for(phone: PhoneInfo) -> str:
+    """What to do before programs run on a phone; "" when nothing is missing."""
+    if _runs_ours(phone):
         return ""
     try:
-        find_phone_runner(abi)
+        find_phone_runner(phone.abi)
     except BuildError as error:
         return str(error)
     return ""
+
+
+def _runs_ours(phone: PhoneInfo) -> bool:
+    return phone.host_loader and phone.abi == _HOST_ABIS.get(platform.machine())

@@ -21,7 +21,7 @@ from android_runner import (
     UnsupportedDeviceError,
 )
 from android_runner.check import check_runner
-from android_runner.phone import Adb, AdbServer, find_phones
+from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings, find_phones
 from android_runner.phone.discovery import choose_phone
 from android_runner.phone.parsing import Battery
 from android_runner.phone.runners import remedy_for
@@ -202,6 +202,30 @@ class TestStore:
             os.utime(folder / name, (1000 + age, 1000 + age))
         store.trim(2000)
         assert {path.read_bytes()[:1] for path in folder.iterdir()} == {b"b", b"c"}
+
+
+class TestScreen:
+    def test_one_that_changes_is_warned_of(
+        self,
+        switched_on: SwitchOn,
+        adb_server: AdbServer,
+        programs: list[Program],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("android_runner.phone.device._READING_AGE_S", -1.0)
+        phone = switched_on(dataclasses.replace(PIXEL_1, serial="SCREEN"))
+        said: list[str] = []
+        settings = PhoneSettings(wait_s=60.0)
+        with PhoneDevice(phone.address, settings, server=adb_server, notify=said.append) as device:
+            screens = []
+            for key in ("KEYCODE_SLEEP", "KEYCODE_SLEEP", "KEYCODE_WAKEUP"):
+                Adb(adb_server, phone.address).ask(f"input keyevent {key}")
+                (answer,) = device.run(programs[:1], QUICK)
+                assert isinstance(answer, Measurement)
+                screens.append(answer.conditions.screen_on)
+        assert screens == [False, False, True]
+        (line,) = said
+        assert "went on amid the measurements" in line
 
 
 class TestSettings:

@@ -165,9 +165,14 @@ class TestThrottling:
         core = Core(3, 2_000_000, (2, 3), None, limit_khz, khz)
         return Reading(Battery(80, True, 30.0), 40.0, status, False, False, (core,))
 
-    def conditions(self, *rounds_khz: int | None, limit_khz: int = 2_000_000) -> Conditions:
+    def conditions(
+        self,
+        *rounds_khz: int | None,
+        limit_khz: int = 2_000_000,
+        sentinel_us: tuple[float, ...] = (),
+    ) -> Conditions:
         return Conditions(
-            *((3,), 1, None, None, None, None, None, None, (), ""),
+            *((3,), 1, None, None, None, None, None, None, sentinel_us, ""),
             limits_khz_before=(2_000_000,),
             limits_khz_after=(limit_khz,),
             round_freqs_khz=rounds_khz,
@@ -182,7 +187,9 @@ class TestThrottling:
         assert "1500000 kHz after 2000000" in str(watch.judge(self.reading(1_500_000)))
 
     def test_limits_and_androids_own_word(self) -> None:
-        assert "limit of core 3" in str(self.watch().judge(self.reading(2_000_000, 1_500_000)))
+        watch = self.watch()
+        assert watch.judge(self.reading(2_000_000)) is None
+        assert "limit of core 3" in str(watch.judge(self.reading(1_500_000, 1_500_000)))
         assert "status 1" in str(self.watch().judge(self.reading(2_000_000, status=1)))
         assert self.watch().judge(self.reading(2_000_000, status=None)) is None
 
@@ -197,7 +204,28 @@ class TestThrottling:
         )
         # Throttled from the first round on: known by what was reached before
         assert "after 2000000" in str(judge(self.conditions(1_500_000, 1_500_000)))
-        assert "limit fell" in str(judge(self.conditions(limit_khz=1_000_000)))
+        lower = self.conditions(2_000_000, 2_000_000, 1_000_000, limit_khz=1_000_000)
+        assert "limit fell" in str(judge(lower))
+
+    def test_a_limit_that_changes_nothing_is_not_believed(self) -> None:
+        watch = self.watch()
+        for limit_khz in (2_000_000, 1_200_000, 1_800_000, 1_200_000):
+            assert watch.judge(self.reading(2_000_000, limit_khz)) is None
+            rounds = self.conditions(2_000_000, 2_000_000, limit_khz=limit_khz)
+            assert watch.judge_rounds(rounds) is None
+            assert watch.judge_rounds(self.conditions(limit_khz=limit_khz)) is None
+
+    def test_a_limit_is_believed_with_a_slower_sentinel(self) -> None:
+        watch = self.watch()
+
+        def judged(limit_khz: int, *sentinel_us: float) -> str | None:
+            conditions = self.conditions(limit_khz=limit_khz, sentinel_us=sentinel_us)
+            return watch.judge_rounds(conditions)
+
+        assert judged(1_200_000, 10.0, 10.1, 9.9, 10.0) is None
+        assert judged(2_000_000, 12.0, 12.0, 12.0, 12.0) is None  # drift is told by the sentinel
+        assert "sentinel took 20% longer" in str(judged(1_200_000, 12.0, 12.0, 12.0, 12.0))
+        assert "longer" in str(judged(1_200_000, 10.0, 10.0, 12.0, 12.0))
 
     def test_a_clock_that_never_comes_back_is_the_new_one(self) -> None:
         watch = self.watch()

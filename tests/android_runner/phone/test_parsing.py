@@ -24,9 +24,9 @@ from android_runner.phone.parsing import (
     parse_screen_on,
     parse_sums,
     parse_thermalservice,
-    parse_zones,
     split_sections,
 )
+from android_runner.phone.zones import celsius, parse_zones
 
 
 class TestDevices:
@@ -178,13 +178,6 @@ Current cooling devices from HAL:
         assert parse_thermalservice("Can't find service: thermalservice").status is None
 
 
-def test_zones_in_degrees_and_thousandths() -> None:
-    zones = "/sys/class/thermal/thermal_zone"
-    said = f"{zones}0/temp:35\n{zones}1/temp:41250\n{zones}2/temp:-40000\n{zones}3/temp:x\n"
-    assert parse_zones(said) == 41.25
-    assert parse_zones(f"{zones}0/temp:0\n") is None
-
-
 class TestCores:
     # Two clusters of the Pixel's frequencies; values of our description pixel_1
     FILES = "\n".join(
@@ -274,6 +267,7 @@ def test_any_text_is_read(text: str) -> None:
     parse_battery(text)
     parse_thermalservice(text)
     parse_zones(text)
+    celsius(text)
     parse_cores(text)
     parse_screen_on(text)
     parse_free_bytes(text)
