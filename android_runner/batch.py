@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from android_runner.compatibility import check_runner_fits
@@ -47,10 +48,12 @@ MAX_UNEXPLAINED_DEATHS = 2
 
 
 def greet(transport: Transport, timeout_s: float = 60.0) -> Hello:
-    """Ask the runner who it is. Raises `DeviceError` if it does not answer."""
+    """Ask the runner who it is. Raises `DeviceError` if it does not answer within ``timeout_s``."""
     parser = FrameParser()
     with transport.start({}, []) as process:
-        while data := process.read(timeout_s):
+        deadline = time.monotonic() + timeout_s
+        # Some other program may talk without end
+        while data := process.read(max(deadline - time.monotonic(), 0)):
             for message in parser.feed(data):
                 if isinstance(message, Hello):
                     return message

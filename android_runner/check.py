@@ -47,6 +47,7 @@ def check_runner(device: Device, reference: Device | None = None) -> CheckReport
     Raises `DeviceError` where the program fails on either or a value deviates by more than
     `TOLERANCE`.
     """
+    device.info()  # says hello, which only a runner does
     reference = HostDevice() if reference is None else reference
     theirs, ours = _outputs(device), _outputs(reference)
     shapes = [

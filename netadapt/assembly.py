@@ -37,12 +37,11 @@ NETWORK_ROUNDS_FACTOR = 3
 HOST, ONLY_PHONE = "host", "phone"
 
 
-def make_device(wanted: DeviceSection | str) -> Device:
-    """The device of a run, or of an id. A phone is one object however often it is asked for.
+def make_device(section: DeviceSection) -> Device:
+    """The device of a run. A phone is one object however often it is asked for.
 
     Whether a phone is there shows when it is first asked something.
     """
-    section = DeviceSection(id=wanted) if isinstance(wanted, str) else wanted
     if section.id == HOST:
         return HostDevice()
     from android_runner.phone import PhoneSettings

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from android_runner import DeviceError, HostDevice
+from netadapt.console import Progress
 from netadapt.text import one_line
 
 
@@ -24,6 +25,7 @@ class ListedDevice:
     id: what `--device` takes. serial: how adb calls a phone; it differs for phones on the network.
     state: `ready`, or adb's word. remedy: what to do when it is not ready, else "".
     runtime_version: of the runner on this machine; None for phones, which are not touched.
+    asleep: cores that it has switched off at the moment.
     """
 
     id: str
@@ -40,6 +42,7 @@ class ListedDevice:
     charging: bool | None
     temperature_c: float | None
     runtime_version: str | None = None
+    asleep: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         if self.remedy and not self.os:
@@ -62,12 +65,50 @@ class ListedDevice:
             for cluster in self.clusters
             if cluster.max_khz
         )
-        return f"{self.cores} core(s)" + (f" ({clusters})" if clusters else "")
+        asleep = f"{len(self.asleep)} asleep" if self.asleep else ""
+        told = ", ".join(filter(None, (clusters, asleep)))
+        return f"{self.cores} core(s)" + (f" ({told})" if told else "")
+
+
+def build_first(shown: Progress) -> None:
+    """Compile this machine's runner, saying so, where that is still to be done.
+
+    Raises `BuildError` where it cannot be.
+    """
+    from android_runner.build import build_runner, runner_is_built
+
+    if not runner_is_built():
+        shown.say("this machine's runner is built first, once; that takes some 15 seconds")
+        with shown.step("Building the runner"):
+            build_runner()
+
+
+def connect(address: str) -> str:
+    """Have adb connect to a phone on the network; what adb says.
+
+    Raises `DeviceError` where it does not, `NoSuchDeviceError` for what is no ``host:port``.
+    """
+    from android_runner import NoSuchDeviceError
+    from android_runner.phone import AdbServer, find_adb
+    from android_runner.phone.parsing import is_address
+
+    if not is_address(address):
+        raise NoSuchDeviceError(
+            f"a phone on the network is named HOST:PORT, got {address!r}; see its wireless "
+            "debugging page"
+        )
+    answer = one_line(AdbServer.from_environment().connect(address))
+    if not answer.startswith(("connected to", "already connected to")):
+        raise DeviceError(
+            f"adb must connect to {address}, it did not ({answer}); switch wireless debugging on "
+            f"and pair once: {find_adb().path} pair HOST:PORT"
+        )
+    return answer
 
 
 def list_devices() -> tuple[list[ListedDevice], str]:
     """This machine and every phone that adb knows; why there are no phones, or ""."""
-    from android_runner.phone import find_phones
+    from android_runner.phone import find_adb, find_phones
     from android_runner.phone.runners import remedy_for
 
     info = HostDevice().info()
@@ -81,6 +122,9 @@ def list_devices() -> tuple[list[ListedDevice], str]:
         phones = find_phones(runnable=remedy_for)
     except DeviceError as error:  # no adb: this machine is there all the same
         return found, str(error)
+    if not phones:
+        why = f"adb ({find_adb().path}) knows none; plug one in with USB debugging on, or name one "
+        return found, f"{why}on the network with --connect HOST:PORT (docs/phone.md)"
     for phone in phones:
         battery = phone.battery
         clusters = tuple(
@@ -102,6 +146,7 @@ def list_devices() -> tuple[list[ListedDevice], str]:
                 battery.level_pct if battery else None,
                 battery.powered if battery else None,
                 phone.temperature_c,
+                asleep=tuple(core.number for core in phone.cores if not core.online),
             )
         )
     return found, ""

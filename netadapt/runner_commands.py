@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from netadapt.commands.options import Json, print_json
+from netadapt.commands.options import Json, Wait, print_json
 from netadapt.console import progress
 
 runner_app = typer.Typer(
-    help="Build the native runner, and check what it computes on a device.", rich_markup_mode=None
+    help="Build the native runner, and check what it computes on a device.\n\n"
+    "Example: netadapt runner check --device SERIAL",
+    rich_markup_mode=None,
 )
 
 
@@ -58,13 +60,11 @@ def build(
 
     Examples:
 
+    \b
     netadapt runner build
-
-    netadapt runner build --android --executorch ~/executorch-install --ndk ~/Android/Sdk/ndk/27.2
-
-    netadapt runner build --android --executorch ~/executorch-install --toolchain aarch64.cmake
-
-    netadapt runner build --executorch ~/executorch-install --out runner
+    netadapt runner build --android --executorch PREFIX --ndk NDK
+    netadapt runner build --android --executorch PREFIX --toolchain FILE
+    netadapt runner build --executorch PREFIX --out runner
     """
     if executorch is None:
         _build_for_this_machine(
@@ -142,6 +142,7 @@ def check(
             help="Instead of a device: this runner, here, in an emulator where it needs one.",
         ),
     ] = None,
+    wait: Wait = None,
     as_json: Json = False,
 ) -> None:
     """Run a known program on a device and compare its values with this machine's.
@@ -156,14 +157,20 @@ def check(
     netadapt runner check --runner ./netadapt_runner
     """
     from android_runner.check import check_runner, device_of
-    from netadapt import assembly
+    from netadapt.assembly import HOST, make_device
+    from netadapt.config import parse_config
+    from netadapt.device_list import build_first
 
     if device is not None and runner is not None:
         raise typer.BadParameter("a runner is checked on a device or here; leave one of them out")
-    with progress().step("Checking the runner"):
-        report = check_runner(
-            assembly.make_device(device or "host") if runner is None else device_of(runner)
-        )
+    wanted: dict[str, object] = {"id": HOST if device is None else device}
+    if wait is not None:
+        wanted["wait_s"] = wait
+    section = parse_config({"device": wanted}, "the options").device
+    shown = progress()
+    build_first(shown)
+    with shown.step("Checking the runner"):
+        report = check_runner(make_device(section) if runner is None else device_of(runner))
     if as_json:
         print_json(dataclasses.asdict(report))
         return

@@ -133,6 +133,7 @@ def test_devices_lists_phones_with_all_that_is_asked_for(
         "charging": True,
         "temperature_c": None,
         "runtime_version": None,
+        "asleep": [],
     }
     assert pixel["temperature_c"] > 20
     assert locked["state"] in ("unauthorized", "authorizing")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
+import time
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from android_runner.elf import this_machine
+from android_runner.phone import AdbServer
+from android_runner.virtual_phone import PIXEL_1, VirtualPhone
 from netadapt import cli
 from netadapt.console import configure_logging
 
@@ -28,6 +32,35 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str], command: str)
     code, out, _ = _run(capsys, command, "--help")
     assert code == 0
     assert f"netadapt runner {command}" in out.split("Options:")[0].split("Example")[1]
+
+
+def test_examples_can_be_copied(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("build", "check"):
+        examples = _run(capsys, command, "--help")[1].split("Options:")[0].split("Examples:")[1]
+        lines = [line.strip() for line in examples.splitlines() if line.strip()]
+        assert len(lines) > 1
+        for line in lines:
+            words = line.split()
+            assert words[:3] == ["netadapt", "runner", command], "one line each"
+            # Every option has its value on the same line
+            assert all("-" not in word[:1] or len(word) > 2 for word in words)
+    assert "Example: netadapt runner check" in _run(capsys, "--help")[1]
+
+
+def test_a_lost_phone_is_waited_for_as_long_as_asked(
+    capsys: pytest.CaptureFixture[str], adb_server: AdbServer, tmp_path: Path
+) -> None:
+    full = dataclasses.replace(PIXEL_1, serial="FULL", free_bytes=2**20)
+    with VirtualPhone(full, tmp_path / "full") as phone:
+        begin = time.monotonic()
+        code, _, err = _run(capsys, "check", "--device", phone.address, "--wait", "0")
+        adb_server.disconnect(phone.address)
+    assert code == 2
+    assert "free" in err.splitlines()[-1]
+    assert time.monotonic() - begin < 600, "900 s is what it waits by itself"
 
 
 def test_builds_this_machines_runner(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -76,6 +109,11 @@ def test_checks_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
         (["build", "--colour"], "No such option"),
         (["check", "--device", "host", "--runner", "x"], "leave one of them out"),
         (["check", "--runner", "{empty}/none"], "a runner must be a program"),
+        # What is a program, and no runner
+        (["check", "--runner", "/bin/true"], "must say hello, got nothing (exit code 0"),
+        (["check", "--device", ""], "device.id"),
+        (["check", "--device", "a\nb"], "device.id"),
+        (["check", "--device", "nobody", "--wait", "-1"], "--wait"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -88,6 +126,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     folders = {"empty": tmp_path / "empty", "package": tmp_path / "prefix"}
     code, out, err = _run(capsys, *(argument.format(**folders) for argument in arguments))
     assert (code, out) == (2, "")
-    (line,) = err.splitlines()
+    # On a slow machine, a step says that it begins
+    (line,) = [line for line in err.splitlines() if not line.startswith(("Building", "Checking"))]
     assert line.startswith("netadapt: ")
     assert message in line
