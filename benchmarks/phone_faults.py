@@ -24,6 +24,8 @@ import os
 import random
 import signal
 import sqlite3
+import stat
+import struct
 import tempfile
 import time
 from collections.abc import Callable
@@ -87,6 +89,7 @@ TROUBLES: Final[dict[str, Trouble]] = {
     "bad_program": Trouble("bad_program", ("program",)),
     "storage_full": Trouble("storage_full", ("push",), 1.0),
     "corrupt_push": Trouble("corrupt_push", ("push",)),
+    "link_refused": Trouble("nothing", BOTH),
     "cut_output": Trouble("cut_output", ("output",)),
     "mixed_output": Trouble("mixed_output", ("output",), amounts=(20.0,)),
     "unauthorized": Trouble("unauthorized", BOTH, 1.0),
@@ -208,6 +211,7 @@ class Bench:
         self._batch = batch
         self._chance = chance
         self._count = 0
+        self._phones: list[VirtualPhone] = []
 
     def undisturbed(self) -> Course:
         """A run without a fault; lowers the kernels and warms the machine up before."""
@@ -317,6 +321,7 @@ class Bench:
         described = dataclasses.replace(PIXEL_1, serial=f"FAULTS{self._count}", zones=zones)
         root = self._folder / f"phone{self._count}"
         phone = stack.enter_context(VirtualPhone(described, root))
+        self._phones.append(phone)
         stack.callback(self._server.disconnect, phone.address)
         table = self._folder / f"table{self._count}.sqlite"
         return phone, Task(
@@ -346,6 +351,24 @@ class Bench:
         second, _ = self._phone(stack)
         self._server.connect(second.address)
 
+    def ask_for_link(self, stack: ExitStack, process: multiprocessing.process.BaseProcess) -> None:
+        """Somebody asks the phone's daemon for a link amid the programs; Android forbids that."""
+        phone = self._phones[-1]
+        link = "/data/local/tmp/netadapt/store/link"
+        with self._server.open("sync:", OUTPUT_TIMEOUT_S, phone.address) as connection:
+            name = f"{link},{stat.S_IFLNK | 0o777}".encode()
+            target = b"../restore\0"
+            for kind, data in ((b"SEND", name), (b"DATA", target), (b"DONE", b"")):
+                connection.conn.sendall(struct.pack("<4sI", kind, len(data)) + data)
+            kind, length = struct.unpack("<4sI", connection.read_exact(8))
+            said = connection.read_exact(length).decode()
+        if (
+            kind != b"FAIL"
+            or "Permission denied" not in said
+            or (phone.root / link[1:]).is_symlink()
+        ):
+            raise SystemExit(f"the phone made a link, as no ordinary one does: {kind!r} {said}")
+
     def interrupt(self, stack: ExitStack, process: multiprocessing.process.BaseProcess) -> None:
         """Ctrl-C."""
         _signal(process, signal.SIGINT)
@@ -360,6 +383,7 @@ _OUTSIDE: Final[
 ] = {
     "adb_server_killed": Bench.kill_server,
     "second_phone": Bench.connect_second,
+    "link_refused": Bench.ask_for_link,
     "ctrl_c": Bench.interrupt,
     "kill_9": Bench.kill,
 }

@@ -124,7 +124,7 @@ _READ = script(
     }
 )
 _WATCH = script({"cores": READ_CORES, "zones": READ_ZONES})
-_AFTER = script(_TEMPERATURES)
+_AFTER = script({"battery": "dumpsys battery", **_TEMPERATURES})  # before Android 10 all that tells
 
 
 def read(adb: Adb) -> Reading:

@@ -115,11 +115,8 @@ class Body:
     def tell(self) -> None:
         """Write everything that has changed into the phone's files."""
         write_sys = self._root / "sys"
-        for index, (zone, celsius) in enumerate(
-            zip(self._description.zones, self.temperatures_c, strict=True)
-        ):
-            value = round(celsius * zone.per_degree)
-            write(write_sys, f"class/thermal/thermal_zone{index}/temp", f"{value}\n", 0o444)
+        if self._description.zones_readable:
+            self._tell_zones(write_sys / "class/thermal")
         for cluster in self._description.clusters:
             policy = f"devices/system/cpu/cpufreq/policy{cluster.cores[0]}"
             self._tell_limit(write_sys / policy, cluster)
@@ -137,6 +134,13 @@ class Body:
         write(dumpsys, "power", self._power_text())
         if self._description.sdk >= 29:  # where the service came in
             write(dumpsys, "thermalservice", self._thermal_text())
+
+    def _tell_zones(self, folder: Path) -> None:
+        for index, (zone, celsius) in enumerate(
+            zip(self._description.zones, self.temperatures_c, strict=True)
+        ):
+            value = round(celsius * zone.per_degree)
+            write(folder / f"thermal_zone{index}", "temp", f"{value}\n", 0o444)
 
     def limit_khz(self, cluster: Cluster) -> int:
         """The highest step that heat and fixed performance leave a cluster."""

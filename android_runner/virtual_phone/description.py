@@ -92,8 +92,10 @@ class PhoneDescription:
     one that programs must have; a virtual phone can only run its host's. properties: further
     ``getprop`` lines, which win over those made from the other fields. root: ``su`` answers to
     ``su``, ``adb`` allows ``adb root`` as well. free_bytes: room for pushed files. ram_bytes: in
-    ``/proc/meminfo``. max_data: the longest packet it takes. authorized: knows its owner's adb
-    keys and asks about others; False: asks about each new one.
+    ``/proc/meminfo``. zones_readable: whether policy lets the shell and its programs read
+    ``/sys/class/thermal``; else only Android's services tell temperatures. max_data: the longest
+    packet it takes. authorized: knows its owner's adb keys and asks about others; False: asks about
+    each new one.
     slow_down: `Program.sha256` of a program to a factor applied to what the runner reports of it.
     """
 
@@ -116,6 +118,7 @@ class PhoneDescription:
     properties: Mapping[str, str] = field(default_factory=dict)
     soc_manufacturer: str = ""
     root: Root = "none"
+    zones_readable: bool = False
     free_bytes: int = 8 * 2**30
     ram_bytes: int = 4 * 2**30
     max_data: int = 1 << 20

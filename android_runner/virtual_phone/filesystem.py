@@ -15,17 +15,23 @@ from android_runner.virtual_phone.no_links import create_plain, folder_of, open_
 TOOLS: Final = Path(__file__).parent / "tools"
 TMP: Final = "data/local/tmp"
 
-# Of this machine's tools, those that an Android 10 toybox has under the same names.
-_HOST_TOOLS: Final = (
-    "[", "awk", "base64", "basename", "cat", "chmod", "cksum", "cmp", "comm", "cp", "cut", "dd",
-    "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "flock", "getconf", "grep",
-    "gunzip", "gzip", "head", "ionice", "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp",
-    "mv", "nice", "nl", "nohup", "od", "paste", "printenv", "printf", "ps", "pwd", "readlink",
-    "realpath", "renice", "rm", "rmdir", "sed", "seq", "setsid", "sh", "sha1sum", "sha256sum",
-    "sleep", "sort", "split", "stat", "stty", "sync", "tail", "tar", "taskset", "tee", "test",
-    "time", "timeout", "touch", "tr", "true", "truncate", "tty", "uniq", "wc", "which", "xargs",
-    "xxd", "yes",
-)  # fmt: skip
+# Of this machine's tools, those that Android has under the same names, by the first version (as
+# API level) that has them: from the lists of its ``shell_and_utilities``.
+_HOST_TOOLS: Final = {
+    24: (
+        "base64", "basename", "cat", "chmod", "cksum", "cmp", "comm", "cp", "cut", "dd", "dirname",
+        "du", "echo", "env", "expr", "false", "find", "flock", "grep", "head", "ionice", "kill",
+        "ln", "ls", "md5sum", "mkdir", "mktemp", "mv", "nice", "nl", "nohup", "od", "paste",
+        "printenv", "printf", "ps", "pwd", "readlink", "realpath", "renice", "rm", "rmdir", "sed",
+        "seq", "setsid", "sh", "sha1sum", "sleep", "sort", "split", "stat", "sync", "tail", "tar",
+        "taskset", "tee", "time", "timeout", "touch", "tr", "true", "truncate", "tty", "uniq",
+        "wc", "which", "xargs", "xxd", "yes",
+    ),
+    26: ("diff", "gunzip", "gzip", "mkfifo", "sha256sum"),
+    28: ("awk", "stty"),
+    30: ("[", "getconf", "test"),
+}  # fmt: skip
+_OWN_TOOLS_SINCE: Final = {"nproc": 30}
 
 
 def lay_out(root: Path, description: PhoneDescription) -> None:
@@ -33,18 +39,7 @@ def lay_out(root: Path, description: PhoneDescription) -> None:
     for folder in ("system/bin", "system/xbin", "vendor", "sdcard", "state/dumpsys", "proc"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / TMP).mkdir(parents=True, exist_ok=True)
-    for name in _HOST_TOOLS:
-        target = root / "system/bin" / name
-        found = shutil.which(name)
-        if found and not target.is_symlink():
-            target.symlink_to(os.path.realpath(found) if name == "awk" else found)
-    for tool in TOOLS.iterdir():
-        if tool.name == "su" and description.root == "none":
-            continue
-        target = root / "system/bin" / tool.name
-        target.unlink(missing_ok=True)
-        shutil.copy(tool, target)
-        target.chmod(0o755)
+    _lay_out_tools(root / "system/bin", description)
     toolbox = root / "system/bin/toolbox"
     if not toolbox.is_symlink():
         toolbox.symlink_to("toybox")
@@ -58,10 +53,37 @@ def lay_out(root: Path, description: PhoneDescription) -> None:
     write(root, "proc/cpuinfo", _cpuinfo(description))
     write(root, "proc/meminfo", _meminfo(description))
     _lay_out_cores(root / "sys/devices/system/cpu", description)
-    for number, zone in enumerate(description.zones):
-        sensor = root / f"sys/class/thermal/thermal_zone{number}"
-        write(sensor, "type", f"{zone.kind}\n", 0o444)
-        write(sensor, "mode", "enabled\n", 0o444)
+    _lay_out_zones(root / "sys/class/thermal", description)
+
+
+def _lay_out_tools(folder: Path, description: PhoneDescription) -> None:
+    for since, names in _HOST_TOOLS.items():
+        for name in names:
+            target = folder / name
+            target.unlink(missing_ok=True)
+            if description.sdk >= since and (found := shutil.which(name)):
+                target.symlink_to(os.path.realpath(found) if name == "awk" else found)
+    for tool in TOOLS.iterdir():
+        target = folder / tool.name
+        target.unlink(missing_ok=True)
+        if tool.name == "su" and description.root == "none":
+            continue
+        if description.sdk >= _OWN_TOOLS_SINCE.get(tool.name, 0):
+            shutil.copy(tool, target)
+            target.chmod(0o755)
+
+
+def _lay_out_zones(folder: Path, description: PhoneDescription) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    if description.zones_readable:
+        for number, zone in enumerate(description.zones):
+            write(folder / f"thermal_zone{number}", "type", f"{zone.kind}\n", 0o444)
+            write(folder / f"thermal_zone{number}", "mode", "enabled\n", 0o444)
+        return
+    for entry in folder.iterdir():
+        shutil.rmtree(entry, ignore_errors=True)
+    folder.chmod(0)  # what policy forbids looks like what modes forbid
 
 
 def _lay_out_cores(folder: Path, description: PhoneDescription) -> None:

@@ -360,8 +360,9 @@ class Handset:
         """The fields of the runner's frames that tell of the machine (docs/protocol.md)."""
         clusters = [c for core in cores for c in self.description.clusters if core in c.cores]
         clocks = [self.body.current_khz(cluster) for cluster in clusters]
-        zones = zip(self.body.temperatures_c, self.description.zones, strict=True)
-        celsius, zone = max(zones, key=lambda pair: pair[0], default=(None, None))
+        zones = self.description.zones if self.description.zones_readable else ()
+        told = zip(self.body.temperatures_c, zones, strict=False)
+        celsius, zone = max(told, key=lambda pair: pair[0], default=(None, None))
         return {
             "freq_khz": clocks[0] if clocks else None,
             "freqs_khz": clocks,

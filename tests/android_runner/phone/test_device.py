@@ -110,14 +110,26 @@ class TestFinding:
 class TestOrdinaryPhones:
     """As they are sold: not rooted, with everything that Android's policy forbids."""
 
-    @pytest.mark.parametrize("name", bundled_names())
+    @pytest.mark.parametrize(
+        ("name", "sdk"), [*((name, None) for name in bundled_names()), ("pixel_1", 25)]
+    )
     def test_a_batch_is_measured(
-        self, name: str, switched_on: SwitchOn, adb_server: AdbServer, programs: list[Program]
+        self,
+        name: str,
+        sdk: int | None,
+        switched_on: SwitchOn,
+        adb_server: AdbServer,
+        programs: list[Program],
     ) -> None:
-        phone = switched_on(dataclasses.replace(PhoneDescription.bundled(name), root="none"))
+        described = PhoneDescription.bundled(name)
+        phone = switched_on(dataclasses.replace(described, root="none", sdk=sdk or described.sdk))
         with phone_at(adb_server, phone, wait_s=0.0) as device:
             all_measured(device, programs, dataclasses.replace(QUICK, sentinel=programs[0]))
-            all_measured(device, programs[1:], QUICK)
+            (answer,) = device.run(programs[:1], QUICK)
+            assert isinstance(answer, Measurement)
+            # The runner's, else a service's, else the battery's
+            assert answer.conditions.temperature_c_before is not None
+            assert answer.conditions.temperature_c_after is not None
         runs = phone.root / "data/local/tmp/netadapt/runs"
         assert {path.name for path in runs.rglob("*") if not path.is_dir()} == {"pid"}
 

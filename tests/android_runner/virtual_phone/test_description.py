@@ -104,8 +104,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def body(tmp_path: Path, clock: Clock) -> Body:
-    lay_out(tmp_path, PIXEL_1)
-    return Body(PIXEL_1, tmp_path, clock)
+    described = dataclasses.replace(PIXEL_1, zones_readable=True)
+    lay_out(tmp_path, described)
+    return Body(described, tmp_path, clock)
 
 
 def work(body: Body, clock: Clock, seconds: float, cores: int) -> None:

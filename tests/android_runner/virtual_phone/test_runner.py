@@ -64,7 +64,7 @@ def test_a_described_program_is_slower_and_no_other(
 
 def test_work_heats_the_phone_and_lowers_its_clocks(tmp_path: Path) -> None:
     zone = ThermalZone("cpu", idle_c=30, rise_c_per_s=1000, cooling_s=1000)
-    described = dataclasses.replace(PIXEL_1, zones=(zone,))
+    described = dataclasses.replace(PIXEL_1, zones=(zone,), zones_readable=True)
     with VirtualPhone(described, tmp_path) as phone, raw_client(phone) as client:
         shell = Shell(client)
         told = (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from android_runner.virtual_phone import VirtualPhone, wire
+from android_runner.virtual_phone import PIXEL_1, VirtualPhone, wire
 from android_runner.virtual_phone.shell import ShellRequest
 from android_runner.virtual_phone.wire import Packet
 from tests.android_runner.virtual_phone.conftest import RawClient, Shell, raw_client
@@ -70,7 +72,7 @@ def test_it_tells_what_it_is(shell: Shell) -> None:
     assert b"Thermal Status: 0\n" in shell("dumpsys thermalservice")[0]
     assert shell("cat /sys/devices/system/cpu/cpu3/cpufreq/cpuinfo_max_freq")[0] == b"2150400\n"
     assert shell("cat /sys/devices/system/cpu/cpu0/cpufreq/related_cpus")[0] == b"0 1\n"
-    assert shell("cat /sys/class/thermal/thermal_zone*/temp")[0] == b"28000\n340\n350\n"
+    assert b"mValue=34.0, mType=0, mName=tsens_tz_sensor4" in shell("dumpsys thermalservice")[0]
     assert len(shell("cat /proc/sys/kernel/random/boot_id")[0]) == 37
     assert b"Hardware\t: Qualcomm MSM8996\n" in shell("cat /proc/cpuinfo")[0]
     assert shell("id -u")[0] == b"2000\n"
@@ -101,7 +103,43 @@ def test_programs_are_pinned_to_the_phones_cores(shell: Shell) -> None:
     """Four cores, however many this machine has."""
     assert shell("taskset -c 2,3 true")[2] == 0
     assert shell("taskset -c 7 true")[2] != 0
-    assert shell("nproc")[0] == b"4\n"
+
+
+def test_what_policy_hides_from_the_shell(shell: Shell) -> None:
+    """A Pixel 1's sensors have a type of their own, ``sysfs_thermal``."""
+    _, err, code = shell("ls /sys/class/thermal")
+    assert (b"Permission denied" in err, code != 0) == (True, True)
+    assert shell("cat /sys/class/thermal/thermal_zone0/temp")[2] != 0
+
+
+def test_a_phone_whose_sensors_the_shell_may_read(tmp_path: Path) -> None:
+    described = dataclasses.replace(PIXEL_1, zones_readable=True)
+    read = "cat /sys/class/thermal/thermal_zone*/temp"
+    for now, told in ((described, b"28000\n340\n350\n"), (PIXEL_1, b"")):
+        with VirtualPhone(now, tmp_path) as phone, raw_client(phone) as client:
+            assert Shell(client)(read)[0] == told
+
+
+@pytest.mark.parametrize(
+    ("sdk", "there", "missing"),
+    [
+        (25, "stat find sha1sum", "sha256sum diff gzip awk nproc getconf"),
+        (27, "sha256sum diff gzip", "awk nproc getconf"),
+        (29, "sha256sum awk", "nproc getconf"),
+        (31, "sha256sum awk nproc getconf", "python3 perl ld"),
+    ],
+)
+def test_an_android_has_the_tools_of_its_version(
+    sdk: int, there: str, missing: str, tmp_path: Path
+) -> None:
+    for version in (31, sdk):  # what a newer one left behind goes
+        with (
+            VirtualPhone(dataclasses.replace(PIXEL_1, sdk=version), tmp_path) as phone,
+            raw_client(phone) as client,
+        ):
+            look = f"for tool in {there} {missing}; do command -v $tool && echo @$tool; done"
+            found = [word[1:] for word in Shell(client)(look)[0].decode().split() if word[0] == "@"]
+    assert found == there.split()
 
 
 def test_a_process_outlives_nothing_but_its_stream(each_phone: VirtualPhone) -> None:
