@@ -142,19 +142,19 @@ def make_searcher(
             drawn = dataclasses.replace(drawn, evaluations=section.evaluations)
         return RandomSearch(space, constraints, drawn, seed=seed, loop=loop)
     if section.searcher == "single_layer":
-        single = SingleLayerSettings(_schedule(config, NETADAPT_V1))
+        single = SingleLayerSettings(make_schedule(config, NETADAPT_V1))
         return SingleLayerCoordinateDescent(space, constraints, single, seed=seed, loop=loop)
     mcd = McdSettings(
         candidates=section.candidates,
         layers=section.layers,
-        schedule=_schedule(config, Schedule()),
+        schedule=make_schedule(config, Schedule()),
         similarity=section.similarity,
         evaluations=section.evaluations,
     )
     return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed, loop=loop)
 
 
-def _schedule(config: RunConfig, usual: Schedule) -> AnySchedule:
+def make_schedule(config: RunConfig, usual: Schedule) -> AnySchedule:
     section = config.search
     if section.approach is not None:
         return GeometricSchedule(section.approach, section.finest_step)

@@ -119,15 +119,8 @@ class RunFolder:
         configuration, `SpaceFileError` where the space cannot be read.
         """
         text, _ = read_space_text(config.space.name)
-        if self.config.exists():
-            differing = self._differing(config)
-            if differing:
-                raise RunFolderError(
-                    f"a run is continued with the settings it began with, {self.path} differs in "
-                    f"{', '.join(differing)}; give this run another folder, or remove that one"
-                )
-        else:
-            self._check_ours()
+        self.check(config)
+        if not self.config.exists():
             self.path.mkdir(parents=True, exist_ok=True)
             if config.space.name.endswith(".toml"):  # none of the spaces that come along
                 space = config.space.model_copy(update={"name": self.space.name})
@@ -135,6 +128,18 @@ class RunFolder:
             write_config(config, self.config)
         if not self.space.exists():
             write_atomically(self.space, text.encode())
+
+    def check(self, config: RunConfig) -> None:
+        """Raises `RunFolderError` where `claim` would; changes nothing."""
+        if not self.config.exists():
+            self._check_ours()
+            return
+        differing = self._differing(config)
+        if differing:
+            raise RunFolderError(
+                f"a run is continued with the settings it began with, {self.path} differs in "
+                f"{', '.join(differing)}; give this run another folder, or remove that one"
+            )
 
     def _differing(self, config: RunConfig) -> list[str]:
         """Keys whose values differ from this run's, but for those that decide nothing.

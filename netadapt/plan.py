@@ -72,11 +72,19 @@ class Forecast:
             if self.kernels > self.asked
             else ""
         )
-        about = f"; about {duration(self.seconds)}" if self.programs > self.present else ""
+        about = f"; {roughly(self.seconds)}" if self.programs > self.present else ""
         return (
             f"{_counted(self.programs, 'program')} to measure: {parts}{on_top}{often}; "
             f"{self.present} there already{about}"
         )
+
+
+def roughly(seconds: float) -> str:
+    """An estimate, no finer than it is worth: `about 40 s`, `about 3 min`."""
+    if seconds < 90:
+        return f"about {max(10, round(seconds, -1)):.0f} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 90 else f"about {duration(60 * minutes)}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from netadapt.commands.options import (
     Cpus,
+    DryRun,
     Folder,
     Json,
     Run,
@@ -44,6 +46,7 @@ def search(
     top_k: Annotated[
         int | None, typer.Option(help="Candidates to measure in each iteration of loop top_k.")
     ] = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Search a network that meets a budget.
@@ -59,17 +62,32 @@ def search(
         "device": {"id": device, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait},
         "search": {"loop": loop, "top_k": top_k},
     }
-    run_search(read_run(run, options), as_json)
+    config = read_run(run, options)
+    _tell_plan(config, as_json) if dry_run else run_search(config, as_json)
 
 
-def demo(folder: Folder = None, as_json: Json = False) -> None:
+def demo(folder: Folder = None, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Do a whole run on handwritten digits.
 
     This machine is the device; it takes about ten minutes on two cores.
 
     Example: netadapt demo --folder runs/demo
     """
-    run_search(read_run(None, kept_in(folder)), as_json)
+    config = read_run(None, kept_in(folder))
+    _tell_plan(config, as_json) if dry_run else run_search(config, as_json)
+
+
+def _tell_plan(config: RunConfig, as_json: bool) -> None:
+    from netadapt.folder import RunFolder
+    from netadapt.run_plan import plan_run
+
+    with progress().step("Planning"):
+        forecast = plan_run(config, RunFolder(config.folder))
+    if as_json:
+        print_json({"folder": str(config.folder), **dataclasses.asdict(forecast)})
+        return
+    for line in forecast.lines():
+        typer.echo(f"{config.folder}: {line}")
 
 
 def run_search(config: RunConfig, as_json: bool) -> None:

@@ -1,0 +1,182 @@
+"""What a whole run still has to do, and about how long that takes, without making anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from netadapt import assembly
+from netadapt.budgets import Budget, budgets_of
+from netadapt.config import RunConfig
+from netadapt.folder import RunFolder
+from netadapt.plan import Forecast, plan_profile, roughly
+from search.evaluation import Evaluator
+from search.network import build_network
+from search.searchers.coordinate_descent import Schedule
+from search.searchers.random_search import RandomSettings
+from search.searchers.single_layer import NETADAPT_V1
+from search.space import Space
+from search.supernet import SuperNetwork
+from search.task import Task
+from search.training import TrainingProgress, TrainingSettings, train_network, train_supernet
+
+SCALED = 3
+"""Networks that each found one is compared with."""
+
+_TIMED_STEPS = 3
+_NETWORK_S = 4.0
+"""Lowering and timing one whole network: an assumption."""
+_LONGEST_SEARCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunForecast:
+    """How much of a run is left to do.
+
+    Parameters
+    ----------
+    finished: the result is there, and nothing is left.
+    profile: None where the predictor is there.
+    supernet_steps, networks, network_steps: of trainings; `network_steps` of each network.
+    evaluations, measured: networks judged, and measured whole, while searching; roughly, since
+        where a search ends depends on latencies.
+    seconds: of all, roughly, from a few steps of each kind on this computer.
+    """
+
+    finished: bool
+    profile: Forecast | None
+    supernet_steps: int
+    evaluations: int
+    measured: int
+    networks: int
+    network_steps: int
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        if self.finished:
+            return ["finished; nothing is left to do"]
+        profiling = "profiled already" if self.profile is None else str(self.profile)
+        return [
+            profiling,
+            f"super-network: {self.supernet_steps} steps of training",
+            f"search: about {self.evaluations} networks judged, {self.measured} of them measured",
+            f"{self.networks} networks: {self.network_steps} steps of training each",
+            f"in all {roughly(self.seconds)} at the present pace of this computer",
+        ]
+
+
+def plan_run(config: RunConfig, folder: RunFolder) -> RunForecast:
+    """What `pipeline.run` would do in `folder`. Raises what it would raise at its start."""
+    space, task = assembly.make_space(config), assembly.make_task(config)
+    assembly.check_fit(space, task)
+    folder.check(config)
+    if folder.result.exists():
+        return RunForecast(True, None, 0, 0, 0, 0, 0, 0.0)
+    plan = plan_profile(config)
+    profile = None if folder.predictor.exists() else plan.forecast(folder.table)
+    supernet = SuperNetwork(space, generator=torch.Generator().manual_seed(config.run.seed))
+    budgets = budgets_of(config.search.constraints)
+    searches = [_evaluations(config, space, budget) for budget in budgets]
+    evaluations = sum(judged for judged, _ in searches)
+    measured = sum(some for _, some in searches)
+    supernet_steps = config.supernet.steps - _steps_done(folder)
+    networks = 1 + len(budgets) * (1 + SCALED)
+    seconds = (
+        (0.0 if profile is None else profile.seconds)
+        + supernet_steps * _supernet_step_s(config, space, task, supernet)
+        + evaluations * _evaluation_s(config, space, task, supernet)
+        + networks * config.final.steps * _network_step_s(config, space, task)
+        + (measured + 2 * networks) * _NETWORK_S
+    )
+    return RunForecast(
+        finished=False,
+        profile=profile,
+        supernet_steps=supernet_steps,
+        evaluations=evaluations,
+        measured=measured,
+        networks=networks,
+        network_steps=config.final.steps,
+        seconds=seconds,
+    )
+
+
+def _evaluations(config: RunConfig, space: Space, budget: Budget) -> tuple[int, int]:
+    """Networks judged and measured for one budget, with MACs in latency's place."""
+    section = config.search
+    measured = {"predictor": 0, "accepted": 1, "top_k": section.top_k}[section.loop]
+    if section.searcher == "random":
+        judged = section.evaluations or RandomSettings().evaluations
+        return judged, -(-judged // section.candidates) * measured
+    full, reference = space.macs(space.full()), space.macs(space.reference())
+    share = budget.latency_share
+    if share is None and section.constraints.macs is not None:
+        share = section.constraints.macs / reference
+    goal = min((share or 0.5) * reference / full, 0.99)
+    single = section.searcher == "single_layer"
+    schedule = assembly.make_schedule(config, NETADAPT_V1 if single else Schedule())
+    iterations = next(
+        (n for n in range(1, _LONGEST_SEARCH) if schedule.left(n, goal) <= goal), _LONGEST_SEARCH
+    )
+    judged = iterations * (len(space.dimensions) if single else section.candidates)
+    if not single and section.evaluations is not None:
+        judged = section.evaluations
+    return judged, iterations * measured
+
+
+def _steps_done(folder: RunFolder) -> int:
+    """Steps of the super-network's training that its checkpoint holds."""
+    if not folder.supernet.exists():
+        return 0
+    try:
+        return int(torch.load(folder.supernet, map_location="cpu", weights_only=True)["step"])
+    except Exception:  # torch.load raises anything; the run itself says what is wrong with it
+        return 0
+
+
+def _supernet_step_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
+    settings = assembly.training_settings(config.supernet, config.run.seed)
+    settings = _rehearsed(settings)
+    sample = assembly.make_sampler(config, space)
+    return _last_step_s(
+        lambda note: train_supernet(supernet, task, settings, sample, on_progress=note)
+    )
+
+
+def _network_step_s(config: RunConfig, space: Space, task: Task) -> float:
+    settings = assembly.training_settings(config.final, config.run.seed)
+    settings = _rehearsed(settings)
+    start = torch.Generator().manual_seed(config.run.seed)
+    network = build_network(space, space.reference(), generator=start)
+    return _last_step_s(lambda note: train_network(network, task, settings, on_progress=note))
+
+
+def _rehearsed(settings: TrainingSettings) -> TrainingSettings:
+    """A few steps of a training, too small to change or to break anything."""
+    return dataclasses.replace(
+        settings, steps=_TIMED_STEPS, warmup_steps=0, norm_batches=0, learning_rate=1e-9
+    )
+
+
+def _last_step_s(train: Callable[[Callable[[TrainingProgress], None]], None]) -> float:
+    """Seconds of the fastest step but the first, which sets things up."""
+    ends: list[float] = []
+    train(lambda _: ends.append(time.perf_counter()))
+    return min(after - before for before, after in itertools.pairwise(ends))
+
+
+def _evaluation_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
+    evaluator = Evaluator(
+        supernet,
+        task,
+        calibration_images=config.search.calibration_images,
+        validation_images=config.search.validation_images,
+    )
+    begin = time.perf_counter()
+    evaluator([space.reference()])
+    return time.perf_counter() - begin

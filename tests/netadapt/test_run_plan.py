@@ -1,0 +1,98 @@
+"""`--dry-run` of a whole run: how much there is left to do, and nothing made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from netadapt import cli
+from netadapt.config import demo_config, parse_config, read_config
+from netadapt.folder import RunFolder
+from netadapt.plan import roughly
+from netadapt.run_plan import plan_run
+
+TOY = Path(__file__).parent / "toy" / "run.toml"
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_is_planned_and_not_begun(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("search", str(TOY), "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    config = read_config(TOY)
+    assert plan["folder"] == "runs/toy"
+    assert plan["supernet_steps"] == config.supernet.steps
+    assert plan["network_steps"] == config.final.steps
+    assert plan["networks"] == 1 + 1 + 3
+    assert plan["profile"]["networks"] == config.profile.networks
+    assert plan["evaluations"] % config.search.candidates == 0
+    assert plan["measured"] == plan["evaluations"] // config.search.candidates * config.search.top_k
+    assert plan["seconds"] > plan["profile"]["seconds"] > 0
+    assert list(here.iterdir()) == []
+    assert run("search", str(TOY), "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("runs/toy: ")
+    assert "programs to measure" in lines[0]
+    assert "in all about " in lines[-1]
+    assert list(here.iterdir()) == []
+
+
+def test_what_is_done_is_not_counted(here: Path) -> None:
+    config = read_config(TOY)
+    folder = RunFolder(here / "run")
+    folder.claim(config)
+    fresh = plan_run(config, folder)
+    torch.save({"step": 5}, folder.supernet)
+    folder.predictor.touch()
+    begun = plan_run(config, folder)
+    assert begun.profile is None
+    assert begun.supernet_steps == fresh.supernet_steps - 5
+    folder.result.touch()
+    assert plan_run(config, folder).finished
+    assert plan_run(config, folder).lines() == ["finished; nothing is left to do"]
+
+
+def test_several_budgets_share_all_but_their_searches(here: Path) -> None:
+    document = read_config(TOY).model_dump()
+    document["search"]["constraints"]["latency_share"] = (0.8, 0.7)
+    two = plan_run(parse_config(document, "test"), RunFolder(here / "run"))
+    one = plan_run(read_config(TOY), RunFolder(here / "run"))
+    assert two.networks == one.networks + 4
+    assert two.supernet_steps == one.supernet_steps
+    assert two.evaluations > one.evaluations
+
+
+def test_another_runs_folder_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunFolder(here / "mine").claim(demo_config())
+    assert run("search", str(TOY), "--folder", "mine", "--dry-run") == 2
+    assert "give this run another folder" in capsys.readouterr().err
+
+
+def test_the_demo_is_planned_where_it_would_be(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("demo", "--folder", "elsewhere", "--dry-run") == 0
+    assert "elsewhere: super-network: 800 steps" in capsys.readouterr().out
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(2, "about 10 s"), (44, "about 40 s"), (171, "about 3 min"), (7900, "about 2 h 12 min")],
+)
+def test_estimates_are_no_finer_than_they_are_worth(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text
