@@ -21,7 +21,7 @@ from netadapt.commands.options import (
 )
 from netadapt.commands.report import write_report
 from netadapt.console import progress
-from netadapt.text import milliseconds, quantity
+from netadapt.text import LatencyUnit, quantity
 
 if TYPE_CHECKING:
     from netadapt.config import RunConfig
@@ -109,13 +109,15 @@ def run_search(config: RunConfig, as_json: bool) -> None:
         networks[f"found{which}"] = one.found
         if one.scaled is not None:
             networks[f"scaled{which}"] = one.scaled
+    budgets = [one.budget_ms for one in result.searches if one.budget_ms is not None]
+    unit = LatencyUnit.of([*(n.measured_ms for n in networks.values()), *budgets])
     for label, network in networks.items():
         typer.echo(
-            f"{label:<12} {network.accuracy:10.4f} {milliseconds(network.measured_ms):>10} "
+            f"{label:<12} {network.accuracy:10.4f} {unit.text(network.measured_ms):>10} "
             f"{quantity(network.macs):>8} {quantity(network.params):>8}"
         )
     for one in result.searches:
         if one.budget_ms is not None:
             label = f"budget {one.label}" if several else "budget"
-            typer.echo(f"{label:<12} {'':>10} {milliseconds(one.budget_ms):>10}")
+            typer.echo(f"{label:<12} {'':>10} {unit.text(one.budget_ms):>10}")
     typer.echo(f"report       {page}")

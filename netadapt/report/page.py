@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from android_runner.files import write_atomically
 from netadapt.report import verdict
 from netadapt.report.figures import latency, networks, prediction, search, tradeoff, training
-from netadapt.report.figures.canvas import LAYOUTS, Layout
+from netadapt.report.figures.canvas import LAYOUTS, Layout, words
 from netadapt.report.records import Budget, RunReport
 from netadapt.text import LatencyUnit, duration, quantity
 
@@ -48,7 +48,8 @@ def render(report: RunReport) -> str:
         "limit": lambda value, budget: _limit(budget, value, unit),
         "percent": lambda share: _number(100 * share, ".1f", " %"),
         "number": _number,
-        "words": lambda text: text.replace("_", " "),
+        "words": words,
+        "metric": verdict.metric,
     }
     template = (files("netadapt.report") / "page.html.jinja").read_text("utf-8")
     style = (files("netadapt.report") / "page.css").read_text("utf-8")
@@ -58,6 +59,7 @@ def render(report: RunReport) -> str:
         report=report,
         style=Markup(style),
         pictures=_pictures(report),
+        kicker=" · ".join(fact.value for fact in report.about[:3]) or "netadapt run",
         points=verdict.points(report),
         verdicts=verdict.verdicts(report, unit),
         unit=unit,

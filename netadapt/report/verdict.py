@@ -9,6 +9,13 @@ from netadapt.text import LatencyUnit
 MINUS = "\N{MINUS SIGN}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
+_METRICS = {"macs": "MACs", "params": "parameters"}
+
+
+def metric(name: str) -> str:
+    """A constraint's name as people read it."""
+    return _METRICS.get(name, name.replace("_", " "))
+
 
 def verdicts(report: RunReport, unit: LatencyUnit) -> tuple[str, ...]:
     """What each search has come to, largest budget first; where none has, how far the run is."""
@@ -35,6 +42,8 @@ def gain(report: RunReport, estimate: Estimate) -> str:
     """A difference of scores, e.g. `-0.7 +- 1.8`, with real signs."""
     scale, form = (100.0, ".1f") if report.score_is_share else (1.0, ".3g")
     number = f"{scale * estimate.value:+{form}}".replace("-", MINUS)
+    if not float(f"{scale * estimate.value:{form}}"):
+        number = number[1:]  # a difference that is rounded away has no sign
     return number if estimate.half_width == 0 else f"{number} {uncertainty(report, estimate)}"
 
 
@@ -62,7 +71,7 @@ def _outcome(
             f"reference at {gain(report, change)} {points(report)}{_too_close(change, found)}."
         )
     latency = search.budget("latency")
-    missed = [b.name.replace("_", " ") for b in search.budgets if b.used is not None and b.used > 1]
+    missed = [metric(b.name) for b in search.budgets if b.used is not None and b.used > 1]
     state = f"misses its budget in {', '.join(missed)}" if missed else "meets its budget"
     if latency is not None and latency.used is not None:
         state += (
@@ -93,4 +102,4 @@ def _too_close(change: Estimate, network: TrainedNetwork) -> str:
     """Said of a difference that the test images are too few for."""
     if change.half_width == 0 or change.tells:
         return ""
-    return f" (too close to call on {network.images} test images)"
+    return f" (too close to call on {network.images:,} test images)"

@@ -209,7 +209,7 @@ def test_the_verdict_is_a_difference_with_its_interval(page: str) -> None:
     text = unescape(page)
     assert "The found network is 2.04 times faster (2.00 to 2.08) than the reference at" in text
     assert f"{MINUS}0.9 {PLUS_MINUS} 1.6 points of accuracy" in text
-    assert "too close to call on 4000 test images" in text
+    assert "too close to call on 4,000 test images" in text
     assert "It meets its budget: it takes 0.394 ms of 0.402 ms when measured, 98.0 %" in text
     assert "98.0 %" in text
     assert "Newcombe" in text
