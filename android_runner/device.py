@@ -118,7 +118,7 @@ class RunSpec:
 class Conditions:
     """What the device was like while one runner process ran; None where the system tells nothing.
 
-    freq_khz: of the first pinned core. temperature_c: the hottest thermal zone.
+    freq_khz: of the first pinned core. temperature_c: of the cores' sensor.
     load_avg: one-minute load average. sentinel_us: the sentinel's latency in each round.
     started_at: UTC, ISO 8601.
     performance: how the cores' clock is kept, e.g. ``fixed-performance``; see `DeviceInfo`.

@@ -56,7 +56,7 @@ REMEDIES: Final = {
     "unauthorized": UNAUTHORIZED_REMEDY,
     "authorizing": UNAUTHORIZED_REMEDY,
     "offline": "plug the cable in again or switch USB debugging off and on; for a phone on the "
-    "network run `adb disconnect` and `adb connect` again",
+    "network `netadapt devices --connect HOST:PORT`",
     "connecting": "wait a moment and try again",
     "no permissions": "let your user use the phone's USB device: on Debian and Ubuntu `sudo apt "
     "install android-sdk-platform-tools-common` and `sudo usermod -aG plugdev $USER`, elsewhere a "

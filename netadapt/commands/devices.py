@@ -28,12 +28,10 @@ def devices(
     to do about it. adb comes along; for what else it can do, such as pairing, --adb tells where it
     is.
 
-    Examples:
+    Example: netadapt devices
 
-    netadapt devices
-
+    \b
     netadapt devices --connect 192.168.1.20:41529
-
     $(netadapt devices --adb) pair 192.168.1.20:37105
     """
     from netadapt import device_list
