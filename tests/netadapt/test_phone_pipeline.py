@@ -99,7 +99,9 @@ def test_phones_of_one_model_are_measured_side_by_side_and_never_mixed(
 def test_devices_lists_phones_with_all_that_is_asked_for(
     adb_server: AdbServer, tmp_path: Path
 ) -> None:
-    plain_one = dataclasses.replace(PIXEL_1, serial="it's $(one); too")
+    odd = "it's $(one); too"  # makers may write anything there
+    properties = {**PIXEL_1.properties, "ro.serialno": odd}
+    plain_one = dataclasses.replace(PIXEL_1, serial="ODD", properties=properties)
     shy = dataclasses.replace(PhoneDescription.bundled("galaxy_s20"), authorized=False)
     with (
         VirtualPhone(plain_one, tmp_path / "a") as phone,
@@ -114,9 +116,9 @@ def test_devices_lists_phones_with_all_that_is_asked_for(
     assert code == 0, errors
     by_id = {device["id"]: device for device in json.loads(output)}
     assert by_id["host"]["state"] == "ready"
-    pixel, locked = by_id[plain_one.serial], by_id[other.address]
+    pixel, locked = by_id[odd], by_id[other.address]
     assert pixel | {"temperature_c": None} == {
-        "id": plain_one.serial,
+        "id": odd,
         "serial": phone.address,
         "state": "ready",
         "remedy": "",
