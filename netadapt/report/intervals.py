@@ -11,7 +11,7 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value and its 95 % interval; the ends are the value itself where nothing is known."""
+    """A value and its interval; the ends are the value itself where nothing is known."""
 
     value: float
     low: float

@@ -25,8 +25,9 @@ class TrainedNetwork:
     search: label of the search it belongs to; None for the reference.
     score: the task's metric on the test split, and how many images it is a share of; None where it
         is no share.
-    measured_spread: share of itself that the measured latency is uncertain by, either way.
     latency_ratio: latency as a share of the reference's in the same session of the device.
+    measured_spread: share of itself that `latency_ratio` is uncertain by, either way, 90 %; of the
+        reference, and where there is no ratio, the same of `measured_ms`.
     chosen: whether the page's verdict speaks of it; of the scaled networks one of each search.
     """
 
@@ -52,12 +53,13 @@ class TrainedNetwork:
         return intervals.share(self.score, self.images)
 
     def times_faster(self, than: TrainedNetwork) -> Estimate:
-        """Its speed against another's; below 1 where it is slower."""
-        if self.latency_ratio is not None and than.latency_ratio is not None:
-            value = than.latency_ratio / self.latency_ratio
-        else:
-            value = than.measured_ms / self.measured_ms
-        return intervals.ratio(value, (self.measured_spread, than.measured_spread))
+        """Its speed against another's, with a 90 % interval; below 1 where it is slower."""
+        if self.latency_ratio is None or than.latency_ratio is None:
+            spreads = (self.measured_spread, than.measured_spread)
+            return intervals.ratio(than.measured_ms / self.measured_ms, spreads)
+        # Ratios to the reference: what its milliseconds are uncertain by is in none of them.
+        own, other = (0.0 if n.kind == "reference" else n.measured_spread for n in (self, than))
+        return intervals.ratio(than.latency_ratio / self.latency_ratio, (own, other))
 
     def score_gain(self, over: TrainedNetwork) -> Estimate:
         """Its score less another's, with a 95 % interval where both are shares of images."""

@@ -18,6 +18,7 @@ import pytest
 
 from netadapt.report.figures.canvas import VARIABLES
 from netadapt.report.figures.search import near
+from netadapt.report.intervals import Estimate
 from netadapt.report.page import render, write_page
 from netadapt.report.records import (
     Candidate,
@@ -207,7 +208,7 @@ def test_the_page_fetches_nothing(page: str) -> None:
 
 def test_the_verdict_is_a_difference_with_its_interval(page: str) -> None:
     text = unescape(page)
-    assert "The found network is 2.04 times faster (2.00 to 2.08) than the reference at" in text
+    assert "The found network is 2.04 times faster (2.01 to 2.07) than the reference at" in text
     assert f"{MINUS}0.9 {PLUS_MINUS} 1.6 points of accuracy" in text
     assert "too close to call on 4,000 test images" in text
     assert "It meets its budget: it takes 0.394 ms of 0.402 ms when measured, 98.0 %" in text
@@ -220,6 +221,17 @@ def test_scaled_networks_say_by_how_much_they_are_slower(page: str) -> None:
     assert "scaled in width to about that latency (11.0 % slower)" in unescape(page)
     quick = dataclasses.replace(SCALED, latency_ratio=0.48)
     assert "to about that latency (2.0 % faster)" in outcome(REFERENCE, FOUND, quick)
+
+
+def test_latencies_are_compared_within_their_session() -> None:
+    """By their ratios to the reference, whose own uncertainty is in none of them."""
+    other = dataclasses.replace(FOUND, measured_ms=0.9, latency_ratio=0.5, measured_spread=0.03)
+    assert other.times_faster(REFERENCE) == Estimate(2.0, 2 / 1.03, 2 * 1.03)
+    assert other.times_faster(dataclasses.replace(other, measured_spread=0.04)) == Estimate(
+        1.0, 1 / 1.05, 1.05
+    )
+    alone = dataclasses.replace(other, latency_ratio=None)
+    assert alone.times_faster(REFERENCE).value == pytest.approx(0.804 / 0.9)
 
 
 def test_a_score_that_is_no_share_is_compared_without_an_interval() -> None:
@@ -342,7 +354,7 @@ def test_both_times_of_the_found_network_are_named_and_explained(page: str) -> N
     assert (
         "by itself, twice, as soon as the search had settled on it: 0.393 ms and 0.396 ms" in text
     )
-    assert "Its latency above, 0.394 ms, is of the trained network in the session" in text
+    assert "Its latency above, 0.394 ms, is of the trained network, timed again with" in text
     silent = dataclasses.replace(search_of(), found_alone_ms=(0.5, 0.51))
     page = render(dataclasses.replace(BARE, searches=(silent,)))
     assert "Nothing was measured while the search went on" in page
