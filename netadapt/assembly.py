@@ -155,6 +155,7 @@ def make_searcher(
 
 
 def make_schedule(config: RunConfig, usual: Schedule) -> AnySchedule:
+    """The run's own schedule; `usual` has what it leaves to the searcher."""
     section = config.search
     if section.approach is not None:
         return GeometricSchedule(section.approach, section.finest_step)
