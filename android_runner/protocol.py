@@ -6,6 +6,7 @@ Pure: text and bytes only, no process, no file.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from android_runner.errors import ProtocolError
 
 PROTOCOL_VERSION: Final = 3
 SENTINEL_INDEX: Final = -1
+_LARGEST: Final = 2**63
 SENTINEL_FILE: Final = "sentinel.pte"
 
 _FRAME = re.compile(rb"@netadapt (\d{1,10}) ([0-9a-f]{8}) ")
@@ -155,7 +157,7 @@ def _frames(line: bytes) -> Iterator[bytes]:
 
 def _message(body: bytes) -> Message:
     try:
-        fields = json.loads(body)
+        fields = json.loads(body, parse_int=_whole, parse_float=_finite)
         kind = fields["type"]
         if kind == "hello" and fields["protocol"] != PROTOCOL_VERSION:
             raise ProtocolError(
@@ -163,13 +165,27 @@ def _message(body: bytes) -> Message:
                 "rebuild it from this version's sources"
             )
         return _READERS[kind](fields)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, ProtocolError):
             raise
         raise ProtocolError(
             f"a runner's message must follow docs/protocol.md, got {body[:80]!r} "
             f"({type(error).__name__}: {error}); rebuild the runner"
         ) from error
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if abs(value) >= _LARGEST:
+        raise ValueError(f"{text[:20]} is beyond 63 bits")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
 
 
 def _snapshot(fields: dict[str, Any]) -> Snapshot:
@@ -189,7 +205,21 @@ def _int_or_none(value: Any) -> int | None:
 
 
 def _float_or_none(value: Any) -> float | None:
-    return None if value is None else float(value)
+    return None if value is None else _measured(value)
+
+
+def _measured(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} was never measured")
+    return number
+
+
+def _times_us(values: Any) -> tuple[float, ...]:
+    times = tuple(map(_measured, values))
+    if any(time < 0 for time in times):
+        raise ValueError("a time is 0 or more")
+    return times
 
 
 def _outputs(tensors: Any) -> tuple[OutputTensor, ...]:
@@ -225,12 +255,12 @@ _READERS: Final[dict[str, Callable[[dict[str, Any]], Message]]] = {
     "result": lambda f: Result(
         int(f["program"]),
         int(f["calls_per_sample"]),
-        tuple(tuple(map(float, samples)) for samples in f["rounds_us"]),
+        tuple(map(_times_us, f["rounds_us"])),
         _outputs(f["outputs"]) if "outputs" in f else None,
     ),
     "done": lambda f: Done(
         _snapshot(f),
-        tuple(map(float, f["sentinel_us"])),
+        _times_us(f["sentinel_us"]),
         tuple(map(_int_or_none, f["round_freqs_khz"])),
     ),
     "fatal": lambda f: Fatal(str(f["message"])),

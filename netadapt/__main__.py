@@ -10,7 +10,7 @@ if __name__ == "__main__":
     if not sys.flags.safe_path and Path(sys.path[0] or os.curdir).resolve() != own:
         del sys.path[0]
 
-from netadapt.cli import main
+from netadapt.program import main
 
 if __name__ == "__main__":
     main()

@@ -2,7 +2,8 @@
 
 Results go to standard output, with `--json` as one JSON document; progress and errors go to
 standard error. Exit codes: 0 done, 1 a defect of this program, 2 bad input or surroundings, 130
-broken off. Heavy imports happen inside the commands, so that `--help` answers at once.
+broken off (143 by SIGTERM, 129 by a terminal that was closed). Heavy imports happen inside the
+commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netadapt import __version__
+from netadapt import __version__, signals
 from netadapt.commands.devices import devices
 from netadapt.commands.fit import fit
 from netadapt.commands.init import init
@@ -110,7 +111,7 @@ def _foreign_module() -> str:
 
 
 def _broken_off(arguments: list[str]) -> int:
-    return _fail(BROKEN_OFF, f"broken off; {_go_on_with(arguments)}")
+    return _fail(signals.exit_code(), f"broken off; {_go_on_with(arguments)}")
 
 
 def _go_on_with(arguments: list[str]) -> str:

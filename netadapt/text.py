@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from android_runner.text import printable
+
 
 def duration(seconds: float) -> str:
     """E.g. `42 s`, `3 min 05 s`, `2 h 07 min`."""
@@ -66,5 +68,5 @@ def quantity(value: float) -> str:
 
 
 def one_line(text: object) -> str:
-    """`text` with every run of white space as one space."""
-    return " ".join(str(text).split())
+    """`text` with every run of white space as one space, and nothing that a terminal obeys."""
+    return printable(text)

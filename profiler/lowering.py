@@ -12,13 +12,15 @@ installs those of the program at hand only; the programs are the same to the byt
 from __future__ import annotations
 
 import copy
+import ctypes
 import functools
 import hashlib
 import logging
 import os
+import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -215,14 +217,16 @@ def lower_subjects(
     if on_progress:
         on_progress(done, total)
     failures = []
-    for failure in _in_processes(
+    lowered = _in_processes(
         _lower_into_cache, [(s, cache.folder) for s in missing], workers, _KERNELS_PAY_FROM
-    ):
-        done += 1
-        if failure is not None:
-            failures.append(failure)
-        if on_progress:
-            on_progress(done, total)
+    )
+    with closing(lowered):
+        for failure in lowered:
+            done += 1
+            if failure is not None:
+                failures.append(failure)
+            if on_progress:
+                on_progress(done, total)
     return failures
 
 
@@ -239,17 +243,21 @@ def lower_networks(
     Raises `LoweringError` for the first that cannot be lowered.
     """
     programs = []
-    for program in _in_processes(
+    lowered = _in_processes(
         _lower_network,
         [(network, input_shape, cache.folder) for network in networks],
         workers,
         _NETWORKS_PAY_FROM,
-    ):
-        programs.append(program)
-        if on_progress:
-            on_progress(len(programs), len(networks))
+    )
+    with closing(lowered):
+        for program in lowered:
+            programs.append(program)
+            if on_progress:
+                on_progress(len(programs), len(networks))
     return programs
 
+
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 
 # A worker process imports for seconds; fewer programs than this are lowered right here.
 _KERNELS_PAY_FROM = 12
@@ -261,7 +269,7 @@ def _in_processes(
     arguments: Sequence[tuple[Any, ...]],
     workers: int | None,
     pays_from: int,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """`function` of each tuple of arguments, in their order, in worker processes where it pays."""
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(arguments) < pays_from:
@@ -270,7 +278,38 @@ def _in_processes(
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=workers, return_as="generator")
-    yield from parallel(delayed(function)(*a) for a in arguments)
+    with _signals_held():
+        results = parallel(delayed(_in_worker)(os.getpid(), function, a) for a in arguments)
+    yield from results  # ended early, it ends the workers at once
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes started within leave Ctrl-C and the like to this one, which ends them.
+
+    They also start processes that warn of what an ended one could not put away, and do it then.
+    """
+    ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+    said = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{said},{quiet}" if said else quiet
+    try:
+        yield
+    finally:
+        if said is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = said
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _in_worker(parent: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """In a worker process: it ends with the one that asked, however that ends."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    return function(*arguments)
 
 
 def _lower_into_cache(subject: Subject, folder: Path) -> LoweringFailure | None:

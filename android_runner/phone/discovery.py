@@ -33,6 +33,7 @@ from android_runner.phone.parsing import (
     split_sections,
 )
 from android_runner.phone.zones import parse_zones
+from android_runner.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def described(serial: str, answer: str) -> PhoneInfo:
     properties = parse_getprop(sections.get("properties", ""))
 
     def first(*keys: str) -> str:
-        values = (" ".join(properties.get(key, "").split()) for key in keys)
+        values = (printable(properties.get(key, "")) for key in keys)
         return next((value for value in values if value and value != "unknown"), "")
 
     own = first("ro.serialno", "ro.boot.serialno")

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from android_runner.text import printable
+
 CPU_FOLDER = "/sys/devices/system/cpu"
 
 # `PowerManager.THERMAL_STATUS_*` of the Android SDK.
@@ -128,7 +130,7 @@ def parse_devices(text: str) -> tuple[ListedPhone, ...]:
             continue
         tags = dict(tag.split(":", 1) for tag in found["tags"].split())
         state = "no permissions" if found["state"].startswith("no perm") else found["state"]
-        phones.append(ListedPhone(found["serial"], state, tags.get("model", "")))
+        phones.append(ListedPhone(found["serial"], state, printable(tags.get("model", ""))))
     return tuple(phones)
 
 

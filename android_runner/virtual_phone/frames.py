@@ -74,19 +74,21 @@ class RunnerOutput:
             return line
         try:
             message = json.loads(found[1])
-            kind = message["type"]
-        except (ValueError, KeyError, TypeError):
-            return line
-        if kind == "progress":
-            self._progress(message)
-            return line
-        if kind == "start":
-            self._begin()
-        if kind not in ("start", "result", "done") or not self._change(kind, message):
-            return line
+            if not self._changed(message):
+                return line
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError):
+            return line  # no message of the runner's, whatever printed it
         body = json.dumps(message, separators=(",", ":")).encode()
         frame = b"@netadapt %d %08x %s" % (len(body), zlib.crc32(body), body)
         return line[: found.start()] + frame + line[found.end() :]
+
+    def _changed(self, message: dict[str, Any]) -> bool:
+        kind = message["type"]
+        if kind == "progress":
+            self._progress(message)
+        if kind == "start":
+            self._begin()
+        return kind in ("start", "result", "done") and self._change(kind, message)
 
     def _begin(self) -> None:
         """A run starts: find its programs' files in the runner's folder."""

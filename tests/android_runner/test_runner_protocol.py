@@ -187,7 +187,7 @@ class _Recorded:
         return "ended"
 
 
-@pytest.mark.parametrize("index", [-1, -2, 2, 10**30])
+@pytest.mark.parametrize("index", [-1, -2, 2, 2**62])
 @pytest.mark.parametrize("sentinel", [None, known_program()])
 def test_a_result_of_a_program_that_was_not_given_is_an_error(
     index: int, sentinel: Program | None
@@ -221,6 +221,52 @@ _specs = st.builds(
     sentinel=st.none() | st.just(Program("s", b"s", method="other")),
     outputs=st.booleans(),
 )
+
+
+_RESULT = '{"type": "result", "program": 0, "calls_per_sample": 1, "rounds_us": [[%s]]}'
+_DONE = (
+    '{"type": "done", "freq_khz": %s, "temperature_c": %s, "load_avg": 1.0, "zone": null, '
+    '"freqs_khz": [], "limits_khz": [], "sentinel_us": [%s], "round_freqs_khz": []}'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type": "progress", "program": 1e999, "done": 0, "total": 1}',
+        '{"type": "progress", "program": Infinity, "done": 0, "total": 1}',
+        '{"type": "progress", "program": NaN, "done": 0, "total": 1}',
+        '{"type": "progress", "program": %s, "done": 0, "total": 1}' % ("9" * 5000),
+        '{"type": "progress", "program": %s, "done": 0, "total": 1}' % ("9" * 25),
+        _RESULT % ("9" * 400),
+        _RESULT % "1e999",
+        _RESULT % "Infinity",
+        _RESULT % "NaN",
+        _RESULT % "-1.0",
+        _DONE % ("1", "NaN", "1.0"),
+        _DONE % ("Infinity", "1.0", "1.0"),
+        _DONE % ("1", "1.0", "NaN"),
+        "[" * 100_000,
+    ],
+)
+def test_numbers_that_nothing_can_have_are_errors(text: str) -> None:
+    parser = FrameParser()
+    parser.feed(_frame(HELLO) + b"\n")
+    body = text.encode()
+    with pytest.raises(ProtocolError, match=r"docs/protocol\.md"):
+        parser.feed(b"@netadapt %d %08x %s\n" % (len(body), zlib.crc32(body), body))
+
+
+def test_a_networks_outputs_may_be_anything() -> None:
+    parser = FrameParser()
+    tensor = '{"shape": [3], "dtype": "float", "values": [NaN, Infinity, -Infinity]}'
+    body = f'{_RESULT[:-1] % "1.5"}, "outputs": [{tensor}]}}'.encode()
+    (message,) = parser.feed(
+        _frame(HELLO) + b"\n@netadapt %d %08x %s\n" % (len(body), zlib.crc32(body), body)
+    )[1:]
+    assert isinstance(message, Result)
+    assert message.outputs is not None
+    assert message.outputs[0].values[1:] == (float("inf"), float("-inf"))
 
 
 @given(

@@ -90,6 +90,15 @@ class TestFinding:
         assert info.battery == Battery(62, True, info.battery.temperature_c)  # type: ignore[union-attr]
         assert info.temperature_c is not None
 
+    def test_what_a_phone_says_of_itself_is_text(
+        self, switched_on: SwitchOn, adb_server: AdbServer
+    ) -> None:
+        hostile = {"ro.product.model": "Pixel\x1b]0;owned\x07\x1b[2J", "ro.build.id": "a\u202eb"}
+        switched_on(dataclasses.replace(PIXEL_1, properties=hostile))
+        (info,) = find_phones(adb_server)
+        assert info.model == r"Google Pixel\x1b]0;owned\x07\x1b[2J"
+        assert info.os == r"Android 10 a\u202eb"
+
     def test_one_that_does_not_trust_us_and_one_that_runs_nothing_of_ours(
         self, switched_on: SwitchOn, adb_server: AdbServer
     ) -> None:
