@@ -180,14 +180,22 @@ class SyncService:
                 await self._fail("compression was not announced")
                 return False
         try:
-            place = self._files.policy.to_read(path)
-            file = os.fdopen(open_plain(place, os.O_RDONLY), "rb")
+            file = open_plain(self._files.policy.to_read(path), os.O_RDONLY)
         except OSError as error:
             await self._fail(f"open failed: {error.strerror}")
             return False
-        with file:
-            while data := file.read(MAX_CHUNK):
+        try:
+            while True:
+                try:
+                    data = os.read(file, MAX_CHUNK)
+                except OSError as error:  # a folder's
+                    await self._fail(f"read failed: {error.strerror}")
+                    return False
+                if not data:
+                    break
                 await self._stream.write(_REQUEST.pack(b"DATA", len(data)) + data)
+        finally:
+            os.close(file)
         await self._stream.write(_REQUEST.pack(b"DONE", 0))
         return True
 

@@ -164,6 +164,11 @@ def test_what_policy_hides_from_the_daemon(phone: VirtualPhone) -> None:
             assert sync.refusal() == b"open failed: Permission denied"
 
 
+def test_a_folder_is_no_file(sync: Sync) -> None:
+    sync.send(sync_request(b"RECV", b"/data/local/tmp"))
+    assert sync.refusal() == b"read failed: Is a directory"
+
+
 def test_what_every_process_may_read(sync: Sync) -> None:
     online = b"/sys/devices/system/cpu/cpu3/cpufreq/cpuinfo_max_freq"  # over a link of the system's
     sync.send(sync_request(b"RECV", online))
