@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -29,9 +30,12 @@ from netadapt.report.records import (
 )
 from netadapt.result import NetworkResult, RunResult, SearchOutcome
 from netadapt.training_log import read_metrics
+from predictor.errors import MissingKernelTypeError
 from predictor.predictor import LatencyPredictor
 from search.space import Arch, Space
 from search.trials import Iteration, accepted_path, read_iterations
+
+logger = logging.getLogger(__name__)
 
 UNITS = {"latency": "ms", "macs": "MACs", "params": "parameters", "planned_memory": "bytes"}
 
@@ -49,6 +53,7 @@ def read_run(folder: RunFolder) -> RunReport:
     table = measured.read_table(
         folder.table, None if predictor is None else predictor.data_.provenance
     )
+    knowing = predictor if predictor is not None and _knows(predictor, space) else None
     logs = {label: _iterations(folder, label) for label in _labels(config, result)}
     metric = _search_metric(config)
     searches = _searches(config, result, logs, metric, table.network_ms(space.reference()))
@@ -64,18 +69,28 @@ def read_run(folder: RunFolder) -> RunReport:
         search_unit=UNITS[metric],
         searches=searches,
         networks=_networks(result),
-        predicted_measured=predicted.pairs(space, predictor, table, searches, logs, result),
+        predicted_measured=predicted.pairs(space, knowing, table, searches, logs, result),
         drawings=tuple(_drawing(space, label, arch) for label, arch in archs.items()),
-        wholes=predicted.wholes(space, predictor, archs, _measured_ms(result)),
-        blocks=predicted.blocks(space, predictor, archs),
-        kernel_types=predicted.kernel_types(space, predictor, archs),
-        latency_map=predicted.latency_map(space, predictor),
+        wholes=predicted.wholes(space, knowing, archs, _measured_ms(result)),
+        blocks=predicted.blocks(space, knowing, archs),
+        kernel_types=predicted.kernel_types(space, knowing, archs),
+        latency_map=predicted.latency_map(space, knowing),
         predictor=() if predictor is None else predicted.errors(predictor.report_),
         losses=_losses(folder),
         conditions=table.conditions,
         settings=tuple(Fact(key, str(value)) for key, value in config.flat().items()),
         durations=tuple(Duration(step, s) for step, s in folder.durations_s().items()),
     )
+
+
+def _knows(predictor: LatencyPredictor, space: Space) -> bool:
+    """Whether it has learnt every type of kernel that the space's reference has."""
+    try:
+        predictor.predict(space.kernels(space.reference()))
+    except MissingKernelTypeError as error:
+        logger.warning("networks' predicted latencies are left out of the report: %s", error)
+        return False
+    return True
 
 
 def _labels(config: RunConfig, result: RunResult | None) -> tuple[str, ...]:

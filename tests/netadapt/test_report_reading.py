@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from netadapt.config import demo_config, write_config
+from netadapt.folder import RunFolder
 from netadapt.report import intervals, predicted
 from netadapt.report.intervals import Estimate
 from netadapt.report.measured import read_table
+from netadapt.report.reading import read_run
 from predictor.predictor import LatencyPredictor
 from profiler.kernels import Kernel
 from profiler.table import LatencyTable
@@ -57,18 +61,13 @@ def predictor() -> LatencyPredictor:
     space = Space.load("digits")
     archs = [space.random(rng) for _ in range(30)]
     kernels = {k for arch in archs for k in space.kernels(arch)}
-    known = sorted(kernels | set(space.kernels(space.reference())), key=lambda k: k.key)
-    singles = [k for k in known if _made_up(k)]
-    return LatencyPredictor().fit(
-        made_up_device.table(made_up_device.rows(rng, singles=singles)).to_frame()
-    )
+    return _fitted(kernels | set(space.kernels(space.reference())))
 
 
-def _made_up(kernel: Kernel) -> bool:
-    try:
-        return made_up_device.own_us(kernel) > 0
-    except KeyError:
-        return False
+def _fitted(kernels: Iterable[Kernel]) -> LatencyPredictor:
+    singles = sorted(kernels, key=lambda k: k.key)
+    rows = made_up_device.rows(np.random.default_rng(0), singles=singles)
+    return LatencyPredictor().fit(made_up_device.table(rows))
 
 
 def test_blocks_add_up_to_the_sum_over_kernels(predictor: LatencyPredictor) -> None:
@@ -90,6 +89,23 @@ def test_the_map_is_of_the_predictor_and_says_what_was_measured(
     assert {len(row) for row in chart.ms} == {len(chart.in_channels)}
     assert all(ms > 0 for row in chart.ms for ms in row)
     assert chart.ms[-1][-1] > chart.ms[0][0]
+
+
+def test_a_predictor_that_lacks_a_type_still_has_its_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where all rows of a type were too unsteady to be believed."""
+    folder = RunFolder(tmp_path)
+    config = demo_config()
+    write_config(config, folder.config)
+    space = Space.load(config.space.name)
+    archs = [space.random(np.random.default_rng(i)) for i in range(30)]
+    kernels = {k for arch in archs for k in space.kernels(arch)}
+    _fitted(k for k in kernels if k.type_name != "linear").save(folder.predictor)
+    report = read_run(folder)
+    assert report.predictor
+    assert (report.blocks, report.latency_map) == ((), None)
+    assert "type linear" in caplog.text
 
 
 def test_a_share_has_wilsons_interval() -> None:
