@@ -8,7 +8,6 @@ import platform
 import select
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from android_runner.device import (
     check_names,
 )
 from android_runner.errors import DeviceError
+from android_runner.temporary import temporary_folder
 
 _READ_BYTES = 1 << 16
 _LAST_WORDS_BYTES = 400
@@ -155,8 +155,7 @@ class ChildProcessTransport:
     @contextmanager
     def start(self, files: Mapping[str, bytes], arguments: Sequence[str]) -> Iterator[ChildProcess]:
         """See `Transport.start`."""
-        with tempfile.TemporaryDirectory(prefix="netadapt-run-") as name:
-            folder = Path(name)
+        with temporary_folder("netadapt-run-") as folder:
             for file, data in files.items():
                 (folder / file).write_bytes(data)
             errors = folder / "stderr.txt"

@@ -7,13 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from android_runner.temporary import temporary_folder
 from netadapt.config import RunConfig, parse_config, write_config
 from netadapt.console import Progress
 from netadapt.folder import name_part
@@ -45,11 +45,11 @@ def profile_each(
     from netadapt.pipeline import lower_space
 
     lower_space(config, progress)
-    with tempfile.TemporaryDirectory(prefix="netadapt-profile-") as name:
+    with temporary_folder("netadapt-profile-") as folder:
         children: list[_Child] = []
         try:
             for index, device in enumerate(devices):
-                children.append(_Child(Path(name), index, device, config, tables, threads))
+                children.append(_Child(folder, index, device, config, tables, threads))
             readers = [child.tell(progress) for child in children]
             for child in children:
                 child.process.wait()
