@@ -8,8 +8,8 @@ program runs (the phone's log says which). A process that ends before its table 
 again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
 For each fault: `lost`, rows committed before it struck that changed or are gone; `doubled`, rows
-beyond one for each kernel; `wrong`, rows of another program or phone, or not flagged and more than
-`WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
+beyond one for each kernel; `wrong`, rows of another program, phone or core, or not flagged and more
+than `WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
 phone was back; `stall_s`, the longest time from the phone's return until the next file has come or
 the next program starts;
 `restarts`, processes started again; `missing`, kernels that the finished tables lack.
@@ -305,10 +305,8 @@ class Bench:
         for row in rows:
             right = course.rows[row.key]
             off = abs(row.latency_us / right.latency_us - 1)
-            strange = (row.program_sha256, row.provenance.device_id) != (
-                right.program_sha256,
-                task.phone_id,
-            )
+            told = (row.program_sha256, row.provenance.device_id, row.provenance.cpus)
+            strange = told != (right.program_sha256, task.phone_id, right.provenance.cpus)
             if strange or (row.quality == "ok" and off > WRONG_SHARE):
                 tally.wrong += 1
                 say(f"{name}: {row.key} took {row.latency_us:.2f} us, not {right.latency_us:.2f}")
