@@ -348,7 +348,7 @@ def read_config(path: Path) -> RunConfig:
     except FileNotFoundError as error:
         raise ConfigError(
             f"a run is described by a TOML file, found none at {path}; "
-            "write one, or start from a copy of the one that `netadapt demo` leaves in its folder"
+            f"name another, or write one with `netadapt init {path}`"
         ) from error
     except OSError as error:
         raise ConfigError(

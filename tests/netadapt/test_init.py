@@ -14,6 +14,7 @@ from netadapt.space_list import count_archs
 from search.errors import ArchError
 from search.space import REMOVED, Arch, BlockArch, Space
 
+OPTIONAL = ("folder", "cpus", "channels", "pixels", "latency_ms", "macs", "params")
 TOY = Path(__file__).parent / "toy" / "space.toml"
 
 
@@ -45,10 +46,10 @@ def test_every_key_of_the_template_is_one_that_runs_have(here: Path) -> None:
     """Also those that stand in comments."""
     assert run("init") == 0
     text = (here / "my_run.toml").read_text()
-    for key in ("folder", "cpus", "latency_ms", "macs", "params"):
+    for key in OPTIONAL:
         assert f"# {key} = " in text
     text = text.replace("latency_share = 0.5", "")
-    for key in ("folder", "cpus", "latency_ms", "macs", "params"):
+    for key in OPTIONAL:
         text = text.replace(f"# {key} = ", f"{key} = ")
     (here / "all.toml").write_text(text)
     assert read_config(here / "all.toml").search.constraints.latency_ms == 12.0

@@ -1,0 +1,100 @@
+"""The README's commands, from top to bottom, in the folder in which the demo was made.
+
+They run as they stand, with `netadapt` installed from the wheel. What makes them short is in that
+installation: its `digits` space, demo and new run files are small ones (`SMALL`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from android_runner.phone import AdbServer
+from tests.wheel import ROOT, Installed
+
+HEADING = "## The command line"
+TOY = Path(__file__).parent / "toy"
+TIMEOUT_S = 900
+
+
+def commands() -> list[list[str]]:
+    """The words of each command in the first fenced block below `HEADING`, comments left out."""
+    _, _, below = (ROOT / "README.md").read_text().partition(f"\n{HEADING}\n")
+    block = re.search(r"^```\w*\n(.*?)^```", below, re.DOTALL | re.MULTILINE)
+    assert block, f"{HEADING} has a block of commands"
+    lines = block[1].replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def make_small(installed: Installed) -> None:
+    """Give the installation a `digits` space and runs that take seconds."""
+    space = (TOY / "space.toml").read_text()
+    digits = installed.packages / "search/spaces/digits.toml"
+    digits.write_text(space.replace('name = "toy"', 'name = "digits"'))
+    examples = installed.packages / "netadapt/examples"
+    run = (TOY / "run.toml").read_text().replace('name = "space.toml"', 'name = "digits"')
+    (examples / "demo.toml").write_text(run.replace('name = "toy"', 'name = "demo"'))
+    template = (examples / "run.toml").read_text()
+    heads = [line for line in template.splitlines() if re.search(r"= \$\w+|\[(run|device)\]", line)]
+    assert len(heads) == 5, heads
+    name, device, space = (line for line in heads if "$" in line)
+    _, _, rest = run.partition("[profile]")
+    (examples / "run.toml").write_text(
+        f"[run]\n{name}\n[device]\n{device}\n[space]\n{space}\n[profile]{rest}"
+    )
+
+
+@contextmanager
+def started(program: Path, words: list[str], folder: Path) -> Iterator[str]:
+    """`netadapt virtual-phone` in another terminal; yields the phone's address."""
+    process = subprocess.Popen(
+        [program, *words], cwd=folder, stdout=subprocess.PIPE, text=True, stdin=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_the_commands_run_from_top_to_bottom(
+    installed: Installed, adb_server: AdbServer, tmp_path: Path
+) -> None:
+    make_small(installed)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def netadapt(words: list[str]) -> None:
+        done = subprocess.run(
+            [installed.program, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+        assert done.returncode == 0, f"netadapt {shlex.join(words)}\n{done.stdout}{done.stderr}"
+        assert done.stdout
+
+    netadapt(["demo"])
+    serial = ""
+    with ExitStack() as stack:
+        for program, *words in commands():
+            assert program == "netadapt", "the block holds commands of netadapt alone"
+            if words[0] == "virtual-phone":
+                serial = stack.enter_context(started(installed.program, words, tmp_path))
+                continue
+            if "SERIAL" in words:
+                assert serial, "a phone is switched on before it is asked for"
+            netadapt([serial if word == "SERIAL" else word for word in words])
