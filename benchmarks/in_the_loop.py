@@ -37,7 +37,8 @@ from benchmarks.common import own_adb_server, parser, print_result, say
 from benchmarks.search_quality import MadeUpScore
 from netadapt import assembly
 from netadapt.config import RunConfig, parse_config
-from netadapt.pipeline import NetworkTimer, latency_metric
+from netadapt.network_timer import NetworkTimer
+from netadapt.pipeline import latency_metric
 from netadapt.plan import sample_space
 from predictor.predictor import LatencyPredictor
 from profiler.profile import Profiler

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from android_runner.files import write_atomically
-from netadapt.budgets import label
+from netadapt.budgets import label, several
 from netadapt.errors import ConfigError
 from search.errors import shown
 
@@ -294,6 +294,9 @@ class SearchSection(Section):
 INDIFFERENT = frozenset({"run.folder", "device.wait_s", "profile.workers"})
 """Keys that decide nothing about a run's results: they may change when it is gone on with."""
 
+BUDGETS = frozenset({"search.constraints.latency_ms", "search.constraints.latency_share"})
+"""Keys that decide which searches a run makes, and nothing about any one of them."""
+
 
 class RunConfig(Section):
     """A whole run. Read it with `read_config`, save it with `write_config`."""
@@ -325,17 +328,49 @@ class RunConfig(Section):
         return dict(walk(self.model_dump(exclude_none=True), ""))
 
     def decisive(self) -> dict[str, object]:
-        """`flat` without the keys that decide nothing about the results.
+        """`flat` without the keys that decide nothing about the results, and without `BUDGETS`.
 
         Without the space's name too: its content decides, which this does not know.
         """
-        left_out = INDIFFERENT | {"space.name"}
+        left_out = INDIFFERENT | BUDGETS | {"space.name"}
         return {key: value for key, value in self.flat().items() if key not in left_out}
 
     def with_run(self, **changes: object) -> Self:
         """A copy with other keys in `[run]`, checked like a file."""
         run = self.run.model_dump() | changes
         return self.model_validate(self.model_dump() | {"run": run})
+
+    def with_budgets(self, texts: Sequence[str]) -> RunConfig:
+        """A copy with latency budgets added: shares, or milliseconds (`12ms`) where the run's are.
+
+        Those that it has already change nothing. Raises `ConfigError` for what is no budget, or
+        one of the other kind.
+        """
+        constraints = self.search.constraints
+        if constraints.latency_share is not None:
+            key, unit, given = "latency_share", "", constraints.latency_share
+        elif constraints.latency_ms is not None:
+            key, unit, given = "latency_ms", "ms", constraints.latency_ms
+        else:
+            raise ConfigError(
+                f"a budget is added to a run with a latency budget, {self.run.name!r} has none; "
+                "write a run file with latency_share"
+            )
+        values = list(several(given))
+        for text in texts:
+            try:
+                value = float(text.strip().removesuffix(unit))
+            except ValueError as error:
+                example = "12ms" if unit else "0.35, a share of the reference's latency,"
+                raise ConfigError(
+                    f"the budgets of a run are all of one kind, got {_line(text)!r}; give one "
+                    f"like {example} as its others"
+                ) from error
+            if label(value) not in map(label, values):
+                values.append(value)
+        document = self.model_dump()
+        document["search"]["constraints"][key] = values if len(values) > 1 else values[0]
+        return parse_config(document, "--budget")
 
 
 def read_config(path: Path) -> RunConfig:

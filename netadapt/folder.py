@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_runner.files import is_leftover, remove_leftovers, write_atomically
+from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig, read_config, write_config
 from netadapt.errors import RunFolderError
 from search.space_file import load_space_table, read_space_text
@@ -96,6 +97,16 @@ class RunFolder:
         """The same for TensorBoard, where that is installed."""
         return self.path / "tensorboard"
 
+    @property
+    def environment(self) -> Path:
+        """What else the run's figures depend on: torch's number of threads."""
+        return self.path / "environment.json"
+
+    @property
+    def sessions(self) -> Path:
+        """What whole networks took, session by session: `netadapt.sessions`."""
+        return self.path / "sessions.jsonl"
+
     def search(self, label: str) -> SearchFolder:
         """The files of the search for the budget of that label (`netadapt.budgets`)."""
         return SearchFolder(self.path / "found" / label)
@@ -112,24 +123,24 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def claim(self, config: RunConfig) -> None:
-        """Make the folder this run's, or see that it is already.
+    def claim(self, config: RunConfig, *, adding: bool = False) -> RunConfig:
+        """Make the folder this run's, or see that it is already; the configuration that holds.
 
-        The space's file is copied into it. Raises `RunFolderError` when it holds a run of another
-        configuration, `SpaceFileError` where the space cannot be read.
+        The space's file is copied into it. The budgets that hold are the folder's, of which
+        `config` names some or all; `adding`: those of `config`, whatever the folder's are
+        (`keep_budgets` makes them the folder's). Raises `RunFolderError` when it holds a run of
+        another configuration, `SpaceFileError` where the space cannot be read.
         """
         text, _ = read_space_text(config.space.name)
-        self.check(config)
+        self.check(config, adding=adding)
         if not self.config.exists():
             self.path.mkdir(parents=True, exist_ok=True)
-            if config.space.name.endswith(".toml"):  # none of the spaces that come along
-                space = config.space.model_copy(update={"name": self.space.name})
-                config = config.model_copy(update={"space": space})
-            write_config(config, self.config)
+            write_config(self._with_own_space(config), self.config)
         if not self.space.exists():
             write_atomically(self.space, text.encode())
+        return config if adding else _with_budgets_of(config, read_config(self.config))
 
-    def check(self, config: RunConfig) -> None:
+    def check(self, config: RunConfig, *, adding: bool = False) -> None:
         """Raises `RunFolderError` where `claim` would; changes nothing."""
         if not self.config.exists():
             self._check_ours()
@@ -140,6 +151,30 @@ class RunFolder:
                 f"a run is continued with the settings it began with, {self.path} differs in "
                 f"{', '.join(differing)}; give this run another folder, or remove that one"
             )
+        if adding:
+            return
+        kept = read_config(self.config).search.constraints
+        known = {budget.label for budget in budgets_of(kept)}
+        for budget in budgets_of(config.search.constraints):
+            if budget.label not in known:
+                raise RunFolderError(
+                    f"a run is continued with the budgets it has, {self.path} has "
+                    f"{', '.join(sorted(known))} and not {budget.label}; add one with `netadapt "
+                    f"search --from {self.path} --budget ...`, or give this run another folder"
+                )
+
+    def keep_budgets(self, config: RunConfig) -> None:
+        """Make the budgets of `config` the folder's, everything else staying as it is."""
+        kept = read_config(self.config)
+        if kept.search.constraints != config.search.constraints:
+            write_config(self._with_own_space(_with_budgets_of(kept, config)), self.config)
+
+    def _with_own_space(self, config: RunConfig) -> RunConfig:
+        """With the folder's copy of the space, unless the space is one that comes along."""
+        if not config.space.name.endswith(".toml"):
+            return config
+        space = config.space.model_copy(update={"name": self.space.name})
+        return config.model_copy(update={"space": space})
 
     def _differing(self, config: RunConfig) -> list[str]:
         """Keys whose values differ from this run's, but for those that decide nothing.
@@ -232,3 +267,8 @@ class RunFolder:
 def name_part(text: str) -> str:
     """A device's id or a space's name as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text)
+
+
+def _with_budgets_of(config: RunConfig, other: RunConfig) -> RunConfig:
+    search = config.search.model_copy(update={"constraints": other.search.constraints})
+    return config.model_copy(update={"search": search})

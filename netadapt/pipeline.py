@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
+import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,19 +23,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from android_runner.device import Device, Program
+from android_runner.device import Device
+from android_runner.files import write_atomically
 from netadapt import __version__, assembly
 from netadapt.budgets import Budget, budgets_of
 from netadapt.bundle import save_bundle
 from netadapt.config import RunConfig
 from netadapt.console import Progress, Update
+from netadapt.errors import RunFolderError
 from netadapt.folder import TRAINED, RunFolder, SearchFolder
+from netadapt.network_timer import NetworkTimer
 from netadapt.plan import ProfilePlan, plan_profile, sample_run
 from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
 from netadapt.text import milliseconds
 from netadapt.training_log import TrainingLog
 from predictor.predictor import LatencyPredictor
-from profiler.errors import MeasurementError
 from profiler.lowering import ProgramCache, lower_networks, lower_subjects
 from profiler.profile import SENTINEL, OnProgress, Profiler, ProfileSummary, provenance_of
 from profiler.table import LatencyTable, Provenance
@@ -80,93 +84,6 @@ class FinalNetwork:
     checkpoint: Path
     kernel_sizes: str | None = None
     multiplier: float | None = None
-
-
-class NetworkTimer:
-    """Times whole networks on a device; what the table holds is not timed again."""
-
-    def __init__(
-        self, config: RunConfig, space: Space, table: LatencyTable, device: Device | None = None
-    ) -> None:
-        """`device`: the run's own when not given."""
-        self._space = space
-        self._table = table
-        self._profiler = Profiler(
-            device or assembly.make_device(config.device),
-            table,
-            settings=assembly.profile_settings(config, networks=True),
-        )
-        self._keys: dict[str, str] = {}
-
-    @property
-    def provenance(self) -> Provenance:
-        return self._profiler.provenance
-
-    def __call__(self, arch: Arch) -> float:
-        """Milliseconds of the arch's network. Raises `MeasurementError` when it fails to run."""
-        return self.measured([arch])[0]
-
-    def measured(self, archs: Sequence[Arch]) -> list[float]:
-        """Milliseconds of each arch's network, timed together. Raises `MeasurementError`."""
-        self.archs(archs)
-        return [self.ms(arch.to_json()) for arch in archs]
-
-    def twice(self, arch: Arch) -> tuple[float, float]:
-        """Milliseconds of the arch's network, timed by itself, and again; not from the table."""
-        program = Program("final network", self.programs([arch])[0])
-        first, second = (self._profiler.time(program) for _ in range(2))
-        return first.latency_us / 1e3, second.latency_us / 1e3
-
-    def programs(self, archs: Sequence[Arch]) -> list[bytes]:
-        """The programs of the archs' networks, lowered in parallel where the cache has none."""
-        return lower_networks(
-            [self._network(arch) for arch in archs],
-            self._space.input_shape,
-            self._profiler.cache,
-            workers=self._profiler.settings.workers,
-        )
-
-    def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
-        """See that the table has the networks of `archs`, weights as they are before training."""
-        named = {arch.to_json(): self._network(arch) for arch in archs}
-        return self.networks(named, on_progress, occasion="")
-
-    def networks(
-        self,
-        networks: Mapping[str, nn.Module],
-        on_progress: OnProgress | None = None,
-        *,
-        occasion: str = "trained",
-    ) -> ProfileSummary:
-        """See that the table has `networks`, by label, of this occasion.
-
-        A network of the same kernels is the same row, whatever its label; of another occasion it
-        is another row (`profiler.keys.network_key`).
-        """
-        shape = self._space.input_shape
-        self._keys |= self._profiler.network_keys(networks, shape, occasion=occasion)
-        summary = self._profiler.networks(networks, shape, on_progress, occasion=occasion)
-        if summary.failures:
-            failure = summary.failures[0]
-            raise MeasurementError(
-                f"a network must run on the device to be timed, {failure.program} failed "
-                f"({failure.kind}: {failure.message}); see `netadapt devices`"
-            )
-        if summary.flagged:
-            logger.warning(
-                "%d network(s) could not be timed twice alike; close other programs for "
-                "steadier latencies",
-                summary.flagged,
-            )
-        return summary
-
-    def ms(self, label: str) -> float:
-        """Milliseconds of a network that this timer was given; an arch's label is its JSON."""
-        return self._table.latency_us(self._keys[label], self.provenance) / 1e3
-
-    def _network(self, arch: Arch) -> nn.Module:
-        # The same weights each time, so that the program is found in the cache
-        return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
 
 
 def profile_space(config: RunConfig, table: Path, progress: Progress) -> ProfileSummary:
@@ -269,8 +186,15 @@ def latency_metric(space: Space, predictor: LatencyPredictor) -> LatencyMetric:
     )
 
 
-def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
+def run(
+    config: RunConfig, folder: RunFolder, progress: Progress, *, adding: bool = False
+) -> RunResult:
     """Do the whole run in `folder`, or what is left of it.
+
+    Parameters
+    ----------
+    adding: budgets that the folder's run does not have are added to it: searched for in the
+        super-network that is there, or will be.
 
     Raises `RunFolderError` when the folder is another run's, and what the steps raise; the same
     call goes on from there.
@@ -283,13 +207,17 @@ def run(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
     if not folder.result.exists():
         _device(config)
     with folder.locked():
-        return _steps(config, folder, progress)
+        return _steps(config, folder, progress, adding=adding)
 
 
-def _steps(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResult:
-    folder.claim(config)
-    if folder.result.exists():
-        return RunResult.load(folder.result)
+def _steps(config: RunConfig, folder: RunFolder, progress: Progress, *, adding: bool) -> RunResult:
+    config = folder.claim(config, adding=adding)
+    before = RunResult.load(folder.result) if folder.result.exists() else None
+    if before is not None:
+        done = {search.label for search in before.searches}
+        if all(budget.label in done for budget in budgets_of(config.search.constraints)):
+            return before
+    keep_torch_threads(folder.environment)
     if not folder.predictor.exists():
         with folder.timed("profile"):
             profile_space(config, folder.table, progress)
@@ -298,7 +226,44 @@ def _steps(config: RunConfig, folder: RunFolder, progress: Progress) -> RunResul
             provenance = provenance_of(device, assembly.profile_settings(config).spec)
             fit_predictor(folder.table, folder.predictor, provenance)
     with LatencyTable(folder.table) as table:
-        return _Run(config, folder, table, progress).result()
+        return _Run(config, folder, table, progress).result(before)
+
+
+def keep_torch_threads(path: Path) -> int:
+    """Give torch as many threads as the run at `path` began with, and say how many.
+
+    Sums are ordered by threads, so weights and scores are another run's with other threads. Raises
+    `RunFolderError` for a file that is none of ours.
+    """
+    threads = torch.get_num_threads()
+    if not path.exists():
+        write_atomically(path, f"{json.dumps({'torch_threads': threads})}\n".encode())
+        return threads
+    try:
+        kept = json.loads(path.read_bytes())["torch_threads"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        kept = None
+    if type(kept) is not int or not 1 <= kept <= 4096:
+        raise RunFolderError(
+            f"{path} holds the number of threads that torch began this run with, got "
+            f"{kept!r}; restore the file, or run in another folder"
+        )
+    if kept != threads:
+        logger.warning(
+            "torch goes on with %d thread(s), as this run began, not with %d", kept, threads
+        )
+        torch.set_num_threads(kept)
+    return kept
+
+
+def content_digest(module: nn.Module) -> str:
+    """Of a module's parameters and statistics; equal for equal weights, however they are stored."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        values = tensor.detach().contiguous().cpu()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,21 +289,25 @@ class _Run:
         self.space = assembly.make_space(config)
         self.task = assembly.make_task(config)
         self.predictor = LatencyPredictor.load(folder.predictor)
-        self.timer = NetworkTimer(config, self.space, table)
+        self.timer = NetworkTimer(config, self.space, table, sessions=folder.sessions)
         self.supernet = SuperNetwork(
             self.space, generator=torch.Generator().manual_seed(config.run.seed)
         )
 
-    def result(self) -> RunResult:
+    def result(self, before: RunResult | None = None) -> RunResult:
+        """The run's result; searches that `before` has are left as they are."""
         reference = self.space.reference()
         with self.folder.timed("time the reference"), self.progress.step("Timing the reference"):
-            reference_ms = self.timer(reference)
+            reference_ms, _ = self.timer.reference()
+        done = {} if before is None else {search.label: search for search in before.searches}
         budgets = budgets_of(self.config.search.constraints)
-        for budget in budgets:
+        new = [budget for budget in budgets if budget.label not in done]
+        for budget in new:
             _check_budget(self._searcher(budget.in_ms(reference_ms)))
+        self.folder.keep_budgets(self.config)
         with self.folder.timed("train the super-network"):
             self._train_supernet()
-        found = [self._find(budget, budget.in_ms(reference_ms)) for budget in budgets]
+        found = [self._find(budget, budget.in_ms(reference_ms)) for budget in new]
         first = FinalNetwork(
             "reference", reference, self.folder.training / "reference.pt", "own", 1.0
         )
@@ -350,14 +319,16 @@ class _Run:
         for one in found:
             final, text = one.finals[0], self.folder.space.read_text()
             save_bundle(one.folder, self.space, text, final.arch, trained[final.label], self.task)
+            done[one.budget.label] = self._outcome(one, networks)
         result = RunResult(
             name=self.config.run.name,
             metric=self.task.metric_name,
             higher_is_better=self.task.higher_is_better,
-            reference=networks["reference"],
-            searches=tuple(self._outcome(one, networks) for one in found),
+            reference=networks["reference"] if before is None else before.reference,
+            searches=tuple(done[budget.label] for budget in budgets),
             seed=self.config.run.seed,
             task_seed=self.task.seed,
+            torch_threads=torch.get_num_threads(),
             netadapt_version=__version__,
             commit=source_commit(),
             device=_device_result(self.timer.provenance),
@@ -372,10 +343,10 @@ class _Run:
         folder.path.mkdir(parents=True, exist_ok=True)
         with self.folder.timed("search"):
             found = self._search(folder, budget, budget_ms)
-            found_ms = self.timer(found.arch)
         assert found.confirmed_ms is not None  # a search that is confirmed confirms its result
+        found_ms = statistics.mean(found.confirmed_ms)
         self.progress.say(
-            f"found: {' and '.join(map(milliseconds, found.confirmed_ms))} by itself"
+            f"found {budget.label}: {' and '.join(map(milliseconds, found.confirmed_ms))}"
             + ("" if budget_ms is None else f", of {milliseconds(budget_ms)}")
             + f", score {found.score:.4f}"
         )
@@ -451,13 +422,10 @@ class _Run:
 
     def _search_inputs(self) -> str:
         """What a search's scores and times depend on beside its own settings."""
-        digests = (
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in (self.folder.predictor, self.folder.supernet)
-        )
-        return "\n".join(
-            (*digests, str(self.timer.provenance), str(self.config.decisive()), str(self.space))
-        )
+        predictor = hashlib.sha256(self.folder.predictor.read_bytes()).hexdigest()
+        supernet = content_digest(self.supernet)
+        conditions = (str(self.timer.provenance), str(self.config.decisive()), str(self.space))
+        return "\n".join((predictor, supernet, *conditions))
 
     def _scaled(self, folder: SearchFolder, budget: Budget, found_ms: float) -> list[FinalNetwork]:
         """Of each family the smallest multiplier not below the found latency, if there is one."""
@@ -470,7 +438,8 @@ class _Run:
                 update(len(FAMILIES) - len(left), len(FAMILIES))
                 # One of each family at a time, so that they are lowered side by side
                 turn = {family: next(candidates, None) for family, candidates in left.items()}
-                self.timer.archs([final.arch for final in turn.values() if final])
+                wanted = [final.arch for final in turn.values() if final]
+                ms = dict(zip(wanted, self.timer.measured(wanted), strict=True)) if wanted else {}
                 for family, final in turn.items():
                     if final is None:
                         logger.warning(
@@ -478,7 +447,7 @@ class _Run:
                             family.label,
                             milliseconds(found_ms),
                         )
-                    elif self.timer.ms(final.arch.to_json()) >= found_ms:
+                    elif ms[final.arch] >= found_ms:
                         chosen[family] = final
                     else:
                         continue
@@ -506,7 +475,7 @@ class _Run:
                 label = f"scaled {family.label} {budget.label}"
                 checkpoint = folder.training / f"scaled-{family.label}.pt"
                 yield FinalNetwork(label, arch, checkpoint, family.label, multiplier)
-                off = self.timer.ms(arch.to_json()) / ms
+                off = self.timer.measured([arch])[0] / ms
 
     def _train(self, final: FinalNetwork) -> nn.Module:
         section, seed = self.config.final, self.config.run.seed
@@ -547,22 +516,25 @@ class _Run:
     def _judge(
         self, finals: Sequence[FinalNetwork], trained: Mapping[str, nn.Module]
     ) -> dict[str, NetworkResult]:
-        """Accuracy on the test split and the latency of the trained programs, timed together."""
+        """Accuracy on the test split and the latency of the trained programs, timed together.
+
+        The first of `finals` is the reference, which the others are timed as shares of.
+        """
         named = {f"{TRAINED}{final.label}": trained[final.label] for final in finals}
         with _phases(self.progress, "final networks") as on_progress:
-            self.timer.networks(named, on_progress)
+            timed = self.timer.together(named, f"{TRAINED}{finals[0].label}", on_progress)
+        reference_ms, reference_spread = self.timer.reference()
         predicted = self.predictor.predict_networks([self.space.kernels(f.arch) for f in finals])
         test = self.task.test()
         images = len(test.images) if self.task.metric_name == "accuracy" else None
-        reference_ms = self.timer.ms(f"{TRAINED}reference")
         return {
             final.label: NetworkResult(
                 accuracy=evaluate_network(trained[final.label], self.task, test),
                 accuracy_images=images,
                 predicted_ms=float(ms),
-                measured_ms=self.timer.ms(f"{TRAINED}{final.label}"),
-                measured_spread=0.02,
-                latency_ratio=self.timer.ms(f"{TRAINED}{final.label}") / reference_ms,
+                measured_ms=timing.ratio * reference_ms,
+                measured_spread=reference_spread if final is finals[0] else timing.spread,
+                latency_ratio=timing.ratio,
                 macs=self.space.macs(final.arch),
                 params=self.space.params(final.arch),
                 planned_memory_bytes=self.space.planned_memory_bytes(final.arch),
@@ -571,7 +543,7 @@ class _Run:
                 kernel_sizes=final.kernel_sizes,
                 multiplier=final.multiplier,
             )
-            for final, ms in zip(finals, predicted, strict=True)
+            for final, ms, timing in zip(finals, predicted, timed.values(), strict=True)
         }
 
 

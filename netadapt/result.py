@@ -28,9 +28,13 @@ class NetworkResult(_Record):
     accuracy: the task's metric on the test split.
     accuracy_images: so many images the accuracy is a share of; None where it is no such share.
     predicted_ms: by the predictor as it was before the search measured networks.
-    measured_ms: of the trained network, lowered and timed whole.
-    measured_spread: half-width of what `measured_ms` is uncertain by, as a share of it.
-    latency_ratio: over the reference's latency in the same session of the device; 1 for itself.
+    latency_ratio: the trained network's latency, lowered and timed whole, over the reference's in
+    the same session of the device; 1 for the reference. What a share of it is held against.
+    measured_ms: `latency_ratio` times the reference's latency, which the run measured once, before
+    its first search, among kernels of the table (`netadapt.network_timer`), so that figures of
+    sessions at different levels of the clock, budgets added later among them, are comparable.
+    measured_spread: half-width of the 90 % interval around `latency_ratio`, as a share of it; for
+    the reference, around its milliseconds, which all others have in common.
     depth: sum over the blocks of their width's share of the largest (assumption).
     arch: as `search.space.Arch.to_json` writes it.
     kernel_sizes: "own" (the reference's) or a number for all blocks; None for the found network.
@@ -97,6 +101,7 @@ class RunResult(_Record):
     """A finished run.
 
     searches: one for each budget, the largest first.
+    torch_threads: that the trainings and searches used; with others, weights differ a little.
     durations_s: wall time of each step, resumed parts added up.
     """
 
@@ -108,6 +113,7 @@ class RunResult(_Record):
     searches: Annotated[tuple[SearchOutcome, ...], Field(min_length=1)]
     seed: int
     task_seed: int
+    torch_threads: Count
     netadapt_version: str
     commit: str | None
     device: DeviceResult

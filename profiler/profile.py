@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from android_runner.device import Device, Failure, Program, RunSpec
-from profiler.errors import LoweringError, MeasurementError, UnknownLayerError
+from profiler.beside import Beside, time_beside
+from profiler.errors import LoweringError, UnknownLayerError
 from profiler.kernels import PointwiseConv, Shape, record_kernels
 from profiler.keys import network_key
 from profiler.lowering import (
@@ -213,25 +214,53 @@ class Profiler:
         """The program of a network for inputs of `input_shape`, from the cache where it is."""
         return lower_cached(network, (torch.zeros(input_shape),), self.cache)
 
-    def time(self, program: Program) -> Timing:
-        """Time one program under this profiler's conditions, without writing a row.
+    def beside(
+        self,
+        networks: Mapping[str, nn.Module],
+        base: str,
+        input_shape: Shape,
+        companions: Sequence[Subject] = (),
+        on_progress: OnProgress | None = None,
+        *,
+        occasion: str = "",
+    ) -> dict[str, Beside]:
+        """Time networks in one session of the device, whatever the table holds of them.
 
-        Raises `MeasurementError` when the program fails.
+        Each is a share of the one that `base` names; `companions` are kernels that run along;
+        `occasion` is as in `profiler.keys.network_key`. Networks that the table lacks get a row.
+        Raises `MeasurementError` when one fails.
         """
-        self._warm_up([program])
-        (answer,) = time_programs(
+        lowered = lower_networks(
+            list(networks.values()),
+            input_shape,
+            self.cache,
+            workers=self.settings.workers,
+            on_progress=_bind(on_progress, "lower"),
+        )
+        programs = [Program(n, data) for n, data in zip(networks, lowered, strict=True)]
+        for subject in companions:
+            if (data := self.cache.get(subject.cache_key)) is not None:
+                programs.append(Program(subject.name, data))
+        self._warm_up(programs)
+        timed = time_beside(
             self.device,
-            [program],
+            programs,
+            base,
             self._spec,
             self.settings.gate,
             sentinel_course_us=self._sentinel_course_us(),
+            on_progress=_bind(on_progress, "measure"),
         )
-        if isinstance(answer, Failure):
-            raise MeasurementError(
-                f"a network must run to be timed, {answer.program} did not ({answer.kind}: "
-                f"{answer.message}); see `netadapt devices`"
-            )
-        return answer
+        present = self.table.keys(self.provenance)
+        jobs = self._identify(networks, input_shape, occasion)
+        self.table.add(
+            [
+                _row(job, timed[name].timing, self.provenance)
+                for name, job in jobs.items()
+                if (job.key, 1) not in present
+            ]
+        )
+        return timed
 
     def _measure(
         self,

@@ -118,7 +118,7 @@ def time_programs(
             continue
         still_open = []
         for program in open_programs:
-            timing = _judge(runs[program.name], gate, sentinel_course_us)
+            timing = judge(runs[program.name], gate, sentinel_course_us)
             if timing.quality == "ok" or attempt + 1 == gate.max_attempts:
                 yield timing
             else:
@@ -133,7 +133,7 @@ def _sentinel_us(measurements: Sequence[Measurement]) -> float | None:
     return statistics.median(rounds) if rounds else None
 
 
-def _judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> Timing:
+def judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> Timing:
     """The pair of runs that agree best, the steadier by the sentinel where several agree."""
 
     def off_course(run: Measurement) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ from netadapt.commands.options import (
 )
 from netadapt.commands.report import write_report
 from netadapt.console import progress
+from netadapt.errors import ConfigError
 from netadapt.text import LatencyUnit, quantity
 
 if TYPE_CHECKING:
@@ -46,6 +48,22 @@ def search(
     top_k: Annotated[
         int | None, typer.Option(help="Candidates to measure in each iteration of loop top_k.")
     ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="The folder of a run, finished or not, that gets the budgets of --budget as well.",
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BUDGET",
+            help="A budget to add to the run of --from: a share of the reference's latency, or "
+            "milliseconds (12ms) where its others are. May be given several times.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -53,17 +71,34 @@ def search(
 
     This is the whole run: time kernels, fit the predictor, train the super-network, search, train
     the found network and those it is compared with, time them, report. Steps that the run's folder
-    holds already are not done again.
+    holds already are not done again. With --from and --budget, a budget is added to a run: only the
+    search for it and the trainings of what it finds are done.
 
     Example: netadapt search my-run.toml --loop top_k
+
+    Example: netadapt search --from runs/demo --budget 0.35
     """
     options: dict[str, dict[str, object]] = {
         **kept_in(folder),
         "device": {"id": device, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait},
         "search": {"loop": loop, "top_k": top_k},
     }
-    config = read_run(run, options)
-    _tell_plan(config, as_json) if dry_run else run_search(config, as_json)
+    if (source is None) == bool(budget) or (source and (run or folder or dry_run)):
+        raise ConfigError(
+            "--from FOLDER and --budget BUDGET go together, without another run, --folder or "
+            "--dry-run; try: netadapt search --from runs/demo --budget 0.35"
+        )
+    if source is not None:
+        from netadapt.folder import RunFolder
+
+        RunFolder(source).read_config()  # so that what is no run's folder is not taken for a file
+    config = read_run(source or run, options)
+    if budget:
+        config = config.with_budgets(budget)
+    if dry_run:
+        _tell_plan(config, as_json)
+    else:
+        run_search(config, as_json, adding=bool(budget))
 
 
 def demo(folder: Folder = None, dry_run: DryRun = False, as_json: Json = False) -> None:
@@ -90,13 +125,13 @@ def _tell_plan(config: RunConfig, as_json: bool) -> None:
         typer.echo(f"{config.folder}: {line}")
 
 
-def run_search(config: RunConfig, as_json: bool) -> None:
+def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> None:
     from netadapt import pipeline
     from netadapt.folder import RunFolder
 
     folder = RunFolder(config.folder)
     shown = progress()
-    result = pipeline.run(config, folder, shown)
+    result = pipeline.run(config, folder, shown, adding=adding)
     page = write_report(folder, None)
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -15,7 +15,7 @@ from android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
 from android_runner.virtual_phone import PIXEL_1, Fault, Moment, VirtualPhone
 from netadapt import assembly
 from netadapt.config import read_config
-from netadapt.pipeline import NetworkTimer
+from netadapt.network_timer import NetworkTimer
 from profiler.kernels import Kernel
 from profiler.table import LatencyTable
 from search.driver import SearchResult, open_log, run_search

@@ -44,6 +44,7 @@ RESULT = RunResult(
     searches=(SEARCH,),
     seed=0,
     task_seed=0,
+    torch_threads=1,
     netadapt_version="0",
     commit=None,
     device=DeviceResult(

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from android_runner.device import Program, RunSpec
+from android_runner.device import RunSpec
 from android_runner.host import HostDevice
-from profiler.errors import MeasurementError
 from profiler.kernels import DepthwiseConv, PointwiseConv, PointwiseConvNorm, SqueezeExciteKernel
 from profiler.lowering import ProgramCache, Subject
 from profiler.profile import Profiler, ProfileSettings
@@ -94,14 +93,17 @@ def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache)
     assert "must have been recorded" in failure.message
 
 
-def test_a_single_network_is_timed_or_told_why_not(cache: ProgramCache) -> None:
+def test_networks_are_timed_beside_each_other_and_get_rows(cache: ProgramCache) -> None:
     profiler = Profiler(HostDevice(), LatencyTable(), cache, QUICK)
-    data = profiler.lower(network_with_statistics(), (1, 8, 5, 5))
-    timing = profiler.time(Program("toy", data))
-    assert timing.latency_us > 0
-    assert len(profiler.table) == 0
-    with pytest.raises(MeasurementError, match="broken did not"):
-        profiler.time(Program("broken", b"no program"))
+    network = network_with_statistics()
+    networks = {"one": network, "the same": network}
+    for _ in range(2):
+        timed = profiler.beside(networks, "one", (1, 8, 5, 5), SUBJECTS[:1])
+        assert timed["one"].ratio == 1
+        assert timed["the same"].ratio > 0
+        rows = profiler.table.rows()
+        assert len(rows) == 1, "of the same content"
+        assert rows[0].kernels
 
 
 def test_a_killed_profile_resumes_to_the_same_keys(tmp_path: Path, cache: ProgramCache) -> None:

@@ -1,0 +1,249 @@
+"""Whole networks' latencies on a device, as shares of the space's reference network.
+
+The reference is timed once for all, among kernels that the latency table has, which takes the
+clock's level of that moment out of it. From then on every session of the device holds the reference
+too, and a network takes its share of the reference's latency in that session: a budget that is such
+a share is compared within one session, one in milliseconds across sessions through the reference.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from android_runner.device import Device
+from netadapt import assembly
+from netadapt.config import RunConfig
+from netadapt.sessions import DeviceSession, NetworkTiming, SessionLog
+from profiler.beside import NORMAL_90, Beside
+from profiler.errors import MeasurementError
+from profiler.kernels import Kernel
+from profiler.lowering import Subject, lower_networks
+from profiler.profile import OnProgress, Profiler, ProfileSummary
+from profiler.table import LatencyTable, Provenance
+from search.network import build_network
+from search.space import Arch, Space
+
+logger = logging.getLogger(__name__)
+
+COMPANIONS = 16
+"""Kernels of the table that the reference is timed among, at most."""
+
+FEWEST_COMPANIONS = 4
+"""With fewer, nothing tells the clock's level, and the reference's latency is taken as it comes."""
+
+CONFIRM_COMPANIONS = 6
+"""Kernels beside a search's result, so that no round hangs on two programs alone."""
+
+
+class NetworkTimer:
+    """Times whole networks on a device; what a session of this run holds is not timed again."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        space: Space,
+        table: LatencyTable,
+        device: Device | None = None,
+        sessions: Path | None = None,
+    ) -> None:
+        """`device`: the run's own when not given. `sessions`: the file that they are kept in."""
+        self._space = space
+        self._table = table
+        self._profiler = Profiler(
+            device or assembly.make_device(config.device),
+            table,
+            settings=assembly.profile_settings(config, networks=True),
+        )
+        self._log = SessionLog(sessions)
+        self._companions: list[tuple[Subject, float]] | None = None
+
+    @property
+    def provenance(self) -> Provenance:
+        return self._profiler.provenance
+
+    def reference(self) -> tuple[float, float]:
+        """Milliseconds of the space's reference network, and their `measured_spread`.
+
+        Timed when first asked for. Raises `MeasurementError` when it fails to run.
+        """
+        reference = self._space.reference().to_json()
+        for session in self._log:
+            if session.purpose == "reference":
+                return session.reference_ms, session.networks[reference].spread
+        companions = self._known_kernels(COMPANIONS)
+        subjects = [subject for subject, _ in companions]
+        network = self._network(self._space.reference())
+        timed = self._beside({reference: network}, reference, subjects)
+        own = timed[reference]
+        estimates_ms = [us / timed[s.name].ratio / 1e3 for s, us in companions if s.name in timed]
+        reference_ms, spread = own.timing.latency_us / 1e3, own.spread
+        if len(estimates_ms) >= FEWEST_COMPANIONS:
+            reference_ms = statistics.median(estimates_ms)
+            deviation = statistics.median(abs(ms / reference_ms - 1) for ms in estimates_ms)
+            # A normal deviation is 1.48 median ones; the median of many has 1.25 / sqrt(n) of it.
+            spread = NORMAL_90 * 1.48 * 1.25 * deviation / len(estimates_ms) ** 0.5
+        timing = NetworkTiming(own.timing.latency_us, 1.0, spread, own.timing.quality)
+        self._keep("reference", reference_ms, own, {reference: timing})
+        return reference_ms, spread
+
+    def measured(self, archs: Sequence[Arch]) -> list[float]:
+        """Milliseconds of each arch's network: its share of the reference's, in one session.
+
+        Raises `MeasurementError` when one fails to run.
+        """
+        reference_ms, _ = self.reference()
+        known = self._known()
+        unseen = {a.to_json(): self._network(a) for a in archs if a.to_json() not in known}
+        if unseen:
+            known |= self._session("networks", unseen)
+        return [known[arch.to_json()].ratio * reference_ms for arch in archs]
+
+    def twice(self, arch: Arch) -> tuple[float, float]:
+        """Milliseconds of the arch's network in two sessions of their own, whatever is known."""
+        reference_ms, _ = self.reference()
+        name = arch.to_json()
+        companions = [subject for subject, _ in self._known_kernels(CONFIRM_COMPANIONS)]
+        first, second = (
+            self._session("confirm", {name: self._network(arch)}, companions=companions)[name].ratio
+            for _ in range(2)
+        )
+        return first * reference_ms, second * reference_ms
+
+    def together(
+        self,
+        networks: Mapping[str, nn.Module],
+        base: str,
+        on_progress: OnProgress | None = None,
+    ) -> dict[str, NetworkTiming]:
+        """Trained networks by name, timed anew in one session; `base` names the reference."""
+        return self._session("final", networks, base, on_progress=on_progress)
+
+    def programs(self, archs: Sequence[Arch]) -> list[bytes]:
+        """The programs of the archs' networks, lowered in parallel where the cache has none."""
+        return lower_networks(
+            [self._network(arch) for arch in archs],
+            self._space.input_shape,
+            self._profiler.cache,
+            workers=self._profiler.settings.workers,
+        )
+
+    def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
+        """See that the table has the networks of `archs`, weights as they are before training."""
+        networks = {arch.to_json(): self._network(arch) for arch in archs}
+        summary = self._profiler.networks(networks, self._space.input_shape, on_progress)
+        if summary.failures:
+            failure = summary.failures[0]
+            raise MeasurementError(
+                f"a network must run on the device to be timed, {failure.program} failed "
+                f"({failure.kind}: {failure.message}); see `netadapt devices`"
+            )
+        if summary.flagged:
+            logger.warning(
+                "%d network(s) could not be timed twice alike; close other programs for "
+                "steadier latencies",
+                summary.flagged,
+            )
+        return summary
+
+    def lower(self, network: nn.Module) -> bytes:
+        """The network's program, from the cache where it is."""
+        return self._profiler.lower(network, self._space.input_shape)
+
+    def _session(
+        self,
+        purpose: str,
+        networks: Mapping[str, nn.Module],
+        base: str | None = None,
+        companions: Sequence[Subject] = (),
+        on_progress: OnProgress | None = None,
+    ) -> dict[str, NetworkTiming]:
+        """Time `networks` and keep the session; the reference is `base`, or comes on top."""
+        reference_ms, _ = self.reference()
+        if base is None:
+            base = self._space.reference().to_json()
+            networks = {base: self._network(self._space.reference())} | dict(networks)
+        occasion = "trained" if purpose == "final" else ""
+        timed = self._beside(networks, base, companions, on_progress, occasion)
+        timings = {
+            name: NetworkTiming(
+                timed[name].timing.latency_us,
+                timed[name].ratio,
+                timed[name].spread,
+                timed[name].timing.quality,
+            )
+            for name in networks
+        }
+        self._keep(purpose, reference_ms, timed[base], timings)
+        return timings
+
+    def _beside(
+        self,
+        networks: Mapping[str, nn.Module],
+        base: str,
+        companions: Sequence[Subject],
+        on_progress: OnProgress | None = None,
+        occasion: str = "",
+    ) -> dict[str, Beside]:
+        return self._profiler.beside(
+            networks,
+            base,
+            self._space.input_shape,
+            companions,
+            on_progress,
+            occasion=occasion,
+        )
+
+    def _keep(
+        self,
+        purpose: str,
+        reference_ms: float,
+        base: Beside,
+        timings: Mapping[str, NetworkTiming],
+    ) -> None:
+        timing = base.timing
+        started_at = timing.pooled.conditions.started_at
+        self._log.append(
+            DeviceSession(purpose, started_at, timing.sentinel_us, reference_ms, timings)
+        )
+
+    def _known(self) -> dict[str, NetworkTiming]:
+        """What earlier sessions say of networks; the first one counts."""
+        known: dict[str, NetworkTiming] = {}
+        for session in self._log:
+            if session.purpose in ("reference", "networks"):
+                known = dict(session.networks) | known
+        return known
+
+    def _known_kernels(self, count: int) -> list[tuple[Subject, float]]:
+        """Kernels of the table with their microseconds, at even ranks by latency."""
+        if self._companions is None:
+            rows = [
+                row
+                for row in self._table.rows(self.provenance)
+                if row.kernels is None and row.quality == "ok"
+            ]
+            rows.sort(key=lambda row: row.latency_us)
+            subjects = [(Subject(Kernel.from_key(r.key), r.copies), r.latency_us) for r in rows]
+            cached = [pair for pair in subjects if self._profiler.cache.get(pair[0].cache_key)]
+            self._companions = _at_even_ranks(cached, COMPANIONS)
+        return _at_even_ranks(self._companions, count)
+
+    def _network(self, arch: Arch) -> nn.Module:
+        # The same weights each time, so that the program is found in the cache
+        return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
+
+
+def _at_even_ranks(
+    ordered: Sequence[tuple[Subject, float]], count: int
+) -> list[tuple[Subject, float]]:
+    if not ordered:
+        return []
+    ranks = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+    return [ordered[rank] for rank in ranks.tolist()]
