@@ -236,8 +236,11 @@ def sample_front() -> RunReport:
     first = report.searches[0]
     searches, networks = [], [REFERENCE]
     for label, share, drop in (("0.75", 1.53, 0.0), ("0.5", 1.0, 0.009), ("0.35", 0.7, 0.03)):
+        given = round(100 * float(label))
         budget = dataclasses.replace(first.budgets[0], limit=0.402 * share, reached=0.394 * share)
-        searches.append(dataclasses.replace(first, label=label, budgets=(budget,)))
+        searches.append(
+            dataclasses.replace(first, label=label, given=f"{given} %", budgets=(budget,))
+        )
         for network in (FOUND, SCALED):
             networks.append(
                 dataclasses.replace(
