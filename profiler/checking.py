@@ -27,12 +27,16 @@ def checked(
 
     adapter = _adapter(kind)
     try:
-        return adapter.validate_json(value) if as_json else adapter.validate_python(value)
+        if as_json:
+            return adapter.validate_json(value, strict=True)
+        if isinstance(value, dict) and any(isinstance(part, bytes) for part in value.values()):
+            raise TypeError("bytes stand where text or a number belongs")
+        return adapter.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise damaged(what, f"{where}: {first['msg']}".lstrip(": "), remedy) from error
-    except TypeError as error:  # JSON that is no text at all
+    except TypeError as error:  # also JSON that is no text at all
         raise damaged(what, str(error), remedy) from error
 
 

@@ -208,6 +208,8 @@ def _moved(record: dict[str, Any], taken: set[tuple[int, str]]) -> dict[str, Any
         *("attempts", "calls_per_sample", "program_sha256", "sentinel_us"),
     )
     values = {"measurement_id": record["id"]} | {name: record[name] for name in same}
+    if not isinstance(record["key"], str):
+        raise TypeError("its key is no text")
     if record["kernels"] is None:
         values |= {"key": record["key"], "type": record["key"].partition("(")[0]}
     else:

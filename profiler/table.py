@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sqlite3
 import zlib
@@ -69,6 +70,9 @@ class TypeSummary:
     flagged: int
     fastest_us: float
     slowest_us: float
+
+
+_SUMMARY = tuple(field.name for field in dataclasses.fields(TypeSummary))
 
 
 class LatencyTable:
@@ -156,24 +160,27 @@ class LatencyTable:
         by_id = self._provenances()
         found = self._select(columns, provenance, order="type", group_by="m.provenance_id, m.type")
         return [
-            TypeSummary(_of(by_id, number), str(name), rows, flagged, float(low), float(high))
-            for number, name, rows, flagged, low, high in found
+            checked(
+                TypeSummary, dict(zip(_SUMMARY, (_of(by_id, number), *rest), strict=True)), "a row"
+            )
+            for number, *rest in found
         ]
 
     def keys(self, provenance: Provenance) -> set[tuple[str, int]]:
         """(key, copies) of the rows of one provenance."""
-        return {(key, copies) for key, copies in self._select(["m.key", "m.copies"], provenance)}
+        found = self._select(["m.key", "m.copies"], provenance)
+        return {checked(tuple[str, int], tuple(record), "a row") for record in found}
 
     def sentinels_us(self, provenance: Provenance) -> list[float]:
         """The sentinel kernel's latencies in the rows of one provenance that have one."""
         found = self._select(["m.sentinel_us"], provenance, "m.sentinel_us IS NOT NULL")
-        return [sentinel_us for (sentinel_us,) in found]
+        return [_latency(sentinel_us, "a sentinel's latency") for (sentinel_us,) in found]
 
     def latency_us(self, key: str, provenance: Provenance) -> float:
         """The kernel's or network's own latency. Raises `MissingLatencyError`."""
         wanted = "m.key = ? AND m.copies = 1"
         for (latency_us,) in self._select(["m.latency_us"], provenance, wanted, (key,)):
-            return float(latency_us)
+            return _latency(latency_us, f"row {key!r}")
         raise MissingLatencyError(
             f"a latency must be measured before it is used, the table has none of {key} on "
             f"{provenance}; profile it, or fit a predictor"
@@ -239,7 +246,7 @@ class LatencyTable:
                 "make one with `netadapt profile`"
             )
         uri = self.path.absolute().as_uri()
-        if os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK):
+        if _writable(self.path) and _writable(self.path.parent):
             db = _connection(f"{uri}?mode=rw", uri=True)
             db.execute("PRAGMA query_only = ON")
             return db
@@ -334,11 +341,16 @@ class LatencyTable:
         """Turn SQLite's errors into one line that names the file."""
         try:
             yield
-        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            why = " ".join(str(error).split())  # SQLite quotes the statement, lines and all
             raise TableError(
-                f"the latency table {self.path or 'in memory'} cannot be used: {error}; "
+                f"the latency table {self.path or 'in memory'} cannot be used: {why}; "
                 "restore it from a copy, free disk space, or profile anew into another file"
             ) from error
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _connection(name: Path | str, *, uri: bool = False) -> sqlite3.Connection:
@@ -384,6 +396,12 @@ def _unpacked(packed: object, what: str) -> bytes:
         return data
     except (ValueError, TypeError, zlib.error) as error:
         raise damaged(what, str(error)) from error
+
+
+def _latency(value: object, what: str) -> float:
+    if not isinstance(value, float) or not 0 < value < math.inf:
+        raise damaged(what, f"{value!r} is no latency")
+    return value
 
 
 def _of(provenances: dict[int, Provenance], number: object) -> Provenance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -101,6 +102,14 @@ def test_only_what_disagrees_runs_again_and_the_odd_run_is_not_averaged_in() -> 
     assert isinstance(odd, Timing)
     assert (odd.quality, odd.attempts) == ("ok", 3)
     assert set(odd.pooled.rounds_us) == {(10.0,), (10.1,)}
+
+
+def test_a_sentinel_that_is_no_number_is_off_its_course() -> None:
+    for wrong in (math.nan, math.inf):
+        device = ScriptedDevice({"a": [10.0] * 4}, sentinel_us=[wrong] * 4)
+        timing = time_all(device, course_us=80.0)["a"]
+        assert isinstance(timing, Timing)
+        assert timing.quality == "drifted"
 
 
 def test_what_never_agrees_is_flagged() -> None:
