@@ -10,7 +10,6 @@ from pathlib import Path
 from netadapt.report.records import Fact
 from netadapt.text import MICROSECONDS
 from profiler.table import LatencyTable, Provenance, Row
-from search.space import Arch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +19,6 @@ class Measured:
     provenance: Provenance | None
     rows: tuple[Row, ...]
     left_out: tuple[tuple[Provenance, int], ...]
-
-    def network_ms(self, arch: Arch) -> float | None:
-        """Milliseconds of the arch's network, where the table has it."""
-        name = arch.to_json()
-        return next((row.latency_us / 1e3 for row in self.rows if row.label == name), None)
 
     @property
     def networks(self) -> tuple[Row, ...]:

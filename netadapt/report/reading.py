@@ -29,6 +29,7 @@ from netadapt.report.records import (
     TrainedNetwork,
 )
 from netadapt.result import NetworkResult, RunResult, SearchOutcome
+from netadapt.sessions import read_sessions
 from netadapt.training_log import read_metrics
 from predictor.errors import MissingKernelTypeError
 from predictor.predictor import LatencyPredictor
@@ -56,7 +57,7 @@ def read_run(folder: RunFolder) -> RunReport:
     knowing = predictor if predictor is not None and _knows(predictor, space) else None
     logs = {label: _iterations(folder, label) for label in _labels(config, result)}
     metric = _search_metric(config)
-    searches = _searches(config, result, logs, metric, table.network_ms(space.reference()))
+    searches = _searches(config, result, logs, metric, _reference_ms(folder))
     archs = _archs(space, result, logs)
     return RunReport(
         name=config.run.name,
@@ -81,6 +82,12 @@ def read_run(folder: RunFolder) -> RunReport:
         settings=tuple(Fact(key, str(value)) for key, value in config.flat().items()),
         durations=tuple(Duration(step, s) for step, s in folder.durations_s().items()),
     )
+
+
+def _reference_ms(folder: RunFolder) -> float | None:
+    """What the run counts as the reference's latency, once it has timed it."""
+    sessions = read_sessions(folder.sessions)
+    return next((s.reference_ms for s in sessions if s.purpose == "reference"), None)
 
 
 def _knows(predictor: LatencyPredictor, space: Space) -> bool:
