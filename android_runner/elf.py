@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from android_runner.errors import InvalidRunError
+
 _MAGIC: Final = b"\x7fELF"
 _ARCHIVE_MAGIC: Final = b"!<arch>\n"
 _ARCHIVE_HEADER: Final = 60
@@ -38,9 +40,9 @@ class ElfFacts:
 
 
 def read_elf(data: bytes) -> ElfFacts:
-    """Raises `ValueError` for bytes that are no little-endian ELF file."""
+    """Raises `InvalidRunError` for bytes that are no little-endian ELF file."""
     if data[:4] != _MAGIC or len(data) < 64 or data[5] != 1:
-        raise ValueError("not a little-endian ELF file")
+        raise InvalidRunError("not a little-endian ELF file")  # callers say which, and what next
     wide = data[4] == 2
     (number,) = struct.unpack_from("<H", data, 18)
     machine = _MACHINES[number][0] if number in _MACHINES else f"machine {number}"

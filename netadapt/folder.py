@@ -253,7 +253,7 @@ class RunFolder:
         """Seconds by step, in the order the steps came first, parts added up."""
         total: dict[str, float] = {}
         if self.durations.exists():
-            for line in self.durations.read_text().splitlines():
+            for line in self.durations.read_text(errors="replace").splitlines():
                 try:
                     record = json.loads(line)
                     step, seconds = str(record["step"]), float(record["seconds"])
