@@ -36,6 +36,8 @@ from netadapt.virtual_phone_command import virtual_phone
 
 BAD_INPUT, DEFECT, BROKEN_OFF = 2, 1, 130
 
+_PACKAGES = ("android_runner", "profiler", "predictor", "search")
+
 # The class all complaints about arguments derive from: typer bundles it under a private name.
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -98,7 +100,7 @@ def _guarded(arguments: list[str]) -> int:
 def _foreign_module() -> str:
     """What to say when Python finds somebody else's module where one of our packages belongs."""
     own = Path(__file__).resolve().parents[1]
-    for name in ("android_runner", "profiler", "predictor", "search"):
+    for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         origin = spec.origin if spec else None
         if origin is None or Path(origin).resolve() != own / name / "__init__.py":
@@ -120,6 +122,14 @@ def _go_on_with(arguments: list[str]) -> str:
 
 def _explain(error: Exception, arguments: list[str]) -> int:
     """One line about `error` on standard error; its exit code."""
+    if isinstance(error, ModuleNotFoundError):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("", "netadapt", *_PACKAGES):
+            return _fail(
+                BAD_INPUT,
+                f"netadapt needs the package {missing!r}, which is not installed; install "
+                "netadapt again with all it needs",
+            )
     from android_runner.errors import DeviceLostError
 
     if isinstance(error, DeviceLostError):

@@ -120,6 +120,20 @@ def test_somebody_elses_search_module(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_an_install_that_lacks_something() -> None:
+    script = (
+        "import sys; sys.modules['pydantic'] = None\n"
+        "from netadapt.cli import main\n"
+        "main(['profile', '--dry-run'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("netadapt: netadapt needs the package 'pydantic'")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_an_example(
     command: list[str], capsys: pytest.CaptureFixture[str]
