@@ -181,6 +181,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["table", "show", "nowhere.sqlite"], ["nowhere.sqlite", "netadapt profile"]),
         (["fit", "nowhere.sqlite"], ["nowhere.sqlite"]),
         (["search", "nowhere.toml"], ["nowhere.toml"]),
+        (["search", "--budget", "0.5"], ["--from FOLDER", "go together"]),
+        (["search", "--from", "runs/demo"], ["--budget", "go together"]),
+        (["search", "a.toml", "--from", "runs/demo", "--budget", "0.5"], ["without another run"]),
+        (["search", "--from", "nowhere", "--budget", "0.5"], ["run.toml", "nowhere"]),
         (["search", "--loop", "often"], ["search.loop", "'often'", "'top_k'"]),
         (["report", "nowhere"], ["nowhere", "run.toml"]),
         (
@@ -433,7 +437,7 @@ def test_a_reader_that_has_enough_is_no_error(table: Path) -> None:
 def test_broken_off_says_how_to_go_on(tmp_path: Path) -> None:
     script = (
         "import signal, sys; from netadapt import cli, pipeline\n"
-        "def interrupted(*_): signal.raise_signal(signal.SIGINT)\n"
+        "def interrupted(*_, **__): signal.raise_signal(signal.SIGINT)\n"
         "pipeline.run = interrupted\n"
         "cli.main(['demo', '--folder', sys.argv[1]])"
     )
@@ -457,7 +461,7 @@ def test_a_defect_is_one_line_too(
     def broken(config: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setattr(search_command, "run_search", lambda config, as_json: broken(config))
+    monkeypatch.setattr(search_command, "run_search", lambda config, as_json, **_: broken(config))
     assert exit_code(["demo"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("netadapt: a defect of netadapt: ZeroDivisionError: a b;")
@@ -471,7 +475,7 @@ def test_a_lost_device_is_a_pause(
         assert (config.device.id, config.search.loop, config.search.top_k) == ("host", "top_k", 5)
         raise DeviceLostError("a phone must stay connected, it did not; plug it in")
 
-    monkeypatch.setattr(search_command, "run_search", lambda config, as_json: lost(config))
+    monkeypatch.setattr(search_command, "run_search", lambda config, as_json, **_: lost(config))
     arguments = ["search", "--device", "host", "--loop", "top_k", "--top-k", "5"]
     assert exit_code(arguments) == 2
     assert capsys.readouterr().err == (
