@@ -7,9 +7,10 @@ READY := $(VENV)/.ready
 # In the environment, pip applies it to what the build needs as well.
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test wheel-test lint format clean help
+.PHONY: install demo test wheel-test lint format clean help
 
 help:
+	@echo "make install an environment in $(VENV) with the versions of constraints.txt"
 	@echo "make demo        the whole line on real input, about ten minutes: runs/demo/report.html"
 	@echo "make test        the test suite"
 	@echo "make wheel-test  the wheel in new environments, one for each Python at hand"
@@ -26,6 +27,9 @@ $(READY): pyproject.toml constraints.txt
 	$(INSTALL) torch==2.13.0
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
+
+install: $(READY)
+	@echo "now: source $(BIN)/activate && netadapt --help"
 
 demo: $(READY)
 	$(BIN)/netadapt demo
