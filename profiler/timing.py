@@ -171,6 +171,7 @@ def _pool(first: Measurement, second: Measurement) -> Measurement:
             freq_khz_before=before.freq_khz_before,
             temperature_c_before=before.temperature_c_before,
             load_avg_before=before.load_avg_before,
+            limits_khz_before=before.limits_khz_before,
             sentinel_us=(*before.sentinel_us, *after.sentinel_us),
             round_freqs_khz=(*before.round_freqs_khz, *after.round_freqs_khz),
             throttled=before.throttled or after.throttled,

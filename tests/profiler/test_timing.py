@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,23 @@ def test_a_sentinel_that_is_no_number_is_off_its_course() -> None:
         timing = time_all(device, course_us=80.0)["a"]
         assert isinstance(timing, Timing)
         assert timing.quality == "drifted"
+
+
+def test_pooled_conditions_begin_with_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = ScriptedDevice({"a": [10.0, 10.0]})
+    answers = device.run
+
+    def run(*arguments: Any) -> Iterator[Measurement | Failure]:
+        for answer in answers(*arguments):
+            assert isinstance(answer, Measurement)
+            limits = {"limits_khz_before": (len(device.runs),), "limits_khz_after": (9,)}
+            conditions = dataclasses.replace(answer.conditions, **limits)
+            yield dataclasses.replace(answer, conditions=conditions)
+
+    monkeypatch.setattr(device, "run", run)
+    timing = time_all(device)["a"]
+    assert isinstance(timing, Timing)
+    assert timing.pooled.conditions.limits_khz_before == (1,)
 
 
 def test_what_never_agrees_is_flagged() -> None:
