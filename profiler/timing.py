@@ -85,11 +85,13 @@ def time_programs(
     Parameters
     ----------
     spec: its rounds are spread over two runs of half the rounds each.
-    sentinel_course_us: the sentinel's usual latency; None takes it from the first run.
+    sentinel_course_us: the sentinel's usual latency; None takes the median over these runs.
     on_progress: called with (visits done, visits expected); the expectation grows with repeats.
     """
     spec = dataclasses.replace(spec, rounds=max(spec.rounds // 2, 1))
     runs: dict[str, list[Measurement]] = {program.name: [] for program in programs}
+    # Of each run: the first one, which may be disturbed itself, must not judge all others.
+    sentinels_us: list[float] = []
     open_programs = list(programs)
     done = 0
     for attempt in range(gate.max_attempts):
@@ -112,13 +114,17 @@ def time_programs(
                 runs[answer.program].append(answer)
         done += len(open_programs) * spec.rounds
         open_programs = [p for p in open_programs if p.name not in failed]
-        if sentinel_course_us is None:
-            sentinel_course_us = _sentinel_us([runs[p.name][-1] for p in open_programs])
+        sentinel_us = _sentinel_us([runs[p.name][-1] for p in open_programs])
+        if sentinel_us is not None:
+            sentinels_us.append(sentinel_us)
         if attempt == 0:
             continue
+        course_us = sentinel_course_us
+        if course_us is None and sentinels_us:
+            course_us = statistics.median(sentinels_us)
         still_open = []
         for program in open_programs:
-            timing = judge(runs[program.name], gate, sentinel_course_us)
+            timing = judge(runs[program.name], gate, course_us)
             if timing.quality == "ok" or attempt + 1 == gate.max_attempts:
                 yield timing
             else:

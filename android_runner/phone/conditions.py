@@ -50,6 +50,9 @@ _SETTING = re.compile(
     rf"({CPU_FOLDER}/cpu\d{{1,4}}/cpufreq/scaling_[a-z_]+) ([A-Za-z0-9_-]{{1,32}})"
 )
 _LIMIT_SHARE = 0.97  # a lower limit than at the start is the work of the phone's thermal engine
+_RISING_ROUNDS, _RISING_SHARE = 4, 0.1
+"""A clock that rises at first is low for fewer rounds than the larger of both (assumption)."""
+
 _CLOCK_SHARE = 0.9
 _SENTINEL_SHARE = 0.05  # beyond what repeats of it differ by on a quiet phone; assumption
 _AT_REST_S = 20.0
@@ -234,6 +237,10 @@ class Watch:
             highest = max(highest, first)
             if max(first, second) < _CLOCK_SHARE * highest:
                 return f"the clock fell from {highest} to {second} kHz"
+        low = [khz for khz in clocks if khz < _CLOCK_SHARE * max(clocks)]
+        if len(low) >= max(_RISING_ROUNDS, _RISING_SHARE * len(clocks)):
+            # From the run's begin on, so that no fall was seen, and far longer than a clock rises
+            return f"the clock was down at {min(low)} kHz for {len(low)} of {len(clocks)} rounds"
         for before, after in zip(
             conditions.limits_khz_before, conditions.limits_khz_after, strict=False
         ):

@@ -191,3 +191,11 @@ def test_a_failing_program_is_answered_once_and_others_go_on() -> None:
 def test_a_gate_that_cannot_judge_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2 attempts"):
         Gate(max_attempts=1)
+
+
+def test_a_disturbed_first_run_does_not_judge_the_others() -> None:
+    device = ScriptedDevice({"a": [13.0, 10.0, 10.1]}, sentinel_us=[100.0, 80.0, 80.5])
+    timing = time_all(device)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.attempts) == ("ok", 3)
+    assert timing.latency_us == pytest.approx(10.0, rel=0.02)

@@ -245,7 +245,8 @@ class TestThrottling:
         settings = PhoneSettings(wait_s=60.0, cool_timeout_s=30.0)
         with PhoneDevice(phone.address, settings, server=adb_server, notify=said.append) as device:
             device.info()
-            cue = phone.play(Fault("throttled", seconds=2.0, moment=Moment.during_program(0.1)))
+            # Late enough for the clock to have been up: before, a low one is a rising one
+            cue = phone.play(Fault("throttled", seconds=2.0, moment=Moment.during_program(0.6)))
             answers = list(device.run(programs, dataclasses.replace(LONGER, rounds=400)))
         assert cue.struck.is_set()
         assert any("cool it; pausing" in line for line in said)
