@@ -38,7 +38,10 @@ COMPANIONS = 16
 FEWEST_COMPANIONS = 4
 """With fewer, nothing tells the clock's level, and the reference's latency is taken as it comes."""
 
-CONFIRM_COMPANIONS = 6
+MOST_DEVIATION = 0.05
+"""Kernels that deviate by more (half of them) were not measured on one level, nor on two."""
+
+CONFIRM_COMPANIONS = 3
 """Kernels beside a search's result, so that no round hangs on two programs alone."""
 
 
@@ -85,10 +88,19 @@ class NetworkTimer:
         estimates_ms = [us / timed[s.name].ratio / 1e3 for s, us in companions if s.name in timed]
         reference_ms, spread = own.timing.latency_us / 1e3, own.spread
         if len(estimates_ms) >= FEWEST_COMPANIONS:
-            reference_ms = statistics.median(estimates_ms)
-            deviation = statistics.median(abs(ms / reference_ms - 1) for ms in estimates_ms)
-            # A normal deviation is 1.48 median ones; the median of many has 1.25 / sqrt(n) of it.
-            spread = NORMAL_90 * 1.48 * 1.25 * deviation / len(estimates_ms) ** 0.5
+            median_ms = statistics.median(estimates_ms)
+            deviation = statistics.median(abs(ms / median_ms - 1) for ms in estimates_ms)
+            if deviation <= MOST_DEVIATION:
+                reference_ms = median_ms
+                # A normal deviation is 1.48 median ones; a median of n has 1.25 / sqrt(n) of it.
+                spread = NORMAL_90 * 1.48 * 1.25 * deviation / len(estimates_ms) ** 0.5
+            else:
+                logger.warning(
+                    "kernels of the table that the reference was timed among deviate by %.0f %% "
+                    "from each other, so its latency is taken as it came; was the device busy "
+                    "while it was profiled?",
+                    100 * deviation,
+                )
         timing = NetworkTiming(own.timing.latency_us, 1.0, spread, own.timing.quality)
         self._keep("reference", reference_ms, own, {reference: timing})
         return reference_ms, spread

@@ -23,6 +23,14 @@ Run = Mapping[str, Measurement]
 AGREEING = 0.015
 """Two runs agree when no program's share differs by more, or they are run again (assumption)."""
 
+DISTURBED = 0.06
+"""A run whose sentinel takes that much longer than it can was disturbed: more than the levels of a
+clock are apart. Other work slows some programs by a tenth more than others, so that shares are off
+too, however well two such runs agree (assumption, measured on two hardware threads)."""
+
+MORE_ATTEMPTS = 2
+"""Runs beyond the gate's attempts: a disturbance lasts for seconds, a session is short."""
+
 NORMAL_90 = 1.645
 
 
@@ -59,7 +67,9 @@ def time_beside(
     Parameters
     ----------
     spec: its rounds are spread over two runs of half the rounds each. Where these disagree all
-        programs are run again, up to the gate's attempts, and the two runs that agree best count.
+        programs are run again, up to the gate's attempts and `MORE_ATTEMPTS`. Of the runs that
+        were disturbed least, the two that agree best count.
+    sentinel_course_us: the sentinel's usual latency; None takes the fastest of the session's runs.
 
     Raises `MeasurementError` when a program fails.
     """
@@ -78,17 +88,23 @@ def time_beside(
         shares.append(_shares(runs[-1], base))
         if len(runs) < 2:
             continue
-        pairs = itertools.combinations(range(len(runs)), 2)
-        first, second = min(pairs, key=lambda pair: _disagreement(shares, *pair))
+        disturbed = _disturbed(runs, sentinel_course_us)
+        first, second = min(
+            itertools.combinations(range(len(runs)), 2),
+            key=lambda pair: (
+                disturbed[pair[0]] + disturbed[pair[1]],
+                _disagreement(shares, *pair),
+            ),
+        )
         timings = {
             program.name: judge(
                 [runs[first][program.name], runs[second][program.name]], gate, sentinel_course_us
             )
             for program in programs
         }
-        steady = all(timing.quality not in ("throttled", "drifted") for timing in timings.values())
         agree = _disagreement(shares, first, second) <= AGREEING
-        if (steady and agree) or len(runs) >= gate.max_attempts:
+        calm = not disturbed[first] and not disturbed[second]
+        if (calm and agree) or len(runs) >= gate.max_attempts + MORE_ATTEMPTS:
             break
     deviations = {n: shares[second][n] / us - 1 for n, us in shares[first].items() if n != base}
     usual = math.sqrt(statistics.mean(d**2 for d in deviations.values())) if deviations else 0.0
@@ -101,6 +117,19 @@ def time_beside(
         )
         for name, timing in timings.items()
     }
+
+
+def _disturbed(runs: Sequence[Run], course_us: float | None) -> list[bool]:
+    """Whether each run throttled, or its sentinel took longer than it usually does."""
+    sentinels = []
+    for run in runs:
+        rounds = [us for m in run.values() for us in m.conditions.sentinel_us]
+        sentinels.append(statistics.median(rounds) if rounds else 0.0)
+    fastest = min([*sentinels, *(() if course_us is None else (course_us,))])
+    return [
+        us > (1 + DISTURBED) * fastest or any(m.conditions.throttled for m in run.values())
+        for us, run in zip(sentinels, runs, strict=True)
+    ]
 
 
 def _run(

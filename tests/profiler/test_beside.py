@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from android_runner.device import Failure, Measurement, Program, RunSpec
-from profiler.beside import time_beside
+from profiler.beside import MORE_ATTEMPTS, time_beside
 from profiler.errors import MeasurementError
 from profiler.timing import Gate, time_programs
 from tests.two_levels import LEVELS, TwoLevels
@@ -66,8 +66,35 @@ def test_attempts_are_bounded_and_what_never_agrees_is_uncertain() -> None:
 
     device = Restless()
     timed = time_beside(device, [BASE, OTHER], "base", SPEC, Gate(max_attempts=3))
-    assert len(device.batches) == 3
+    assert len(device.batches) == 3 + MORE_ATTEMPTS
     assert timed["b"].spread >= 0.05
+
+
+@pytest.mark.parametrize("course_us", [None, 5.1])
+def test_runs_beside_other_work_do_not_count_however_well_they_agree(
+    course_us: float | None,
+) -> None:
+    class Beside(TwoLevels):
+        """In its first three runs the sentinel takes a sixth longer, and one program a fifth."""
+
+        def _busy(self) -> bool:
+            return len(self.batches) <= 3
+
+        def true_us(self, program: Program) -> float:
+            slowed = self._busy() and program.name == "b"
+            return super().true_us(program) * (1.2 if slowed else 1.0)
+
+        def _levels(self, rounds: int) -> list[float]:
+            return [level * (1.17 if self._busy() else 1.0) for level in super()._levels(rounds)]
+
+    device = Beside()
+    timed = time_beside(device, [BASE, OTHER], "base", SPEC, Gate(), sentinel_course_us=course_us)
+    calm = TwoLevels()
+    if course_us is None:  # nothing tells that it was another time than any other
+        assert len(device.batches) == 2
+        return
+    assert len(device.batches) == 5
+    assert timed["b"].ratio == pytest.approx(calm.true_us(OTHER) / calm.true_us(BASE))
 
 
 def test_a_program_that_fails_ends_the_session() -> None:
