@@ -85,7 +85,7 @@ def read_training_data(
     ----------
     table: a frame has the columns of `LatencyTable.to_frame`, or those of `read_published`.
     provenance: the conditions to take rows of; None takes the only ones there are.
-    qualities: the rows to believe.
+    qualities: the rows to believe; of a type without any, those that did not repeat well.
 
     Raises `TrainingDataError` where rows of several provenances would mix or none is left, and
     `profiler.errors.TableError` for a frame that is none of a latency table.
@@ -109,6 +109,7 @@ def read_training_data(
             f"a predictor needs measured kernels of quality {tuple(qualities)}, got none in "
             f"{_summary(rows)}; profile some, or accept other qualities"
         )
+    believed += _only_unsteady(rows, believed)
     if len(believed) < len(rows):
         logger.info(
             "%d of %d rows left out for their quality: %s",
@@ -133,6 +134,24 @@ def read_training_data(
         ),
         provenance=believed[0].provenance,
     )
+
+
+def _only_unsteady(rows: Sequence[Row], believed: Sequence[Row]) -> list[Row]:
+    """The unsteady rows of types that no believed row is of.
+
+    A type of one or two small kernels may not repeat well enough on a busy machine. That is a
+    reason to doubt these latencies, not to have none of any network.
+    """
+    known = {row.type for row in believed}
+    found = [
+        row for row in rows if row.quality == "unstable" and row.type not in {*known, "network"}
+    ]
+    if found:
+        logger.warning(
+            "no steady row of %s: %d unsteady ones count; profile again on a quiet machine",
+            ", ".join(sorted({row.type for row in found})), len(found),
+        )  # fmt: skip
+    return found
 
 
 PUBLISHED_COLUMNS = ("key", "latency_us")

@@ -250,6 +250,20 @@ def test_flagged_rows_are_left_out_unless_wanted(trained: list[Kernel]) -> None:
         LatencyPredictor(qualities=("drifted",)).fit(table)
 
 
+def test_a_type_that_was_never_steady_is_not_missing(
+    trained: list[Kernel], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        dataclasses.replace(row, quality="unstable") if row.type == "add" else row
+        for row in device.rows(np.random.default_rng(0), trained[:150])
+    ]
+    add = next(k for k in trained if k.type_name == "add")
+    with caplog.at_level(logging.WARNING, logger="predictor"):
+        predictor = LatencyPredictor().fit(device.table(rows))
+    assert "no steady row of add" in caplog.text
+    assert predictor.predict_alone([add])[0] > 0
+
+
 def test_is_a_scikit_learn_estimator(fitted: LatencyPredictor) -> None:
     predictor = LatencyPredictor(KernelTimeRegressor(length_scale=2.0), coverage=0.8)
     assert predictor.get_params()["regressor__length_scale"] == 2.0
