@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from android_runner.device import (
-    Conditions,
     DeviceInfo,
     Failure,
     Measurement,
@@ -16,6 +16,7 @@ from android_runner.device import (
     RunSpec,
     check_names,
 )
+from tests.provenance import NOTHING_TOLD
 
 LEVELS = (1.0, 1.03)
 
@@ -72,18 +73,8 @@ class TwoLevels:
         return [LEVELS[first] if i < change else LEVELS[1 - first] for i in range(rounds)]
 
     def _run(self, programs: list[Program], levels: list[float]) -> Iterator[Measurement]:
-        conditions = Conditions(
-            cpus=(0,),
-            threads=1,
-            freq_khz_before=None,
-            freq_khz_after=None,
-            temperature_c_before=None,
-            temperature_c_after=None,
-            load_avg_before=None,
-            load_avg_after=None,
-            sentinel_us=tuple(5.0 * level for level in levels),
-            started_at="2026-01-01T00:00:00+00:00",
-        )
+        sentinel_us = tuple(5.0 * level for level in levels)
+        conditions = dataclasses.replace(NOTHING_TOLD, sentinel_us=sentinel_us)
         for program in programs:
             us = self.true_us(program)
             yield Measurement(

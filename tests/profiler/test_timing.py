@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from android_runner.device import (
-    Conditions,
     DeviceInfo,
     Failure,
     Measurement,
@@ -19,19 +18,9 @@ from android_runner.device import (
     RunSpec,
 )
 from profiler.timing import Gate, Timing, time_programs
+from tests.provenance import NOTHING_TOLD
 
-CONDITIONS = Conditions(
-    cpus=(0,),
-    threads=1,
-    freq_khz_before=None,
-    freq_khz_after=None,
-    temperature_c_before=None,
-    temperature_c_after=None,
-    load_avg_before=None,
-    load_avg_after=None,
-    sentinel_us=(80.0, 80.0),
-    started_at="2026-01-01T00:00:00+00:00",
-)
+CONDITIONS = dataclasses.replace(NOTHING_TOLD, sentinel_us=(80.0, 80.0))
 SPEC = RunSpec(rounds=6)
 
 
