@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from android_runner.host import HostDevice
-from benchmarks.common import parser, print_result, say, work_folder
+from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.plan import sample_space
 from predictor.predictor import LatencyPredictor
 from profiler.profile import Profiler
@@ -31,14 +31,13 @@ MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
 def main() -> None:
     """Profile, predict, measure, print the figures."""
     options = parser(__doc__).parse_args()
-    name = "digits" if options.quick else "mobilenet_v3_large"
-    kernels, chains, learn, unseen = (60, 8, 4, 4) if options.quick else (400, 48, 9, 38)
-    space = Space.load(name)
+    space = Space.load(QUICK_SPACE if options.quick else "mobilenet_v3_large")
+    kernels, chains, learn, unseen = (40, 6, 4, 4) if options.quick else (400, 48, 9, 38)
     rng = np.random.default_rng(0)
     archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}
     archs |= {f"{UNSEEN} {i}": arch for i, arch in enumerate(_shrunk(space, unseen, rng))}
 
-    with LatencyTable(work_folder("additivity") / f"{name}.sqlite") as table:
+    with LatencyTable(work_folder("additivity") / f"{space.name}.sqlite") as table:
         profiler = Profiler(HostDevice(), table)
         say(f"profiling about {kernels} kernels and {chains} chains")
         profiler.kernels(sample_space(space, kernels, chains, rng)[1])

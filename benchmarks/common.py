@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from android_runner.phone.adb import AdbServer
 
 FOLDER = Path(__file__).resolve().parent
+QUICK_SPACE = str(FOLDER / "quick.toml")
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

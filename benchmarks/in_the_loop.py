@@ -33,7 +33,7 @@ from android_runner.device import Program
 from android_runner.phone.conditions import PhoneSettings
 from android_runner.phone.device import PhoneDevice
 from android_runner.virtual_phone import PIXEL_1, VirtualPhone
-from benchmarks.common import own_adb_server, parser, print_result, say
+from benchmarks.common import QUICK_SPACE, own_adb_server, parser, print_result, say
 from benchmarks.search_quality import MadeUpScore
 from netadapt import assembly
 from netadapt.config import RunConfig, parse_config
@@ -239,6 +239,7 @@ def _config(quick: bool) -> RunConfig:
     return parse_config(
         {
             "run": {"seed": 0},
+            "space": {"name": QUICK_SPACE if quick else "digits"},
             "profile": {"kernels": 160, "chains": 12, "networks": 6, **size},
             "search": {
                 "candidates": 8 if quick else 20,

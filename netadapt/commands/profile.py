@@ -103,9 +103,11 @@ def profile(
             raise typer.BadParameter("--dry-run is of one device; name one --device")
         _profile_several(config, wanted, place, counts, as_json)
         return
-    from netadapt import pipeline
+    from netadapt import assembly, device_list, pipeline
     from netadapt.plan import plan_profile
 
+    if config.device.id == assembly.HOST:
+        device_list.build_first(progress())
     plan = plan_profile(config, counts)
     target = place.table(plan.sample.space.name, plan.device.info().id)
     if dry_run:

@@ -126,11 +126,13 @@ def _tell_plan(config: RunConfig, as_json: bool) -> None:
 
 
 def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> None:
-    from netadapt import pipeline
+    from netadapt import assembly, device_list, pipeline
     from netadapt.folder import RunFolder
 
     folder = RunFolder(config.folder)
     shown = progress()
+    if config.device.id == assembly.HOST:
+        device_list.build_first(shown)
     result = pipeline.run(config, folder, shown, adding=adding)
     page = write_report(folder, None)
     if as_json:

@@ -231,11 +231,14 @@ def _stdout(stream: bytes) -> bytes:
 
 def test_the_phone_asks_again_whether_to_trust(adb: RealAdb, phone: VirtualPhone) -> None:
     serial = adb.connect(phone)
-    cue = phone.play(Fault("unauthorized", seconds=1.5))
+    cue = phone.play(Fault("unauthorized", seconds=4.0))
     assert cue.struck.wait(PATIENCE_S)
     adb("disconnect", serial)
     adb("connect", serial)
-    assert adb.state(serial) == "unauthorized"
+    # Connecting is not listed, or as "offline" or "connecting", until the phone has answered.
+    while (state := adb.state(serial)) != "unauthorized" and not cue.over.is_set():
+        time.sleep(0.02)
+    assert state == "unauthorized"
     wait_until_over(cue)
     adb("-s", serial, "wait-for-device")
     assert adb("-s", serial, "shell", "echo in").stdout == b"in\n"
