@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,35 @@ from tests.wheel import Installed, install_wheel
 # No test depends on a timing being fast, so no example of a property does either.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
+
+EACH_BY_ITSELF = "tests/benchmarks/test_quick.py"
+"""Its tests share nothing, and are long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests come first: a long one that is left to the end keeps one core."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: WorkerController
+) -> LoadScopeScheduling:
+    """Tests that share fixtures run in one process, in the order in which they were collected."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySharedFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            alone = nodeid.startswith(EACH_BY_ITSELF)
+            return nodeid if alone else str(super()._split_scope(nodeid))
+
+    return BySharedFixtures(config, log)
 
 
 def pytest_configure() -> None:
