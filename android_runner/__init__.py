@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from android_runner.exports import exports
+from netadapt.android_runner.exports import exports
 
 if TYPE_CHECKING:
-    from android_runner.device import (
+    from netadapt.android_runner.device import (
         Conditions,
         Device,
         DeviceInfo,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         Progress,
         RunSpec,
     )
-    from android_runner.errors import (
+    from netadapt.android_runner.errors import (
         AdbError,
         BuildError,
         DeviceError,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         StorageError,
         UnsupportedDeviceError,
     )
-    from android_runner.host import HostDevice
-    from android_runner.replay import ReplayDevice
+    from netadapt.android_runner.host import HostDevice
+    from netadapt.android_runner.replay import ReplayDevice
 
 __all__ = [
     "AdbError",
@@ -60,27 +60,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AdbError": "android_runner.errors",
-    "BuildError": "android_runner.errors",
-    "Conditions": "android_runner.device",
-    "Device": "android_runner.device",
-    "DeviceError": "android_runner.errors",
-    "DeviceInfo": "android_runner.device",
-    "DeviceLostError": "android_runner.errors",
-    "DeviceStateError": "android_runner.errors",
-    "Failure": "android_runner.device",
-    "HostDevice": "android_runner.host",
-    "InvalidRunError": "android_runner.errors",
-    "Measurement": "android_runner.device",
-    "NoSuchDeviceError": "android_runner.errors",
-    "OutputTensor": "android_runner.device",
-    "Program": "android_runner.device",
-    "Progress": "android_runner.device",
-    "ProtocolError": "android_runner.errors",
-    "ReplayDevice": "android_runner.replay",
-    "RunSpec": "android_runner.device",
-    "RunnerError": "android_runner.errors",
-    "StorageError": "android_runner.errors",
-    "UnsupportedDeviceError": "android_runner.errors",
+    "AdbError": "netadapt.android_runner.errors",
+    "BuildError": "netadapt.android_runner.errors",
+    "Conditions": "netadapt.android_runner.device",
+    "Device": "netadapt.android_runner.device",
+    "DeviceError": "netadapt.android_runner.errors",
+    "DeviceInfo": "netadapt.android_runner.device",
+    "DeviceLostError": "netadapt.android_runner.errors",
+    "DeviceStateError": "netadapt.android_runner.errors",
+    "Failure": "netadapt.android_runner.device",
+    "HostDevice": "netadapt.android_runner.host",
+    "InvalidRunError": "netadapt.android_runner.errors",
+    "Measurement": "netadapt.android_runner.device",
+    "NoSuchDeviceError": "netadapt.android_runner.errors",
+    "OutputTensor": "netadapt.android_runner.device",
+    "Program": "netadapt.android_runner.device",
+    "Progress": "netadapt.android_runner.device",
+    "ProtocolError": "netadapt.android_runner.errors",
+    "ReplayDevice": "netadapt.android_runner.replay",
+    "RunSpec": "netadapt.android_runner.device",
+    "RunnerError": "netadapt.android_runner.errors",
+    "StorageError": "netadapt.android_runner.errors",
+    "UnsupportedDeviceError": "netadapt.android_runner.errors",
 }
 __getattr__ = exports(__name__, _HOMES)

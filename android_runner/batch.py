@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from android_runner.compatibility import check_runner_fits
-from android_runner.device import (
+from netadapt.android_runner.compatibility import check_runner_fits
+from netadapt.android_runner.device import (
     Conditions,
     Failure,
     FailureKind,
@@ -17,9 +17,9 @@ from android_runner.device import (
     Progress,
     RunSpec,
 )
-from android_runner.errors import DeviceError, InvalidRunError, ProtocolError
-from android_runner.program_format import format_problem
-from android_runner.protocol import (
+from netadapt.android_runner.errors import DeviceError, InvalidRunError, ProtocolError
+from netadapt.android_runner.program_format import format_problem
+from netadapt.android_runner.protocol import (
     SENTINEL_FILE,
     SENTINEL_INDEX,
     Done,
@@ -35,7 +35,7 @@ from android_runner.protocol import (
     program_file,
     runner_arguments,
 )
-from android_runner.transport import Transport
+from netadapt.android_runner.transport import Transport
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from android_runner.errors import BuildError
-from android_runner.paths import cache_folder
+from netadapt.android_runner.errors import BuildError
+from netadapt.android_runner.paths import cache_folder
 
 logger = logging.getLogger(__name__)
 

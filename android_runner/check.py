@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from android_runner.build import RunnerBinary
-from android_runner.device import Device, DeviceInfo, Failure, Measurement, Program, RunSpec
-from android_runner.elf import read_elf, this_machine
-from android_runner.errors import DeviceError
-from android_runner.host import HostDevice
+from netadapt.android_runner.build import RunnerBinary
+from netadapt.android_runner.device import (
+    Device,
+    DeviceInfo,
+    Failure,
+    Measurement,
+    Program,
+    RunSpec,
+)
+from netadapt.android_runner.elf import read_elf, this_machine
+from netadapt.android_runner.errors import DeviceError
+from netadapt.android_runner.host import HostDevice
 
 TOLERANCE: Final = 1e-4
 """Largest deviation allowed, as a share of 1 + |value|. Two processors' XNNPACK kernels add the

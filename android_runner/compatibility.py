@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from android_runner.errors import UnsupportedDeviceError
-from android_runner.program_format import read_format
-from android_runner.protocol import Hello
+from netadapt.android_runner.errors import UnsupportedDeviceError
+from netadapt.android_runner.program_format import read_format
+from netadapt.android_runner.protocol import Hello
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from android_runner.errors import InvalidRunError
+from netadapt.android_runner.errors import InvalidRunError
 
 FailureKind = Literal["load", "execute", "crash", "timeout", "protocol"]
 DeviceKind = Literal["host", "adb", "replay"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from android_runner.errors import InvalidRunError
+from netadapt.android_runner.errors import InvalidRunError
 
 _MAGIC: Final = b"\x7fELF"
 _ARCHIVE_MAGIC: Final = b"!<arch>\n"

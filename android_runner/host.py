@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from android_runner.batch import greet, run_batch
-from android_runner.build import RunnerBinary, build_runner
-from android_runner.device import (
+from netadapt.android_runner.batch import greet, run_batch
+from netadapt.android_runner.build import RunnerBinary, build_runner
+from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,
@@ -23,8 +23,8 @@ from android_runner.device import (
     RunSpec,
     check_names,
 )
-from android_runner.errors import DeviceError
-from android_runner.temporary import temporary_folder
+from netadapt.android_runner.errors import DeviceError
+from netadapt.android_runner.temporary import temporary_folder
 
 _READ_BYTES = 1 << 16
 _LAST_WORDS_BYTES = 400

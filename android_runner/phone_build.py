@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from android_runner.build import BINARY_NAME, RunnerBinary, run_cmake
-from android_runner.compatibility import UNKNOWN_RUNTIME, lowering_version
-from android_runner.elf import ANDROID_ABIS, library_machine, read_elf, this_machine
-from android_runner.errors import BuildError
-from android_runner.files import write_atomically
-from android_runner.paths import cache_folder
+from netadapt.android_runner.build import BINARY_NAME, RunnerBinary, run_cmake
+from netadapt.android_runner.compatibility import UNKNOWN_RUNTIME, lowering_version
+from netadapt.android_runner.elf import ANDROID_ABIS, library_machine, read_elf, this_machine
+from netadapt.android_runner.errors import BuildError
+from netadapt.android_runner.files import write_atomically
+from netadapt.android_runner.paths import cache_folder
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from android_runner.device import OutputTensor, Program, RunSpec
-from android_runner.errors import ProtocolError
+from netadapt.android_runner.device import OutputTensor, Program, RunSpec
+from netadapt.android_runner.errors import ProtocolError
 
 PROTOCOL_VERSION: Final = 3
 SENTINEL_INDEX: Final = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from android_runner.device import (
+from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from android_runner.host import HostDevice
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
+from netadapt.android_runner.host import HostDevice
 from netadapt.plan import sample_space
-from predictor.predictor import LatencyPredictor
-from profiler.profile import Profiler
-from profiler.table import LatencyTable
-from search.network import build_network
-from search.space import Arch, Space
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.profiler.profile import Profiler
+from netadapt.profiler.table import LatencyTable
+from netadapt.search.network import build_network
+from netadapt.search.space import Arch, Space
 
 LEARN, UNSEEN = "learn", "unseen"
 MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0

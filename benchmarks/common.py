@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from android_runner.host import cpu_model
-from android_runner.paths import cache_folder
+from netadapt.android_runner.host import cpu_model
+from netadapt.android_runner.paths import cache_folder
 
 if TYPE_CHECKING:
-    from android_runner.phone.adb import AdbServer
+    from netadapt.android_runner.phone.adb import AdbServer
 
 FOLDER = Path(__file__).resolve().parent
 QUICK_SPACE = str(FOLDER / "quick.toml")
@@ -44,7 +44,7 @@ def own_adb_server() -> Iterator[AdbServer]:
     """An adb server on a port of its own, which knows no other phones; it ends with the context."""
     from adbutils import AdbClient
 
-    from android_runner.phone.adb import AdbServer
+    from netadapt.android_runner.phone.adb import AdbServer
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

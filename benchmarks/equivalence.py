@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import parser, print_result, say
-from profiler.lowering import lower
-from search.space import Arch, Space
-from search.supernet import BatchNormStats, NormStats, SuperNetwork, calibrate, extract
+from netadapt.profiler.lowering import lower
+from netadapt.search.space import Arch, Space
+from netadapt.search.supernet import BatchNormStats, NormStats, SuperNetwork, calibrate, extract
 
 IMAGES = 4
 

@@ -29,24 +29,24 @@ from pathlib import Path
 
 import numpy as np
 
-from android_runner.device import Program
-from android_runner.phone.conditions import PhoneSettings
-from android_runner.phone.device import PhoneDevice
-from android_runner.virtual_phone import PIXEL_1, VirtualPhone
 from benchmarks.common import QUICK_SPACE, own_adb_server, parser, print_result, say
 from benchmarks.search_quality import MadeUpScore
 from netadapt import assembly
+from netadapt.android_runner.device import Program
+from netadapt.android_runner.phone.conditions import PhoneSettings
+from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.config import RunConfig, parse_config
 from netadapt.network_timer import NetworkTimer
 from netadapt.pipeline import latency_metric
 from netadapt.plan import sample_space
-from predictor.predictor import LatencyPredictor
-from profiler.profile import Profiler
-from profiler.table import LatencyTable
-from search.driver import SearchResult, open_log, run_search
-from search.metrics import Constraint
-from search.space import Arch, Space
-from search.trials import Iteration, read_iterations
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.profiler.profile import Profiler
+from netadapt.profiler.table import LatencyTable
+from netadapt.search.driver import SearchResult, open_log, run_search
+from netadapt.search.metrics import Constraint
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import Iteration, read_iterations
+from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 
 BUDGET_SHARES = (0.8, 0.65, 0.5, 0.4, 0.3)
 TOP_K = 2

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.common import parser, print_result, say
-from search.ordered_dropout import OrderedDropout
-from search.space import Arch, Space
-from search.supernet import SuperNetwork
+from netadapt.search.ordered_dropout import OrderedDropout
+from netadapt.search.space import Arch, Space
+from netadapt.search.supernet import SuperNetwork
 
 Archs = Arch | Sequence[Arch]
 

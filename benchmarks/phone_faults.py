@@ -35,17 +35,17 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Final, Literal
 
-from android_runner.device import RunSpec
-from android_runner.phone.adb import AdbServer
-from android_runner.phone.conditions import PhoneSettings
-from android_runner.phone.device import PhoneDevice
-from android_runner.virtual_phone import PIXEL_1, Cue, Fault, Moment, VirtualPhone
-from android_runner.virtual_phone.faults import FaultKind
 from benchmarks.common import own_adb_server, parser, print_result, say
-from profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConv
-from profiler.lowering import Subject
-from profiler.profile import Profiler, ProfileSettings
-from profiler.table import LatencyTable, Row
+from netadapt.android_runner.device import RunSpec
+from netadapt.android_runner.phone.adb import AdbServer
+from netadapt.android_runner.phone.conditions import PhoneSettings
+from netadapt.android_runner.phone.device import PhoneDevice
+from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConv
+from netadapt.profiler.lowering import Subject
+from netadapt.profiler.profile import Profiler, ProfileSettings
+from netadapt.profiler.table import LatencyTable, Row
+from netadapt.virtual_phone import PIXEL_1, Cue, Fault, Moment, VirtualPhone
+from netadapt.virtual_phone.faults import FaultKind
 
 WRONG_SHARE: Final = 0.35
 PATIENCE_S: Final = 60.0
@@ -152,7 +152,9 @@ def main() -> None:
     batch = 3 if options.quick else 4
     runs = options.runs or (1 if options.quick else 5)
     workers = multiprocessing.get_context("forkserver")
-    workers.set_forkserver_preload(["profiler.profile", "android_runner.phone.device"])
+    workers.set_forkserver_preload(
+        ["netadapt.profiler.profile", "netadapt.android_runner.phone.device"]
+    )
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as folder, own_adb_server() as server:
         bench = Bench(Path(folder), server, workers, tuple(kernels), batch, chance)

@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from android_runner.device import Device, Measurement, Program, RunSpec
-from android_runner.host import HostDevice
-from android_runner.phone import PhoneDevice
-from android_runner.virtual_phone import PIXEL_1, VirtualPhone
 from benchmarks.common import own_adb_server, parser, print_result, say
-from profiler.kernels import AddKernel, DepthwiseConv, Kernel, PointwiseConv
-from profiler.lowering import ProgramCache, Subject, lower_subjects
-from profiler.profile import SENTINEL
+from netadapt.android_runner.device import Device, Measurement, Program, RunSpec
+from netadapt.android_runner.host import HostDevice
+from netadapt.android_runner.phone import PhoneDevice
+from netadapt.profiler.kernels import AddKernel, DepthwiseConv, Kernel, PointwiseConv
+from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
+from netadapt.profiler.profile import SENTINEL
+from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 
 BATCH = 30
 

@@ -12,12 +12,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from android_runner.device import Measurement, Program, RunSpec
-from android_runner.host import HostDevice
 from benchmarks.common import parser, print_result, say
-from profiler.kernels import ActivationKernel, AddKernel, DepthwiseConv, Kernel, PointwiseConv
-from profiler.lowering import ProgramCache, Subject, lower_subjects
-from profiler.profile import SENTINEL
+from netadapt.android_runner.device import Measurement, Program, RunSpec
+from netadapt.android_runner.host import HostDevice
+from netadapt.profiler.kernels import (
+    ActivationKernel,
+    AddKernel,
+    DepthwiseConv,
+    Kernel,
+    PointwiseConv,
+)
+from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
+from netadapt.profiler.profile import SENTINEL
 
 CHAINS = (1, 2, 3, 5)
 

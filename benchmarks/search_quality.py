@@ -28,24 +28,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.common import parser, print_result, say
-from profiler.kernels import DepthwiseConv
-from search.metrics import Constraint, LatencyMetric
-from search.searchers.base import Evaluate, Searcher
-from search.searchers.coordinate_descent import Schedule
-from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from search.searchers.random_search import RandomSearch, RandomSettings
-from search.searchers.single_layer import (
+from netadapt.profiler.kernels import DepthwiseConv
+from netadapt.search.metrics import Constraint, LatencyMetric
+from netadapt.search.searchers.base import Evaluate, Searcher
+from netadapt.search.searchers.coordinate_descent import Schedule
+from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
+from netadapt.search.searchers.single_layer import (
     NETADAPT_V1,
     SingleLayerCoordinateDescent,
     SingleLayerSettings,
 )
-from search.space import Arch, Space
-from search.trials import Trial
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from profiler.kernels import Kernel
+    from netadapt.profiler.kernels import Kernel
 
 SEARCHERS = ("mcd", "single_layer", "random")
 SEEDS = 12
@@ -203,13 +203,13 @@ def real(
     from netadapt import assembly
     from netadapt.config import read_config
     from netadapt.folder import RunFolder
+    from netadapt.predictor.predictor import LatencyPredictor
     from netadapt.result import RunResult
-    from predictor.predictor import LatencyPredictor
-    from search.evaluation import Evaluator
-    from search.supernet import SuperNetwork
-    from search.task import Samples
-    from search.tasks.digits import ClutteredDigits
-    from search.training import train_supernet
+    from netadapt.search.evaluation import Evaluator
+    from netadapt.search.supernet import SuperNetwork
+    from netadapt.search.task import Samples
+    from netadapt.search.tasks.digits import ClutteredDigits
+    from netadapt.search.training import train_supernet
 
     folder = RunFolder(run)
     if not folder.result.exists():

@@ -17,10 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from android_runner.device import Conditions
 from benchmarks.common import parser, print_result, say, work_folder
-from profiler.kernels import DepthwiseConv, Kernel, LinearKernel, PointwiseConv, StandardConv
-from profiler.table import LatencyTable, Provenance, Row
+from netadapt.android_runner.device import Conditions
+from netadapt.profiler.kernels import (
+    DepthwiseConv,
+    Kernel,
+    LinearKernel,
+    PointwiseConv,
+    StandardConv,
+)
+from netadapt.profiler.table import LatencyTable, Provenance, Row
 
 BATCH = 2000
 SHOWN = 20

@@ -6,29 +6,29 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING
 
-from android_runner import Device, HostDevice, RunSpec
+from netadapt.android_runner import Device, HostDevice, RunSpec
 from netadapt.config import DeviceSection, RunConfig, TrainingSection
 from netadapt.errors import ConfigError
-from profiler.profile import ProfileSettings
-from search import metrics
-from search.ordered_dropout import OrderedDropout
-from search.searchers.base import Loop, Searcher
-from search.searchers.coordinate_descent import AnySchedule, GeometricSchedule, Schedule
-from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from search.searchers.random_search import RandomSearch, RandomSettings
-from search.searchers.single_layer import (
+from netadapt.profiler.profile import ProfileSettings
+from netadapt.search import metrics
+from netadapt.search.ordered_dropout import OrderedDropout
+from netadapt.search.searchers.base import Loop, Searcher
+from netadapt.search.searchers.coordinate_descent import AnySchedule, GeometricSchedule, Schedule
+from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
+from netadapt.search.searchers.single_layer import (
     NETADAPT_V1,
     SingleLayerCoordinateDescent,
     SingleLayerSettings,
 )
-from search.space import Space
-from search.task import Task
-from search.training import TrainingSettings
+from netadapt.search.space import Space
+from netadapt.search.task import Task
+from netadapt.search.training import TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from android_runner.phone import PhoneDevice, PhoneSettings
+    from netadapt.android_runner.phone import PhoneDevice, PhoneSettings
 
 NETWORK_ROUNDS_FACTOR = 3
 """Whole networks are few and a budget hangs on each, so they are visited this much more often."""
@@ -44,7 +44,7 @@ def make_device(section: DeviceSection) -> Device:
     """
     if section.id == HOST:
         return HostDevice()
-    from android_runner.phone import PhoneSettings
+    from netadapt.android_runner.phone import PhoneSettings
 
     settings = PhoneSettings(
         cluster="little" if section.cpus == "little" else "big",
@@ -60,7 +60,7 @@ def make_device(section: DeviceSection) -> Device:
 
 @functools.cache
 def _phone(device_id: str, settings: PhoneSettings) -> PhoneDevice:
-    from android_runner.phone import PhoneDevice
+    from netadapt.android_runner.phone import PhoneDevice
 
     return PhoneDevice(None if device_id == ONLY_PHONE else device_id, settings)
 
@@ -70,7 +70,7 @@ def make_space(config: RunConfig) -> Space:
 
 
 def make_task(config: RunConfig) -> Task:
-    from search.tasks.digits import ClutteredDigits
+    from netadapt.search.tasks.digits import ClutteredDigits
 
     return ClutteredDigits(
         seed=task_seed(config), channels=config.task.channels, pixels=config.task.pixels

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from android_runner.files import write_atomically
+from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
-from profiler.lowering import Constant, lower
-from search.errors import SearchError
-from search.network import build_network
-from search.space import Arch, Space
-from search.task import LAYOUT, InputFormat
+from netadapt.profiler.lowering import Constant, lower
+from netadapt.search.errors import SearchError
+from netadapt.search.network import build_network
+from netadapt.search.space import Arch, Space
+from netadapt.search.task import LAYOUT, InputFormat
 
 if TYPE_CHECKING:
     from netadapt.folder import SearchFolder
-    from search.task import Task
+    from netadapt.search.task import Task
 
 ABOUT = "netadapt.json"
 """In `network.pt2`: the constants as JSON."""

@@ -9,13 +9,11 @@ commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,8 +33,6 @@ from netadapt.text import one_line
 from netadapt.virtual_phone_command import virtual_phone
 
 BAD_INPUT, DEFECT, BROKEN_OFF = 2, 1, 130
-
-_PACKAGES = ("android_runner", "profiler", "predictor", "search")
 
 # The class all complaints about arguments derive from: typer bundles it under a private name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -77,8 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _guarded(arguments: list[str]) -> int:
     """Run a command; whatever it raises becomes one line and an exit code."""
-    if foreign := _foreign_module():
-        return _fail(BAD_INPUT, foreign)
     try:
         # Without its standalone mode, typer raises what it would print, and returns exit codes.
         if app(arguments, prog_name="netadapt", standalone_mode=False) == BROKEN_OFF:
@@ -97,21 +91,6 @@ def _guarded(arguments: list[str]) -> int:
     return 0
 
 
-def _foreign_module() -> str:
-    """What to say when Python finds somebody else's module where one of our packages belongs."""
-    own = Path(__file__).resolve().parents[1]
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        origin = spec.origin if spec else None
-        if origin is None or Path(origin).resolve() != own / name / "__init__.py":
-            return (
-                f"netadapt's own package {name!r} must be what Python finds, it finds "
-                f"{origin or 'none'}; start netadapt where there is none in the way (another "
-                "folder, another PYTHONPATH), or install netadapt again"
-            )
-    return ""
-
-
 def _broken_off(arguments: list[str]) -> int:
     return _fail(signals.exit_code(), f"broken off; {_go_on_with(arguments)}")
 
@@ -124,13 +103,13 @@ def _explain(error: Exception, arguments: list[str]) -> int:
     """One line about `error` on standard error; its exit code."""
     if isinstance(error, ModuleNotFoundError):
         missing = (error.name or "").partition(".")[0]
-        if missing not in ("", "netadapt", *_PACKAGES):
+        if missing not in ("", "netadapt"):
             return _fail(
                 BAD_INPUT,
                 f"netadapt needs the package {missing!r}, which is not installed; install "
                 "netadapt again with all it needs",
             )
-    from android_runner.errors import DeviceLostError
+    from netadapt.android_runner.errors import DeviceLostError
 
     if isinstance(error, DeviceLostError):
         # All that was measured is kept, so this is a pause.
@@ -155,11 +134,11 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
 def _expected() -> tuple[type[Exception], ...]:
     """The roots of what our packages raise on purpose."""
-    from android_runner.errors import RunnerError
+    from netadapt.android_runner.errors import RunnerError
     from netadapt.errors import NetadaptError
-    from predictor.errors import PredictorError
-    from profiler.errors import ProfilerError
-    from search.errors import SearchError
+    from netadapt.predictor.errors import PredictorError
+    from netadapt.profiler.errors import ProfilerError
+    from netadapt.search.errors import SearchError
 
     return (NetadaptError, SearchError, PredictorError, ProfilerError, RunnerError)
 

@@ -23,10 +23,10 @@ from pydantic import (
     model_validator,
 )
 
-from android_runner.files import write_atomically
+from netadapt.android_runner.files import write_atomically
 from netadapt.budgets import label, several
 from netadapt.errors import ConfigError
-from search.errors import shown
+from netadapt.search.errors import shown
 
 # Whole numbers have upper bounds, far above any use: a slip of the keyboard, such as
 # `networks = 1000000000`, is an error and not a machine without memory.
@@ -89,7 +89,7 @@ class DeviceSection(Section):
     cpus: cores to pin to, or a phone's `big` or `little` ones; not given, the device's default.
     wait_s: how long a phone is waited for that is lost, locked, full or empty.
     fixed_performance, governor, freq_khz, start_below_c, min_battery_pct: of phones, as in
-    `android_runner.phone.PhoneSettings`.
+    `netadapt.android_runner.phone.PhoneSettings`.
     """
 
     id: Text = "host"
@@ -173,7 +173,7 @@ class ProfileSection(Section):
 
 
 class TrainingSection(Section):
-    """A recipe, as `search.training.TrainingSettings`: the sections below set its length."""
+    """As `netadapt.search.training.TrainingSettings`: the sections below set its length."""
 
     steps: Steps = 800
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from android_runner import DeviceError, HostDevice
+from netadapt.android_runner import DeviceError, HostDevice
 from netadapt.console import Progress
 from netadapt.text import one_line
 
@@ -75,7 +75,7 @@ def build_first(shown: Progress) -> None:
 
     Raises `BuildError` where it cannot be.
     """
-    from android_runner.build import build_runner, runner_is_built
+    from netadapt.android_runner.build import build_runner, runner_is_built
 
     if not runner_is_built():
         shown.say("this machine's runner is built first, once; that takes some 15 seconds")
@@ -88,9 +88,9 @@ def connect(address: str) -> str:
 
     Raises `DeviceError` where it does not, `NoSuchDeviceError` for what is no ``host:port``.
     """
-    from android_runner import NoSuchDeviceError
-    from android_runner.phone import AdbServer, find_adb
-    from android_runner.phone.parsing import is_address
+    from netadapt.android_runner import NoSuchDeviceError
+    from netadapt.android_runner.phone import AdbServer, find_adb
+    from netadapt.android_runner.phone.parsing import is_address
 
     if not is_address(address):
         raise NoSuchDeviceError(
@@ -108,8 +108,8 @@ def connect(address: str) -> str:
 
 def list_devices() -> tuple[list[ListedDevice], str]:
     """This machine and every phone that adb knows; why there are no phones, or ""."""
-    from android_runner.phone import find_adb, find_phones
-    from android_runner.phone.runners import remedy_for
+    from netadapt.android_runner.phone import find_adb, find_phones
+    from netadapt.android_runner.phone.runners import remedy_for
 
     info = HostDevice().info()
     found = [

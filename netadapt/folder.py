@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_runner.files import is_leftover, remove_leftovers, write_atomically
+from netadapt.android_runner.files import is_leftover, remove_leftovers, write_atomically
 from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig, read_config, write_config
 from netadapt.errors import RunFolderError
-from search.space_file import load_space_table, read_space_text
+from netadapt.search.space_file import load_space_table, read_space_text
 
 _LOCK = ".lock"
 

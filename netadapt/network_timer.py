@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from android_runner.device import Device
 from netadapt import assembly
+from netadapt.android_runner.device import Device
 from netadapt.config import RunConfig
+from netadapt.profiler.beside import NORMAL_90, Beside
+from netadapt.profiler.errors import MeasurementError
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.lowering import Subject, lower_networks
+from netadapt.profiler.profile import OnProgress, Profiler, ProfileSummary
+from netadapt.profiler.table import LatencyTable, Provenance
+from netadapt.search.network import build_network
+from netadapt.search.space import Arch, Space
 from netadapt.sessions import DeviceSession, NetworkTiming, SessionLog
-from profiler.beside import NORMAL_90, Beside
-from profiler.errors import MeasurementError
-from profiler.kernels import Kernel
-from profiler.lowering import Subject, lower_networks
-from profiler.profile import OnProgress, Profiler, ProfileSummary
-from profiler.table import LatencyTable, Provenance
-from search.network import build_network
-from search.space import Arch, Space
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from android_runner.device import Device
-from android_runner.files import write_atomically
 from netadapt import __version__, assembly
+from netadapt.android_runner.device import Device
+from netadapt.android_runner.files import write_atomically
 from netadapt.budgets import Budget, budgets_of
 from netadapt.bundle import save_bundle
 from netadapt.config import RunConfig
@@ -34,23 +34,23 @@ from netadapt.errors import RunFolderError
 from netadapt.folder import TRAINED, RunFolder, SearchFolder
 from netadapt.network_timer import NetworkTimer
 from netadapt.plan import ProfilePlan, plan_profile, sample_run
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.profiler.lowering import ProgramCache, lower_networks, lower_subjects
+from netadapt.profiler.profile import SENTINEL, OnProgress, Profiler, ProfileSummary, provenance_of
+from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
+from netadapt.search.driver import Progress as SearchProgress
+from netadapt.search.driver import SearchResult, open_log, run_search
+from netadapt.search.errors import ArchError
+from netadapt.search.evaluation import Evaluator, evaluate_network
+from netadapt.search.metrics import Constraint, LatencyMetric
+from netadapt.search.network import build_network
+from netadapt.search.searchers.base import Searcher
+from netadapt.search.space import Arch, Space
+from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.training import TrainingProgress, train_network, train_supernet
 from netadapt.text import milliseconds
 from netadapt.training_log import TrainingLog
-from predictor.predictor import LatencyPredictor
-from profiler.lowering import ProgramCache, lower_networks, lower_subjects
-from profiler.profile import SENTINEL, OnProgress, Profiler, ProfileSummary, provenance_of
-from profiler.table import LatencyTable, Provenance
-from search.driver import Progress as SearchProgress
-from search.driver import SearchResult, open_log, run_search
-from search.errors import ArchError
-from search.evaluation import Evaluator, evaluate_network
-from search.metrics import Constraint, LatencyMetric
-from search.network import build_network
-from search.searchers.base import Searcher
-from search.space import Arch, Space
-from search.supernet import SuperNetwork, calibrate, extract
-from search.training import TrainingProgress, train_network, train_supernet
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from android_runner.device import Device
 from netadapt import assembly
+from netadapt.android_runner.device import Device
 from netadapt.config import RunConfig, parse_config
+from netadapt.profiler.keys import network_key
+from netadapt.profiler.lowering import ProgramCache, Subject
+from netadapt.profiler.profile import provenance_of
+from netadapt.profiler.sampling import layout_subjects, sample_kernels
+from netadapt.profiler.table import LatencyTable
+from netadapt.search.space import Arch, Space
 from netadapt.text import duration
-from profiler.keys import network_key
-from profiler.lowering import ProgramCache, Subject
-from profiler.profile import provenance_of
-from profiler.sampling import layout_subjects, sample_kernels
-from profiler.table import LatencyTable
-from search.space import Arch, Space
 
 POOL_ARCHS = 1000
 """Random archs whose kernels are the pool that a table's kernels are sampled from."""

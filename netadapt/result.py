@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from android_runner.files import write_atomically
+from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
 
 VERSION: Literal[2] = 2
@@ -36,7 +36,7 @@ class NetworkResult(_Record):
     measured_spread: half-width of the 90 % interval around `latency_ratio`, as a share of it; for
     the reference, around its milliseconds, which all others have in common.
     depth: sum over the blocks of their width's share of the largest (assumption).
-    arch: as `search.space.Arch.to_json` writes it.
+    arch: as `netadapt.search.space.Arch.to_json` writes it.
     kernel_sizes: "own" (the reference's) or a number for all blocks; None for the found network.
     multiplier: of the reference's widths; None for the found network.
     """

@@ -15,15 +15,20 @@ from netadapt.budgets import Budget, budgets_of
 from netadapt.config import RunConfig
 from netadapt.folder import RunFolder
 from netadapt.plan import Forecast, plan_profile, roughly
-from search.evaluation import Evaluator
-from search.network import build_network
-from search.searchers.coordinate_descent import Schedule
-from search.searchers.random_search import RandomSettings
-from search.searchers.single_layer import NETADAPT_V1
-from search.space import Space
-from search.supernet import SuperNetwork
-from search.task import Task
-from search.training import TrainingProgress, TrainingSettings, train_network, train_supernet
+from netadapt.search.evaluation import Evaluator
+from netadapt.search.network import build_network
+from netadapt.search.searchers.coordinate_descent import Schedule
+from netadapt.search.searchers.random_search import RandomSettings
+from netadapt.search.searchers.single_layer import NETADAPT_V1
+from netadapt.search.space import Space
+from netadapt.search.supernet import SuperNetwork
+from netadapt.search.task import Task
+from netadapt.search.training import (
+    TrainingProgress,
+    TrainingSettings,
+    train_network,
+    train_supernet,
+)
 
 SCALED = 3
 """Networks that each found one is compared with."""

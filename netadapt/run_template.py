@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from android_runner.files import write_atomically
 from netadapt import assembly
+from netadapt.android_runner.files import write_atomically
 from netadapt.config import parse_config
 from netadapt.errors import ConfigError, NetadaptError, RunFolderError
-from search.space import Space
+from netadapt.search.space import Space
 
 
 def write_run_file(path: Path, space: str, device: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from android_runner.temporary import temporary_folder
+from netadapt.android_runner.temporary import temporary_folder
 from netadapt.config import RunConfig, parse_config, write_config
 from netadapt.console import Progress
 from netadapt.folder import name_part

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.space import Space
-from search.space_file import SPACES
+from netadapt.search.space import Space
+from netadapt.search.space_file import SPACES
 
 
 @dataclass(frozen=True, slots=True)

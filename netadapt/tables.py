@@ -6,8 +6,8 @@ from pathlib import Path
 
 from netadapt.errors import ConfigError
 from netadapt.folder import RunFolder
+from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.text import one_line
-from profiler.table import LatencyTable, Provenance
 
 
 def table_file(path: Path) -> Path:

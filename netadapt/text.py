@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from android_runner.text import printable
+from netadapt.android_runner.text import printable
 
 
 def duration(seconds: float) -> str:

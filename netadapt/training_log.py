@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from search.training import TrainingProgress
+    from netadapt.search.training import TrainingProgress
 
 logger = logging.getLogger(__name__)
 

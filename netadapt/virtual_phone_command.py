@@ -11,7 +11,7 @@ import typer
 from netadapt.commands.options import Json, print_json
 
 if TYPE_CHECKING:
-    from android_runner.virtual_phone import PhoneDescription, VirtualPhone
+    from netadapt.virtual_phone import PhoneDescription, VirtualPhone
 
 
 def virtual_phone(
@@ -38,8 +38,8 @@ def virtual_phone(
 
     Example: netadapt virtual-phone --phone galaxy_s20
     """
-    from android_runner.paths import cache_folder
-    from android_runner.virtual_phone.serving import describe, serve
+    from netadapt.android_runner.paths import cache_folder
+    from netadapt.virtual_phone.serving import describe, serve
 
     if show_list:
         _list(as_json)
@@ -63,7 +63,7 @@ def virtual_phone(
 
 
 def _list(as_json: bool) -> None:
-    from android_runner.virtual_phone import PhoneDescription, bundled_names
+    from netadapt.virtual_phone import PhoneDescription, bundled_names
 
     known = [PhoneDescription.bundled(name) for name in bundled_names()]
     if as_json:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from android_runner.exports import exports
+from netadapt.android_runner.exports import exports
 
 if TYPE_CHECKING:
-    from predictor.errors import (
+    from netadapt.predictor.errors import (
         MissingKernelTypeError,
         PredictorError,
         PredictorFileError,
         RefitError,
         TrainingDataError,
     )
-    from predictor.predictor import LatencyPredictor
-    from predictor.report import ErrorFigures, PredictorReport
+    from netadapt.predictor.predictor import LatencyPredictor
+    from netadapt.predictor.report import ErrorFigures, PredictorReport
 
 __all__ = [
     "ErrorFigures",
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ErrorFigures": "predictor.report",
-    "LatencyPredictor": "predictor.predictor",
-    "MissingKernelTypeError": "predictor.errors",
-    "PredictorError": "predictor.errors",
-    "PredictorFileError": "predictor.errors",
-    "PredictorReport": "predictor.report",
-    "RefitError": "predictor.errors",
-    "TrainingDataError": "predictor.errors",
+    "ErrorFigures": "netadapt.predictor.report",
+    "LatencyPredictor": "netadapt.predictor.predictor",
+    "MissingKernelTypeError": "netadapt.predictor.errors",
+    "PredictorError": "netadapt.predictor.errors",
+    "PredictorFileError": "netadapt.predictor.errors",
+    "PredictorReport": "netadapt.predictor.report",
+    "RefitError": "netadapt.predictor.errors",
+    "TrainingDataError": "netadapt.predictor.errors",
 }
 __getattr__ = exports(__name__, _HOMES)

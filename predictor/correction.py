@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from predictor.features import Array
+from netadapt.predictor.features import Array
 
 PRIOR_SD = 0.1
 """Of each coefficient: a sum that is 10 % off is no surprise."""

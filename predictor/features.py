@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.kernels import Kernel
+from netadapt.profiler.kernels import Kernel
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

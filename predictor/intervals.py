@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from predictor.features import Array
+from netadapt.predictor.features import Array
 
 MIN_SCORES = 40
 """A type sets its own width from this many held-out rows on; below, all types together do."""

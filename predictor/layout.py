@@ -16,9 +16,9 @@ from typing import Self
 import numpy as np
 from scipy.optimize import least_squares
 
-from predictor.features import Array
-from predictor.training_data import KernelSample
-from profiler.kernels import Kernel
+from netadapt.predictor.features import Array
+from netadapt.predictor.training_data import KernelSample
+from netadapt.profiler.kernels import Kernel
 
 _NOISE = 0.02
 """Share of a kernel's latency by which the layout cost of its chain is uncertain."""

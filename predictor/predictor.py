@@ -1,7 +1,8 @@
 """`LatencyPredictor`: a latency table generalised to kernels and networks never measured.
 
 Times are of kernels *inside a network*, free of the layout cost that a kernel alone carries
-(`predictor.layout`); a network is the corrected sum over its kernels (`predictor.correction`).
+(`netadapt.predictor.layout`); a network is the corrected sum over its kernels
+(`netadapt.predictor.correction`).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from predictor.correction import Correction, NetworkSum
-from predictor.errors import MissingKernelTypeError, TrainingDataError
-from predictor.features import Array, Mask, features, group
-from predictor.intervals import Residuals, conformal_quantile, pooled_quantile
-from predictor.layout import MIN_OWN_SHARE, LayoutModel, chains
-from predictor.regression import KernelTimeRegressor
-from predictor.report import ErrorFigures, PredictorReport, error_figures
-from predictor.training_data import NetworkSample, TrainingData, read_training_data
-from profiler.kernels import Kernel
-from profiler.table import LatencyTable, Provenance
+from netadapt.predictor.correction import Correction, NetworkSum
+from netadapt.predictor.errors import MissingKernelTypeError, TrainingDataError
+from netadapt.predictor.features import Array, Mask, features, group
+from netadapt.predictor.intervals import Residuals, conformal_quantile, pooled_quantile
+from netadapt.predictor.layout import MIN_OWN_SHARE, LayoutModel, chains
+from netadapt.predictor.regression import KernelTimeRegressor
+from netadapt.predictor.report import ErrorFigures, PredictorReport, error_figures
+from netadapt.predictor.training_data import NetworkSample, TrainingData, read_training_data
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.table import LatencyTable, Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,10 +91,10 @@ class LatencyPredictor(BaseEstimator):
         """Learn from a table or its frame (`LatencyTable.to_frame`); `y` is ignored.
 
         A frame of somebody else's measurements needs `key` and `latency_us` only
-        (`predictor.training_data.read_published`).
+        (`netadapt.predictor.training_data.read_published`).
 
         Raises `TrainingDataError` where no row is believed or rows of several provenances would
-        mix (choose one), and `profiler.errors.TableError` for a frame that is no table's.
+        mix (choose one), and `netadapt.profiler.errors.TableError` for a frame that is no table's.
         """
         return self._fit(
             read_training_data(table, provenance=provenance, qualities=self.qualities), ()
@@ -194,7 +195,7 @@ class LatencyPredictor(BaseEstimator):
 
     def save(self, path: Path | str) -> None:
         """Write rows, settings and check predictions to one file, whole or not at all."""
-        from predictor.storage import save
+        from netadapt.predictor.storage import save
 
         check_is_fitted(self)
         save(self, Path(path))
@@ -206,7 +207,7 @@ class LatencyPredictor(BaseEstimator):
         Raises `PredictorFileError` for a file that is none, and `RefitError` where a prediction
         differs from the stored one by a share of more than `tolerance`.
         """
-        from predictor.storage import load
+        from netadapt.predictor.storage import load
 
         return load(cls, Path(path), tolerance)
 

@@ -24,7 +24,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from predictor.features import Array, Features, Mask, Variant
+from netadapt.predictor.features import Array, Features, Mask, Variant
 
 MIN_VARIANT_ROWS = 12
 """A variant has a roofline of its own from this many rows on; below, it shares a coarser one, times

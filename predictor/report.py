@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from predictor.features import Array
+from netadapt.predictor.features import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,17 @@ import numpy as np
 import sklearn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from android_runner.files import write_atomically
-from predictor.errors import PredictorError, PredictorFileError, RefitError
-from predictor.features import features
-from predictor.regression import KernelTimeRegressor
-from predictor.training_data import KernelSample, NetworkSample, TrainingData
-from profiler.errors import ProfilerError
-from profiler.kernels import Kernel
-from profiler.table import Provenance
+from netadapt.android_runner.files import write_atomically
+from netadapt.predictor.errors import PredictorError, PredictorFileError, RefitError
+from netadapt.predictor.features import features
+from netadapt.predictor.regression import KernelTimeRegressor
+from netadapt.predictor.training_data import KernelSample, NetworkSample, TrainingData
+from netadapt.profiler.errors import ProfilerError
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.table import Provenance
 
 if TYPE_CHECKING:
-    from predictor.predictor import LatencyPredictor
+    from netadapt.predictor.predictor import LatencyPredictor
 
 FORMAT = "netadapt latency predictor"
 FORMAT_VERSION = 1

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from predictor.errors import TrainingDataError
-from profiler.errors import TableError
-from profiler.table import LatencyTable, Provenance, Row
+from netadapt.predictor.errors import TrainingDataError
+from netadapt.profiler.errors import TableError
+from netadapt.profiler.table import LatencyTable, Provenance, Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ def read_training_data(
     qualities: the rows to believe; of a type without any, those that did not repeat well.
 
     Raises `TrainingDataError` where rows of several provenances would mix or none is left, and
-    `profiler.errors.TableError` for a frame that is none of a latency table.
+    `netadapt.profiler.errors.TableError` for a frame that is none of a latency table.
     """
     if not isinstance(table, LatencyTable):
         if "program_sha256" not in table.columns:  # nobody's but our own runner's rows have one
@@ -167,7 +167,8 @@ def read_published(frame: pd.DataFrame) -> TrainingData:
         which are the same in all rows. What is missing stays unknown: nothing is invented.
 
     A kernel in several rows counts with their median, and their range tells the noise. Raises
-    `profiler.errors.TableError` where a column is missing, `TrainingDataError` for other rows.
+    `netadapt.profiler.errors.TableError` where a column is missing, `TrainingDataError` for other
+    rows.
     """
     missing = [name for name in PUBLISHED_COLUMNS if name not in frame.columns]
     if missing:

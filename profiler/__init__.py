@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from android_runner.exports import exports
+from netadapt.android_runner.exports import exports
 
 if TYPE_CHECKING:
-    from profiler.errors import (
+    from netadapt.profiler.errors import (
         LoweringError,
         MeasurementError,
         MissingLatencyError,
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
         TableError,
         UnknownKernelError,
     )
-    from profiler.kernels import Kernel, record_kernels
-    from profiler.lowering import ProgramCache, Subject, lower
-    from profiler.profile import Profiler, ProfileSettings, ProfileSummary
-    from profiler.table import LatencyTable, Provenance, Row
+    from netadapt.profiler.kernels import Kernel, record_kernels
+    from netadapt.profiler.lowering import ProgramCache, Subject, lower
+    from netadapt.profiler.profile import Profiler, ProfileSettings, ProfileSummary
+    from netadapt.profiler.table import LatencyTable, Provenance, Row
 
 __all__ = [
     "Kernel",
@@ -41,22 +41,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Kernel": "profiler.kernels",
-    "LatencyTable": "profiler.table",
-    "LoweringError": "profiler.errors",
-    "MeasurementError": "profiler.errors",
-    "MissingLatencyError": "profiler.errors",
-    "ProfileSettings": "profiler.profile",
-    "ProfileSummary": "profiler.profile",
-    "Profiler": "profiler.profile",
-    "ProfilerError": "profiler.errors",
-    "ProgramCache": "profiler.lowering",
-    "Provenance": "profiler.table",
-    "Row": "profiler.table",
-    "Subject": "profiler.lowering",
-    "TableError": "profiler.errors",
-    "UnknownKernelError": "profiler.errors",
-    "lower": "profiler.lowering",
-    "record_kernels": "profiler.kernels",
+    "Kernel": "netadapt.profiler.kernels",
+    "LatencyTable": "netadapt.profiler.table",
+    "LoweringError": "netadapt.profiler.errors",
+    "MeasurementError": "netadapt.profiler.errors",
+    "MissingLatencyError": "netadapt.profiler.errors",
+    "ProfileSettings": "netadapt.profiler.profile",
+    "ProfileSummary": "netadapt.profiler.profile",
+    "Profiler": "netadapt.profiler.profile",
+    "ProfilerError": "netadapt.profiler.errors",
+    "ProgramCache": "netadapt.profiler.lowering",
+    "Provenance": "netadapt.profiler.table",
+    "Row": "netadapt.profiler.table",
+    "Subject": "netadapt.profiler.lowering",
+    "TableError": "netadapt.profiler.errors",
+    "UnknownKernelError": "netadapt.profiler.errors",
+    "lower": "netadapt.profiler.lowering",
+    "record_kernels": "netadapt.profiler.kernels",
 }
 __getattr__ = exports(__name__, _HOMES)

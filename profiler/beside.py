@@ -14,9 +14,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
-from profiler.errors import MeasurementError
-from profiler.timing import Gate, Timing, judge
+from netadapt.android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
+from netadapt.profiler.errors import MeasurementError
+from netadapt.profiler.timing import Gate, Timing, judge
 
 Run = Mapping[str, Measurement]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from profiler.errors import TableError
+from netadapt.profiler.errors import TableError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from android_runner.device import Conditions
-from android_runner.files import writing_atomically
-from profiler.checking import checked
-from profiler.errors import TableError
-from profiler.keys import key_fields
-from profiler.row import Provenance, Row
+from netadapt.android_runner.device import Conditions
+from netadapt.android_runner.files import writing_atomically
+from netadapt.profiler.checking import checked
+from netadapt.profiler.errors import TableError
+from netadapt.profiler.keys import key_fields
+from netadapt.profiler.row import Provenance, Row
 
 if TYPE_CHECKING:
     import pandas as pd

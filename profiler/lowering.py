@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from android_runner.files import write_atomically
-from android_runner.paths import cache_folder
-from profiler.errors import LoweringError
-from profiler.kernels import ConvNorm, Kernel, Shape
+from netadapt.android_runner.files import write_atomically
+from netadapt.android_runner.paths import cache_folder
+from netadapt.profiler.errors import LoweringError
+from netadapt.profiler.kernels import ConvNorm, Kernel, Shape
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

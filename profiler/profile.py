@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 from torch import nn
 
-from android_runner.device import Device, Failure, Program, RunSpec
-from profiler.beside import Beside, time_beside
-from profiler.errors import LoweringError, UnknownLayerError
-from profiler.kernels import PointwiseConv, Shape, record_kernels
-from profiler.keys import network_key
-from profiler.lowering import (
+from netadapt.android_runner.device import Device, Failure, Program, RunSpec
+from netadapt.profiler.beside import Beside, time_beside
+from netadapt.profiler.errors import LoweringError, UnknownLayerError
+from netadapt.profiler.kernels import PointwiseConv, Shape, record_kernels
+from netadapt.profiler.keys import network_key
+from netadapt.profiler.lowering import (
     PRECISION,
     ProgramCache,
     Subject,
@@ -28,8 +28,8 @@ from profiler.lowering import (
     lower_networks,
     lower_subjects,
 )
-from profiler.table import LatencyTable, Provenance, Row
-from profiler.timing import Gate, Timing, time_programs
+from netadapt.profiler.table import LatencyTable, Provenance, Row
+from netadapt.profiler.timing import Gate, Timing, time_programs
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ def provenance_of(device: Device, spec: RunSpec) -> Provenance:
 class Profiler:
     """Times kernels and networks on one device under one set of conditions, into one table.
 
-    The programs of a batch are timed twice in processes of their own (`profiler.timing`); a batch
-    is written in one transaction, so that a kill loses the batch in flight and nothing else.
+    The programs of a batch are timed twice in processes of their own (`netadapt.profiler.timing`);
+    a batch is written in one transaction, so that a kill loses the batch in flight and no more.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Profiler:
         ----------
         networks: by the label that a row gets. What tells whether a network is there already is
             its content, `network_keys`.
-        occasion: as in `profiler.keys.network_key`.
+        occasion: as in `netadapt.profiler.keys.network_key`.
         """
         present = self.table.keys(self.provenance)
         jobs: dict[str, _Job] = {}
@@ -227,8 +227,8 @@ class Profiler:
         """Time networks in one session of the device, whatever the table holds of them.
 
         Each is a share of the one that `base` names; `companions` are kernels that run along;
-        `occasion` is as in `profiler.keys.network_key`. Networks that the table lacks get a row.
-        Raises `MeasurementError` when one fails.
+        `occasion` is as in `netadapt.profiler.keys.network_key`. Networks that the table lacks get
+        a row. Raises `MeasurementError` when one fails.
         """
         lowered = lower_networks(
             list(networks.values()),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from android_runner.device import DeviceInfo, Measurement
-from android_runner.replay import ReplayDevice
-from profiler.table import LatencyTable, Provenance, Row
+from netadapt.android_runner.device import DeviceInfo, Measurement
+from netadapt.android_runner.replay import ReplayDevice
+from netadapt.profiler.table import LatencyTable, Provenance, Row
 
 
 def replay_device(table: LatencyTable, provenance: Provenance) -> ReplayDevice:

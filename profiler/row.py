@@ -8,9 +8,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from android_runner.device import Conditions
-from profiler.errors import TableError
-from profiler.keys import NETWORK
+from netadapt.android_runner.device import Conditions
+from netadapt.profiler.errors import TableError
+from netadapt.profiler.keys import NETWORK
 
 Quality = Literal["ok", "unstable", "drifted", "throttled"]
 """`ok`: two runs agreed. `unstable`: no two did. `drifted`: the sentinel kernel ran off course.
@@ -50,7 +50,7 @@ class Row:
 
     Parameters
     ----------
-    key: the kernel's key, or a network's (`profiler.keys.network_key`).
+    key: the kernel's key, or a network's (`netadapt.profiler.keys.network_key`).
     copies: length of the chain; 1 for a kernel by itself and for networks.
     kernels: the keys of a network's kernels in execution order, () where they are not known; None
         for a kernel.

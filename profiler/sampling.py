@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.kernels import Kernel
-from profiler.lowering import Subject
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.lowering import Subject
 
 CHAIN_LENGTH = 3
 """Copies in a chain that tells the layout cost; with the single kernel it gives slope and cut."""

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from android_runner.device import Conditions
-from profiler.errors import ProfilerError, TableError
-from profiler.keys import NETWORK, network_key
-from profiler.row import Provenance
+from netadapt.android_runner.device import Conditions
+from netadapt.profiler.errors import ProfilerError, TableError
+from netadapt.profiler.keys import NETWORK, network_key
+from netadapt.profiler.row import Provenance
 
 FORMAT_VERSION = 3
 APPLICATION_ID = 0x6E61_6C74  # "nalt": netadapt latency table
@@ -248,7 +248,7 @@ def _input_shape(kernels: Iterable[str]) -> tuple[int, ...] | None:
     first = next(iter(kernels), None)
     if first is None:
         return None
-    from profiler.kernels import Kernel  # here: it brings torch
+    from netadapt.profiler.kernels import Kernel  # here: it brings torch
 
     try:
         return Kernel.from_key(first).input_shapes[0]

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from android_runner.device import Conditions
-from profiler import frame, schema
-from profiler.checking import checked, damaged
-from profiler.errors import MissingLatencyError, TableError
-from profiler.row import Provenance, Quality, Rounds, Row
+from netadapt.android_runner.device import Conditions
+from netadapt.profiler import frame, schema
+from netadapt.profiler.checking import checked, damaged
+from netadapt.profiler.errors import MissingLatencyError, TableError
+from netadapt.profiler.row import Provenance, Quality, Rounds, Row
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
-from profiler.table import Quality
+from netadapt.android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
+from netadapt.profiler.table import Quality
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Timing:
     ----------
     pooled: the rounds of both runs as one measurement, conditions from the first's start to the
         second's end.
-    repeat_dev, quality, attempts: as in `profiler.table.Row`.
+    repeat_dev, quality, attempts: as in `netadapt.profiler.table.Row`.
     """
 
     pooled: Measurement

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from android_runner.exports import exports
+from netadapt.android_runner.exports import exports
 
 if TYPE_CHECKING:
-    from search.driver import SearchResult, run_search
-    from search.errors import (
+    from netadapt.search.driver import SearchResult, run_search
+    from netadapt.search.errors import (
         ArchError,
         CheckpointError,
         ImpossibleBudgetError,
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
         TrainingDivergedError,
         TrialLogError,
     )
-    from search.network import build_network
-    from search.space import Arch, Space
-    from search.supernet import SuperNetwork, calibrate, extract
-    from search.task import Task
-    from search.training import TrainingSettings, train_network, train_supernet
+    from netadapt.search.network import build_network
+    from netadapt.search.space import Arch, Space
+    from netadapt.search.supernet import SuperNetwork, calibrate, extract
+    from netadapt.search.task import Task
+    from netadapt.search.training import TrainingSettings, train_network, train_supernet
 
 __all__ = [
     "Arch",
@@ -50,26 +50,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Arch": "search.space",
-    "ArchError": "search.errors",
-    "CheckpointError": "search.errors",
-    "ImpossibleBudgetError": "search.errors",
-    "InvalidSettingError": "search.errors",
-    "MetricError": "search.errors",
-    "SearchError": "search.errors",
-    "SearchResult": "search.driver",
-    "Space": "search.space",
-    "SpaceFileError": "search.errors",
-    "SuperNetwork": "search.supernet",
-    "Task": "search.task",
-    "TrainingDivergedError": "search.errors",
-    "TrainingSettings": "search.training",
-    "TrialLogError": "search.errors",
-    "build_network": "search.network",
-    "calibrate": "search.supernet",
-    "extract": "search.supernet",
-    "run_search": "search.driver",
-    "train_network": "search.training",
-    "train_supernet": "search.training",
+    "Arch": "netadapt.search.space",
+    "ArchError": "netadapt.search.errors",
+    "CheckpointError": "netadapt.search.errors",
+    "ImpossibleBudgetError": "netadapt.search.errors",
+    "InvalidSettingError": "netadapt.search.errors",
+    "MetricError": "netadapt.search.errors",
+    "SearchError": "netadapt.search.errors",
+    "SearchResult": "netadapt.search.driver",
+    "Space": "netadapt.search.space",
+    "SpaceFileError": "netadapt.search.errors",
+    "SuperNetwork": "netadapt.search.supernet",
+    "Task": "netadapt.search.task",
+    "TrainingDivergedError": "netadapt.search.errors",
+    "TrainingSettings": "netadapt.search.training",
+    "TrialLogError": "netadapt.search.errors",
+    "build_network": "netadapt.search.network",
+    "calibrate": "netadapt.search.supernet",
+    "extract": "netadapt.search.supernet",
+    "run_search": "netadapt.search.driver",
+    "train_network": "netadapt.search.training",
+    "train_supernet": "netadapt.search.training",
 }
 __getattr__ = exports(__name__, _HOMES)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from search.errors import MetricError, TrialLogError
-from search.searchers.base import Accept, Answer, Confirm, Evaluate, Measure, Searcher
-from search.trials import (
+from netadapt.search.errors import MetricError, TrialLogError
+from netadapt.search.searchers.base import Accept, Answer, Confirm, Evaluate, Measure, Searcher
+from netadapt.search.trials import (
     Accepted,
     Confirmed,
     Finished,
@@ -31,7 +31,7 @@ from search.trials import (
 )
 
 if TYPE_CHECKING:
-    from search.space import Arch
+    from netadapt.search.space import Arch
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from search.errors import InvalidSettingError
-from search.supernet import SuperNetwork, calibrate
-from search.task import Samples
+from netadapt.search.errors import InvalidSettingError
+from netadapt.search.supernet import SuperNetwork, calibrate
+from netadapt.search.task import Samples
 
 if TYPE_CHECKING:
-    from search.space import Arch
-    from search.task import Task
+    from netadapt.search.space import Arch
+    from netadapt.search.task import Task
 
 
 class Evaluator:

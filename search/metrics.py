@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import MetricError
+from netadapt.search.errors import MetricError
 
 if TYPE_CHECKING:
-    from profiler.kernels import Kernel
-    from search.space import Arch, Space
+    from netadapt.profiler.kernels import Kernel
+    from netadapt.search.space import Arch, Space
 
 Milliseconds = Sequence[float] | NDArray[np.float64]
 NetworkLatency = Callable[[Sequence[Sequence["Kernel"]]], Milliseconds]

@@ -1,7 +1,8 @@
 """The plain network of an arch, made of kernels' modules and nothing else.
 
-Symbols as in `search.space`. What runs is exactly `space.kernels(arch)`: a removed block is not
-there, a narrower one has smaller weights. Names begin with letters, as the XNNPACK backend wants.
+Symbols as in `netadapt.search.space`. What runs is exactly `space.kernels(arch)`: a removed block
+is not there, a narrower one has smaller weights. Names begin with letters, as the XNNPACK backend
+wants.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from profiler.kernels import (
+from netadapt.profiler.kernels import (
     Activation,
     Add,
     Bypass,
@@ -20,7 +21,7 @@ from profiler.kernels import (
     SqueezeExcite,
     StandardConvNorm,
 )
-from search.space import STEM_KERNEL_SIZE, Arch, BlockArch, Space, squeeze_channels
+from netadapt.search.space import STEM_KERNEL_SIZE, Arch, BlockArch, Space, squeeze_channels
 
 
 def build_network(space: Space, arch: Arch, *, generator: torch.Generator | None = None) -> Network:

@@ -1,7 +1,7 @@
 """Ordered dropout (NetAdaptV2): which sub-network each image of a training batch sees.
 
 One forward and backward pass trains as many sub-networks as the batch has images; the
-super-network zeroes the last channels image by image (`search.supernet`).
+super-network zeroes the last channels image by image (`netadapt.search.supernet`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import InvalidSettingError
-from search.space import REMOVED, Arch, BlockArch, Dimension, Space
+from netadapt.search.errors import InvalidSettingError
+from netadapt.search.space import REMOVED, Arch, BlockArch, Dimension, Space
 
 KernelPer = Literal["image", "step"]
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
-from profiler.kernels import (
+from netadapt.profiler.kernels import (
     ActivationKernel,
     AddKernel,
     BypassKernel,
@@ -34,9 +34,9 @@ from profiler.kernels import (
     SqueezeExciteKernel,
     StandardConv,
 )
-from profiler.kernels.convolution import strided
-from search.errors import ArchError, SpaceFileError, shown
-from search.space_file import (
+from netadapt.profiler.kernels.convolution import strided
+from netadapt.search.errors import ArchError, SpaceFileError, shown
+from netadapt.search.space_file import (
     BlockSpec,
     LayerSpec,
     parse_space,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import SpaceFileError, shown
+from netadapt.search.errors import SpaceFileError, shown
 
 SPACES = Path(__file__).parent / "spaces"
 

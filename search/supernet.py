@@ -1,8 +1,8 @@
 """The super-network: one set of weights for all archs of a space.
 
-Symbols as in `search.space`, with `B` images in a batch. A sub-network uses the first channels of
-every layer and the centre of every depthwise kernel. It is computed in one of two ways, by the
-same code: one arch on slices of the weights, or one arch an image at full size with the last
+Symbols as in `netadapt.search.space`, with `B` images in a batch. A sub-network uses the first
+channels of every layer and the centre of every depthwise kernel. It is computed in one of two ways,
+by the same code: one arch on slices of the weights, or one arch an image at full size with the last
 channels of each image set to zero (ordered dropout, NetAdaptV2). Both give the same outputs in eval
 mode. Which sub-network is meant is always an argument, and so are the batch-norm statistics that
 were re-estimated for it.
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profiler.kernels import ConvNorm, Linear, SqueezeExcite
-from search.errors import ArchError
-from search.network import Block, build_network, empty_network
-from search.space import Arch, BlockArch, Space, squeeze_channels
+from netadapt.profiler.kernels import ConvNorm, Linear, SqueezeExcite
+from netadapt.search.errors import ArchError
+from netadapt.search.network import Block, build_network, empty_network
+from netadapt.search.space import Arch, BlockArch, Space, squeeze_channels
 
 Normalize = Callable[[str, nn.BatchNorm2d, Tensor], Tensor]
 """(convolution's name, its batch norm, input) to output."""

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from search.errors import InvalidSettingError
+from netadapt.search.errors import InvalidSettingError
 
 if TYPE_CHECKING:
     from torch import Tensor

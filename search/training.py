@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from android_runner.files import write_atomically
-from search.errors import CheckpointError, InvalidSettingError, TrainingDivergedError
+from netadapt.android_runner.files import write_atomically
+from netadapt.search.errors import CheckpointError, InvalidSettingError, TrainingDivergedError
 
 if TYPE_CHECKING:
-    from search.space import Arch
-    from search.supernet import SuperNetwork
-    from search.task import Task
+    from netadapt.search.space import Arch
+    from netadapt.search.supernet import SuperNetwork
+    from netadapt.search.task import Task
 
 log = logging.getLogger(__name__)
 

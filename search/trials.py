@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pydantic
 
-from search.errors import TrialLogError
+from netadapt.search.errors import TrialLogError
 
 if TYPE_CHECKING:
-    from search.space import Arch
+    from netadapt.search.space import Arch
 
 VERSION = 2
 

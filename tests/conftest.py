@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from android_runner.errors import DeviceError
-from android_runner.phone import AdbServer, find_adb
-from android_runner.virtual_phone import PIXEL_1, VirtualPhone
-from android_runner.virtual_phone.sandbox import ISOLATION_VARIABLE
+from netadapt.android_runner.errors import DeviceError
+from netadapt.android_runner.phone import AdbServer, find_adb
+from netadapt.virtual_phone import PIXEL_1, VirtualPhone
+from netadapt.virtual_phone.sandbox import ISOLATION_VARIABLE
 from tests.wheel import Installed, install_wheel
 
 # No test depends on a timing being fast, so no example of a property does either.

@@ -1,7 +1,7 @@
 """Where made-up rows of a latency table come from, and what it was like there."""
 
-from android_runner.device import Conditions
-from profiler.table import Provenance
+from netadapt.android_runner.device import Conditions
+from netadapt.profiler.table import Provenance
 
 MADE_UP = Provenance(
     device_id="made-up",

@@ -20,33 +20,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from android_runner.check import known_program
-from android_runner.elf import read_elf
-from android_runner.errors import RunnerError
-from android_runner.phone import parsing, zones
-from android_runner.program_format import format_problem, read_format
-from android_runner.protocol import PROTOCOL_VERSION, FrameParser
-from android_runner.virtual_phone.description import PhoneDescription
-from android_runner.virtual_phone.wire import (
+from netadapt.android_runner.check import known_program
+from netadapt.android_runner.elf import read_elf
+from netadapt.android_runner.errors import RunnerError
+from netadapt.android_runner.phone import parsing, zones
+from netadapt.android_runner.program_format import format_problem, read_format
+from netadapt.android_runner.protocol import PROTOCOL_VERSION, FrameParser
+from netadapt.config import config_text, demo_config, read_config
+from netadapt.errors import NetadaptError
+from netadapt.folder import RunFolder
+from netadapt.predictor.errors import PredictorError
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.profiler.errors import ProfilerError
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.table import LatencyTable
+from netadapt.result import RunResult
+from netadapt.search.errors import SearchError
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import read_iterations
+from netadapt.training_log import read_metrics
+from netadapt.virtual_phone.description import PhoneDescription
+from netadapt.virtual_phone.wire import (
     Packet,
     PacketReader,
     ShellFrame,
     ShellFrameReader,
     WireError,
 )
-from netadapt.config import config_text, demo_config, read_config
-from netadapt.errors import NetadaptError
-from netadapt.folder import RunFolder
-from netadapt.result import RunResult
-from netadapt.training_log import read_metrics
-from predictor.errors import PredictorError
-from predictor.predictor import LatencyPredictor
-from profiler.errors import ProfilerError
-from profiler.kernels import Kernel
-from profiler.table import LatencyTable
-from search.errors import SearchError
-from search.space import Arch, Space
-from search.trials import read_iterations
 from tests.mutation import mutations
 from tests.netadapt.test_result import RESULT
 from tests.predictor import made_up_device as device
@@ -56,7 +56,7 @@ OURS = (RunnerError, ProfilerError, PredictorError, SearchError, NetadaptError, 
 LENGTH = int(os.environ.get("NETADAPT_MUTATIONS", "1"))
 """How many times as many mutations as usual are tried."""
 
-PHONES = Path(__file__).parents[1] / "android_runner" / "virtual_phone" / "phones"
+PHONES = Path(__file__).parents[1] / "virtual_phone" / "phones"
 SPACES = Path(__file__).parents[1] / "search" / "spaces"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from android_runner.device import (
+from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,

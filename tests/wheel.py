@@ -58,10 +58,10 @@ def _sources(copy: Path) -> Path:
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    for package in ("android_runner", "profiler", "predictor", "search", "netadapt"):
-        shutil.copytree(
-            ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    # As files: the links in it lead to folders beside it.
+    shutil.copytree(
+        ROOT / "netadapt", copy / "netadapt", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return copy
 
 

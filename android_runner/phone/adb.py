@@ -26,7 +26,7 @@ from typing import Final
 
 import adbutils
 
-from android_runner.errors import (
+from netadapt.android_runner.errors import (
     AdbError,
     DeviceError,
     DeviceLostError,
@@ -36,7 +36,7 @@ from android_runner.errors import (
     NoSuchDeviceError,
     StorageError,
 )
-from android_runner.phone.parsing import ListedPhone, parse_adb_version, parse_devices
+from netadapt.android_runner.phone.parsing import ListedPhone, parse_adb_version, parse_devices
 
 logger = logging.getLogger(__name__)
 

@@ -16,18 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from android_runner.device import Conditions
-from android_runner.errors import DeviceError, InvalidRunError, UnsupportedDeviceError
-from android_runner.phone.adb import Adb, quote
-from android_runner.phone.cores import Cluster
-from android_runner.phone.discovery import (
+from netadapt.android_runner.device import Conditions
+from netadapt.android_runner.errors import DeviceError, InvalidRunError, UnsupportedDeviceError
+from netadapt.android_runner.phone.adb import Adb, quote
+from netadapt.android_runner.phone.cores import Cluster
+from netadapt.android_runner.phone.discovery import (
     MARK,
     READ_CORES,
     READ_ZONES,
     PhoneInfo,
     script,
 )
-from android_runner.phone.parsing import (
+from netadapt.android_runner.phone.parsing import (
     CPU_FOLDER,
     Battery,
     Core,
@@ -38,8 +38,8 @@ from android_runner.phone.parsing import (
     parse_thermalservice,
     split_sections,
 )
-from android_runner.phone.transport import FOLDER
-from android_runner.phone.zones import UNKNOWN, parse_zones
+from netadapt.android_runner.phone.transport import FOLDER
+from netadapt.android_runner.phone.zones import UNKNOWN, parse_zones
 
 logger = logging.getLogger(__name__)
 

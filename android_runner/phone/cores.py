@@ -12,10 +12,10 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal
 
-from android_runner.errors import CoresAsleepError, UnsupportedDeviceError
-from android_runner.phone.adb import Adb
-from android_runner.phone.discovery import READ_CORES
-from android_runner.phone.parsing import Core, parse_cores, parse_cpu_list
+from netadapt.android_runner.errors import CoresAsleepError, UnsupportedDeviceError
+from netadapt.android_runner.phone.adb import Adb
+from netadapt.android_runner.phone.discovery import READ_CORES
+from netadapt.android_runner.phone.parsing import Core, parse_cores, parse_cpu_list
 
 Cluster = Literal["big", "little"]
 

@@ -14,9 +14,9 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from android_runner.batch import greet, run_batch
-from android_runner.build import RunnerBinary
-from android_runner.device import (
+from netadapt.android_runner.batch import greet, run_batch
+from netadapt.android_runner.build import RunnerBinary
+from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,
@@ -25,7 +25,7 @@ from android_runner.device import (
     RunSpec,
     check_names,
 )
-from android_runner.errors import (
+from netadapt.android_runner.errors import (
     CoresAsleepError,
     DeviceError,
     DeviceLostError,
@@ -35,9 +35,9 @@ from android_runner.errors import (
     ProtocolError,
     UnsupportedDeviceError,
 )
-from android_runner.paths import lock_folder
-from android_runner.phone.adb import Adb, AdbServer
-from android_runner.phone.conditions import (
+from netadapt.android_runner.paths import lock_folder
+from netadapt.android_runner.phone.adb import Adb, AdbServer
+from netadapt.android_runner.phone.conditions import (
     Keeper,
     PhoneSettings,
     Reading,
@@ -46,7 +46,7 @@ from android_runner.phone.conditions import (
     cool_down,
     read,
 )
-from android_runner.phone.cores import (
+from netadapt.android_runner.phone.cores import (
     asleep_among,
     asleep_by_runner,
     asleep_error,
@@ -55,11 +55,16 @@ from android_runner.phone.cores import (
     remembered,
     wake,
 )
-from android_runner.phone.discovery import PhoneInfo, check_usable, choose_phone, find_phone
-from android_runner.phone.parsing import Core
-from android_runner.phone.runners import runner_for
-from android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
-from android_runner.protocol import Hello
+from netadapt.android_runner.phone.discovery import (
+    PhoneInfo,
+    check_usable,
+    choose_phone,
+    find_phone,
+)
+from netadapt.android_runner.phone.parsing import Core
+from netadapt.android_runner.phone.runners import runner_for
+from netadapt.android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
+from netadapt.android_runner.protocol import Hello
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +111,8 @@ class PhoneDevice:
 
     serial: its serial in `adb devices`, its own serial number, or ``host:port``; None is the only
     phone there is. runner: None takes the one that is there for the phone's ABI
-    (`android_runner.phone.runners`). notify: is told what the phone is waited for; None logs it.
+    (`netadapt.android_runner.phone.runners`). notify: is told what the phone is waited for; None
+    logs it.
 
     Connects when it is first asked something. A phone that is lost, locked or full is waited for
     (`PhoneSettings.wait_s`), and what was under way is run again. Usable as a context manager;

@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from android_runner.elf import read_elf
-from android_runner.errors import (
+from netadapt.android_runner.elf import read_elf
+from netadapt.android_runner.errors import (
     DeviceError,
     DeviceLostError,
     DeviceStateError,
     NoSuchDeviceError,
     UnsupportedDeviceError,
 )
-from android_runner.phone.adb import REMEDIES, Adb, AdbServer, quote
-from android_runner.phone.parsing import (
+from netadapt.android_runner.phone.adb import REMEDIES, Adb, AdbServer, quote
+from netadapt.android_runner.phone.parsing import (
     CPU_FOLDER,
     Battery,
     Core,
@@ -32,8 +32,8 @@ from android_runner.phone.parsing import (
     parse_thermalservice,
     split_sections,
 )
-from android_runner.phone.zones import parse_zones
-from android_runner.text import printable
+from netadapt.android_runner.phone.zones import parse_zones
+from netadapt.android_runner.text import printable
 
 logger = logging.getLogger(__name__)
 

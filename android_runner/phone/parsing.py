@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from android_runner.text import printable
+from netadapt.android_runner.text import printable
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 

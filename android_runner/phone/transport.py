@@ -3,7 +3,7 @@
 /data/local/tmp/netadapt/
     store/<sha256>     programs and the runner, verified before each use
     runs/<set>/        where the runner works on a batch; holds `pid`
-    restore            what to put back after a crash (`android_runner.phone.conditions`)
+    restore            what to put back after a crash (`netadapt.android_runner.phone.conditions`)
 
 The runner is told where in the store each program lies, so a batch costs no links: Android's policy
 lets adb's daemon make none, and a process for each takes a phone longer than a small program.
@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from android_runner.build import RunnerBinary
-from android_runner.errors import (
+from netadapt.android_runner.build import RunnerBinary
+from netadapt.android_runner.errors import (
     DeviceError,
     DeviceLostError,
     FullStorageError,
     StorageError,
     UnsupportedDeviceError,
 )
-from android_runner.phone.adb import Adb, ShellStream, quote, refusal
-from android_runner.phone.parsing import parse_free_bytes, parse_sums, split_sections
+from netadapt.android_runner.phone.adb import Adb, ShellStream, quote, refusal
+from netadapt.android_runner.phone.parsing import parse_free_bytes, parse_sums, split_sections
 
 logger = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ def devices(
     from netadapt import device_list
 
     if adb:
-        from android_runner.phone import find_adb
+        from netadapt.android_runner.phone import find_adb
 
         path = str(find_adb().path)
         if as_json:

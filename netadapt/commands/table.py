@@ -12,7 +12,7 @@ from netadapt.commands.options import Json, ProvenanceNumber, TableFile, print_j
 from netadapt.text import one_line
 
 if TYPE_CHECKING:
-    from profiler.table import Provenance, Row, TypeSummary
+    from netadapt.profiler.table import Provenance, Row, TypeSummary
 
 table_app = typer.Typer(
     help="Look into a latency table.\n\nExample: netadapt table show runs/demo",
@@ -45,8 +45,8 @@ def show(
 
     Example: netadapt table show runs/demo --type depthwise_conv
     """
+    from netadapt.profiler.table import LatencyTable
     from netadapt.tables import check_type, provenance_number, table_file
-    from profiler.table import LatencyTable
 
     with LatencyTable(table_file(table), must_exist=True) as latencies:
         chosen = provenance_number(latencies, provenance)
@@ -97,8 +97,8 @@ def export(
 
     Example: netadapt table export runs/demo latency.csv
     """
+    from netadapt.profiler.table import LatencyTable
     from netadapt.tables import provenance_number, table_file
-    from profiler.table import LatencyTable
 
     with LatencyTable(table_file(table), must_exist=True) as latencies:
         chosen = provenance_number(latencies, provenance)

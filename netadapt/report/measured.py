@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from netadapt.profiler.table import LatencyTable, Provenance, Row
 from netadapt.report.records import Fact
 from netadapt.text import MICROSECONDS
-from profiler.table import LatencyTable, Provenance, Row
 
 
 @dataclass(frozen=True, slots=True)

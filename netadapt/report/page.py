@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from android_runner.files import write_atomically
+from netadapt.android_runner.files import write_atomically
 from netadapt.report import verdict
 from netadapt.report.figures import latency, networks, prediction, search, tradeoff, training
 from netadapt.report.figures.canvas import LAYOUTS, Layout, words

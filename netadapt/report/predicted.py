@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netadapt.folder import TRAINED
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.report import ErrorFigures, PredictorReport
+from netadapt.profiler.kernels import Kernel
 from netadapt.report.measured import Measured
 from netadapt.report.records import (
     LatencyMap,
@@ -18,11 +21,8 @@ from netadapt.report.records import (
     WholeLatency,
 )
 from netadapt.result import RunResult
-from predictor.predictor import LatencyPredictor
-from predictor.report import ErrorFigures, PredictorReport
-from profiler.kernels import Kernel
-from search.space import Arch, Space
-from search.trials import Iteration
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import Iteration
 
 MAP_WIDTHS = 10
 """Channel numbers on each side of a latency map."""

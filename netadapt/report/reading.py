@@ -12,6 +12,8 @@ from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig
 from netadapt.folder import RunFolder
 from netadapt.pipeline import source_commit
+from netadapt.predictor.errors import MissingKernelTypeError
+from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.report import measured, predicted
 from netadapt.report.records import (
     Budget,
@@ -29,12 +31,10 @@ from netadapt.report.records import (
     TrainedNetwork,
 )
 from netadapt.result import NetworkResult, RunResult, SearchOutcome
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import Iteration, accepted_path, read_iterations
 from netadapt.sessions import read_sessions
 from netadapt.training_log import read_metrics
-from predictor.errors import MissingKernelTypeError
-from predictor.predictor import LatencyPredictor
-from search.space import Arch, Space
-from search.trials import Iteration, accepted_path, read_iterations
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from netadapt.predictor.report import ErrorFigures
 from netadapt.report import intervals
 from netadapt.report.intervals import Estimate
-from predictor.report import ErrorFigures
 
 Kind = Literal["reference", "found", "scaled"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from profiler.kernels.activation import Activation, ActivationKernel
-from profiler.kernels.addition import Add, AddKernel, Bypass, BypassKernel
-from profiler.kernels.base import Kernel, Shape, kernel_of, kernel_types, record_kernels
-from profiler.kernels.convolution import (
+from netadapt.profiler.kernels.activation import Activation, ActivationKernel
+from netadapt.profiler.kernels.addition import Add, AddKernel, Bypass, BypassKernel
+from netadapt.profiler.kernels.base import Kernel, Shape, kernel_of, kernel_types, record_kernels
+from netadapt.profiler.kernels.convolution import (
     ConvNorm,
     DepthwiseConv,
     DepthwiseConvNorm,
@@ -14,9 +14,9 @@ from profiler.kernels.convolution import (
     StandardConv,
     StandardConvNorm,
 )
-from profiler.kernels.linear import Linear, LinearKernel
-from profiler.kernels.pooling import GlobalPool, GlobalPoolKernel
-from profiler.kernels.squeeze_excite import SqueezeExcite, SqueezeExciteKernel
+from netadapt.profiler.kernels.linear import Linear, LinearKernel
+from netadapt.profiler.kernels.pooling import GlobalPool, GlobalPoolKernel
+from netadapt.profiler.kernels.squeeze_excite import SqueezeExcite, SqueezeExciteKernel
 
 __all__ = [
     "Activation",

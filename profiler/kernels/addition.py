@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profiler.kernels.base import Kernel, Shape
+from netadapt.profiler.kernels.base import Kernel, Shape
 
 
 class Add(nn.Module):

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from profiler.errors import UnknownKernelError, UnknownLayerError
-from profiler.keys import parse_key
+from netadapt.profiler.errors import UnknownKernelError, UnknownLayerError
+from netadapt.profiler.keys import parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +207,7 @@ def record_kernels(network: nn.Module, input_shape: Shape) -> list[Kernel]:
         raise UnknownLayerError(
             f"a network is made of known kernels ({', '.join(sorted(_TYPES))}), "
             f"{type(network).__name__} has others: {', '.join(layers[:_NAMED])}{more}; build it of "
-            "profiler.kernels' modules, add a kernel type, or time it as a whole only"
+            "netadapt.profiler.kernels' modules, add a kernel type, or time it as a whole only"
         )
     return recorder.kernels
 

@@ -1,7 +1,7 @@
 """Convolution kernels: standard, pointwise (1x1) and depthwise, with folded norm and clamp.
 
 The runtime folds batch normalisation into the weights and fuses ReLU (a clamp) into the
-convolution; h-swish stays a kernel of its own (`profiler.kernels.activation`).
+convolution; h-swish stays a kernel of its own (`netadapt.profiler.kernels.activation`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from profiler.kernels.base import Kernel, Shape
+from netadapt.profiler.kernels.base import Kernel, Shape
 
 FUSED_ACTIVATIONS = ("none", "relu")
 

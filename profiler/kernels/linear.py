@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from profiler.kernels.base import Kernel, Shape
+from netadapt.profiler.kernels.base import Kernel, Shape
 
 
 class Linear(nn.Module):

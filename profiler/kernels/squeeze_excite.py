@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from profiler.kernels.base import Kernel, Shape
+from netadapt.profiler.kernels.base import Kernel, Shape
 
 
 class SqueezeExcite(nn.Module):

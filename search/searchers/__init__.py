@@ -1,1 +1,1 @@
-"""Optimisers over a space, all behind one seam (`search.searchers.base`)."""
+"""Optimisers over a space, all behind one seam (`netadapt.search.searchers.base`)."""

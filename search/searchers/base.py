@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import ImpossibleBudgetError, InvalidSettingError
-from search.metrics import Constraint, LatencyMetric
-from search.trials import Trial
+from netadapt.search.errors import ImpossibleBudgetError, InvalidSettingError
+from netadapt.search.metrics import Constraint, LatencyMetric
+from netadapt.search.trials import Trial
 
 if TYPE_CHECKING:
-    from search.space import Arch, Dimension, Space
+    from netadapt.search.space import Arch, Dimension, Space
 
 Loads = NDArray[np.float64]
 """Metrics as shares of their budgets, so that 1 meets a budget; last axis: constraints."""

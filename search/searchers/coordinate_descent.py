@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.errors import InvalidSettingError
-from search.searchers.base import (
+from netadapt.search.errors import InvalidSettingError
+from netadapt.search.searchers.base import (
     TOLERANCE,
     USES_BUDGET,
     Choice,
@@ -32,8 +32,8 @@ from search.searchers.base import (
 )
 
 if TYPE_CHECKING:
-    from search.metrics import Constraint
-    from search.space import Arch, Space
+    from netadapt.search.metrics import Constraint
+    from netadapt.search.space import Arch, Space
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.errors import InvalidSettingError
-from search.searchers.base import Draft, Landing, Loads, Loop, excess, meets
-from search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
+from netadapt.search.errors import InvalidSettingError
+from netadapt.search.searchers.base import Draft, Landing, Loads, Loop, excess, meets
+from netadapt.search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
 
 if TYPE_CHECKING:
-    from search.metrics import Constraint
-    from search.space import Arch, Dimension, Space
+    from netadapt.search.metrics import Constraint
+    from netadapt.search.space import Arch, Dimension, Space
 
 Change = tuple["Dimension", int]
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from search.searchers.base import Draft, Landing, Loads, Loop
-from search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
+from netadapt.search.searchers.base import Draft, Landing, Loads, Loop
+from netadapt.search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from search.metrics import Constraint
-    from search.space import Space
+    from netadapt.search.metrics import Constraint
+    from netadapt.search.space import Space
 
 
 NETADAPT_V1 = Schedule(initial_reduction=0.025, decay=0.96)

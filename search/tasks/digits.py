@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from search.errors import InvalidSettingError
-from search.task import InputFormat, Samples, Task
+from netadapt.search.errors import InvalidSettingError
+from netadapt.search.task import InputFormat, Samples, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from android_runner import HostDevice, Program
+from netadapt.android_runner import HostDevice, Program
 
 
 def _lower(module: object, *inputs: object) -> bytes:

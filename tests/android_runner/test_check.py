@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import (
+from netadapt.android_runner import (
     Device,
     DeviceError,
     DeviceInfo,
@@ -21,9 +21,9 @@ from android_runner import (
     Progress,
     RunSpec,
 )
-from android_runner.check import TOLERANCE, check_runner, device_of, known_program
-from android_runner.elf import this_machine
-from android_runner.program_format import read_format
+from netadapt.android_runner.check import TOLERANCE, check_runner, device_of, known_program
+from netadapt.android_runner.elf import this_machine
+from netadapt.android_runner.program_format import read_format
 from tests.android_runner import known_program as recipe
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import (
+from netadapt.android_runner import (
     Device,
     DeviceError,
     Failure,
@@ -23,8 +23,8 @@ from android_runner import (
     UnsupportedDeviceError,
     batch,
 )
-from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
-from android_runner.virtual_phone import VirtualPhone
+from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
+from netadapt.virtual_phone import VirtualPhone
 
 QUICK = RunSpec(rounds=3, warmup_ms=0.2, visit_ms=0.2, timeout_s=60.0)
 

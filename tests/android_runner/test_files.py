@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.files import (
+from netadapt.android_runner.files import (
     is_leftover,
     remove_leftovers,
     write_atomically,
@@ -101,7 +101,7 @@ def test_a_device_stays_one(tmp_path: Path) -> None:
 def test_an_open_file_is_added_to(tmp_path: Path) -> None:
     """What `--out /dev/stdout` does, into a file and into a pipe."""
     script = (
-        "from pathlib import Path; from android_runner.files import write_atomically\n"
+        "from pathlib import Path; from netadapt.android_runner.files import write_atomically\n"
         "write_atomically(Path('/dev/stdout'), b'content')"
     )
     out = tmp_path / "out"
@@ -131,7 +131,7 @@ def test_the_mask_of_new_files_is_never_lifted(
 
 def test_what_a_kill_left_is_known_and_removed(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from android_runner import files\n"
+        "import os, sys; from pathlib import Path; from netadapt.android_runner import files\n"
         "with files.writing_atomically(Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); os.kill(os.getpid(), 9)"
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_runner import Conditions, InvalidRunError, Measurement, Program, RunSpec
+from netadapt.android_runner import Conditions, InvalidRunError, Measurement, Program, RunSpec
 
 CONDITIONS = Conditions(
     cpus=(1,), threads=1, freq_khz_before=None, freq_khz_after=None, temperature_c_before=None,

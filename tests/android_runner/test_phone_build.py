@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import BuildError
-from android_runner.build import _build_tool, _compiler, _explain_failure
-from android_runner.elf import library_machine, read_elf, this_machine
-from android_runner.phone_build import (
+from netadapt.android_runner import BuildError
+from netadapt.android_runner.build import _build_tool, _compiler, _explain_failure
+from netadapt.android_runner.elf import library_machine, read_elf, this_machine
+from netadapt.android_runner.phone_build import (
     BuiltRunner,
     build_for_install,
     build_phone_runner,
@@ -24,7 +24,7 @@ from android_runner.phone_build import (
     find_phone_runner,
     version_of,
 )
-from android_runner.protocol import FrameParser, Hello
+from netadapt.android_runner.protocol import FrameParser, Hello
 
 PRETENDED = Path(__file__).parent / "pretend_executorch"
 NEEDED = (

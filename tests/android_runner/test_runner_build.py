@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import BuildError
-from android_runner.build import NATIVE, _build_tool, build_runner
+from netadapt.android_runner import BuildError
+from netadapt.android_runner.build import NATIVE, _build_tool, build_runner
 
 _TARGETS = (
     "executorch", "extension_data_loader", "extension_threadpool", "xnnpack_backend",
@@ -29,7 +29,7 @@ def test_the_second_call_builds_nothing() -> None:
 def test_concurrent_builds_give_one_runner(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level=logging.INFO)\n"
-        "from android_runner.build import build_runner\n"
+        "from netadapt.android_runner.build import build_runner\n"
         "b = build_runner(); print(b.path, b.sha256)"
     )
     processes = [

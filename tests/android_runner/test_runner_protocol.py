@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_runner import HostDevice, Program, ProtocolError, RunSpec
-from android_runner.batch import run_batch
-from android_runner.build import build_runner
-from android_runner.check import known_program
-from android_runner.protocol import (
+from netadapt.android_runner import HostDevice, Program, ProtocolError, RunSpec
+from netadapt.android_runner.batch import run_batch
+from netadapt.android_runner.build import build_runner
+from netadapt.android_runner.check import known_program
+from netadapt.android_runner.protocol import (
     PROTOCOL_VERSION,
     Done,
     Failed,

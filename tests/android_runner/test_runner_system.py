@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.build import NATIVE, _compiler, build_runner
-from android_runner.protocol import FrameParser, Hello
+from netadapt.android_runner.build import NATIVE, _compiler, build_runner
+from netadapt.android_runner.protocol import FrameParser, Hello
 
 ADDR_NO_RANDOMIZE = 0x0040000
 

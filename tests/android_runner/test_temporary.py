@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.temporary import temporary_folder
+from netadapt.android_runner.temporary import temporary_folder
 
 HOLDING = (
-    "import sys; from android_runner.temporary import temporary_folder\n"
+    "import sys; from netadapt.android_runner.temporary import temporary_folder\n"
     "with temporary_folder('mine-') as folder: print(folder, flush=True); sys.stdin.read()"
 )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_runner.text import printable
+from netadapt.android_runner.text import printable
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from android_runner.phone import AdbServer
+from netadapt.android_runner.build import build_runner
+from netadapt.android_runner.phone import AdbServer
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_adb_server(adb_server: AdbServer) -> None:
     """Commands started by tests find it through the environment."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _runner_is_built() -> None:
+    """Else the first command that needs it says that it is being built."""
+    build_runner()

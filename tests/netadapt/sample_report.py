@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from netadapt.predictor.report import ErrorFigures
 from netadapt.report.records import (
     Budget,
     Candidate,
@@ -26,7 +27,6 @@ from netadapt.report.records import (
     TrainedNetwork,
     WholeLatency,
 )
-from predictor.report import ErrorFigures
 
 REFERENCE = TrainedNetwork(
     label="reference",

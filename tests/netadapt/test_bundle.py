@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from netadapt.bundle import ABOUT, constants, load_network, save_bundle
 from netadapt.errors import RunFolderError
 from netadapt.folder import SearchFolder
-from profiler.lowering import lower
-from search.network import build_network
-from search.space import Arch, Space
-from search.tasks.digits import ClutteredDigits
-from search.training import TrainingSettings, train_network
+from netadapt.profiler.lowering import lower
+from netadapt.search.network import build_network
+from netadapt.search.space import Arch, Space
+from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.training import TrainingSettings, train_network
 
 SPACE = Path(__file__).parent / "toy" / "rgb_space.toml"
 

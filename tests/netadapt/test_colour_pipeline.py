@@ -15,8 +15,8 @@ from netadapt.folder import RunFolder
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
 from netadapt.result import RunResult
+from netadapt.search.space import Space
 from netadapt.training_log import read_metrics
-from search.space import Space
 
 TOY = Path(__file__).parent / "toy"
 

@@ -23,8 +23,8 @@ from netadapt.config import (
     write_config,
 )
 from netadapt.errors import ConfigError
-from search.metrics import Constraint, macs
-from search.searchers.base import Loop
+from netadapt.search.metrics import Constraint, macs
+from netadapt.search.searchers.base import Loop
 
 TEMPLATE = "run.toml"  # `netadapt init` fills it in: tests/netadapt/test_init.py
 EXAMPLES = sorted(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.phone import AdbServer, find_adb
-from android_runner.virtual_phone import PIXEL_1, VirtualPhone
 from netadapt import cli
+from netadapt.android_runner.phone import AdbServer, find_adb
 from netadapt.console import configure_logging
+from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

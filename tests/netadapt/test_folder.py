@@ -11,8 +11,8 @@ import pytest
 from netadapt.config import RunConfig, parse_config, read_config
 from netadapt.errors import RunFolderError
 from netadapt.folder import RunFolder
-from search.errors import SpaceFileError
-from search.space import Space
+from netadapt.search.errors import SpaceFileError
+from netadapt.search.space import Space
 
 
 def test_a_new_folder_gets_the_resolved_configuration(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from netadapt.pipeline import latency_metric
-from predictor.predictor import LatencyPredictor
-from search.space import Arch, Space
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.search.space import Arch, Space
 from tests.predictor import made_up_device as device
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from netadapt import cli
 from netadapt.config import read_config
+from netadapt.search.errors import ArchError
+from netadapt.search.space import REMOVED, Arch, BlockArch, Space
 from netadapt.space_list import count_archs
-from search.errors import ArchError
-from search.space import REMOVED, Arch, BlockArch, Space
 
 OPTIONAL = ("folder", "cpus", "channels", "pixels", "latency_ms", "macs", "params")
 TOY = Path(__file__).parent / "toy" / "space.toml"

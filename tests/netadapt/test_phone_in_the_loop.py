@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.errors import DeviceLostError
-from android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
-from android_runner.virtual_phone import PIXEL_1, Fault, Moment, VirtualPhone
 from netadapt import assembly
+from netadapt.android_runner.errors import DeviceLostError
+from netadapt.android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
 from netadapt.config import read_config
 from netadapt.network_timer import NetworkTimer
-from profiler.kernels import Kernel
-from profiler.table import LatencyTable
-from search.driver import SearchResult, open_log, run_search
-from search.metrics import Constraint, LatencyMetric
-from search.space import Arch
-from search.trials import read_iterations
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.table import LatencyTable
+from netadapt.search.driver import SearchResult, open_log, run_search
+from netadapt.search.metrics import Constraint, LatencyMetric
+from netadapt.search.space import Arch
+from netadapt.search.trials import read_iterations
+from netadapt.virtual_phone import PIXEL_1, Fault, Moment, VirtualPhone
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 CONFIG = read_config(TOY)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.phone import AdbServer
-from android_runner.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone
+from netadapt.android_runner.phone import AdbServer
 from netadapt.folder import RunFolder
+from netadapt.profiler.table import LatencyTable
 from netadapt.result import RunResult
-from profiler.table import LatencyTable
+from netadapt.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 

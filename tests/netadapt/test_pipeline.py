@@ -16,11 +16,11 @@ import pytest
 from netadapt import cli
 from netadapt.config import read_config, write_config
 from netadapt.folder import RunFolder
+from netadapt.profiler.table import LatencyTable
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
 from netadapt.result import RunResult
 from netadapt.training_log import read_metrics
-from profiler.table import LatencyTable
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 
@@ -134,8 +134,8 @@ class TestFinishedRun:
         import torch
         from executorch.runtime import Runtime
 
-        from search.network import build_network
-        from search.space import Arch, Space
+        from netadapt.search.network import build_network
+        from netadapt.search.space import Arch, Space
 
         saved = torch.load(finished.search("0.8").weights, weights_only=True)
         space = Space.load(read_config(finished.config).space.name)

@@ -11,7 +11,7 @@ import pytest
 from netadapt import cli
 from netadapt.config import demo_config
 from netadapt.folder import RunFolder
-from profiler.table import LatencyTable
+from netadapt.profiler.table import LatencyTable
 
 TOY = Path(__file__).parent / "toy"
 SPACE = ["--space", str(TOY / "space.toml")]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.phone import AdbServer
+from netadapt.android_runner.phone import AdbServer
 from tests.wheel import ROOT, Installed
 
 HEADING = "## The command line"

@@ -11,14 +11,14 @@ import pytest
 
 from netadapt.config import demo_config, write_config
 from netadapt.folder import RunFolder
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.table import LatencyTable
 from netadapt.report import intervals, predicted
 from netadapt.report.intervals import Estimate
 from netadapt.report.measured import read_table
 from netadapt.report.reading import read_run
-from predictor.predictor import LatencyPredictor
-from profiler.kernels import Kernel
-from profiler.table import LatencyTable
-from search.space import Space
+from netadapt.search.space import Space
 from tests.predictor import made_up_device
 from tests.provenance import MADE_UP
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from android_runner.elf import this_machine
-from android_runner.phone import AdbServer
-from android_runner.virtual_phone import PIXEL_1, VirtualPhone
 from netadapt import cli
+from netadapt.android_runner.elf import this_machine
+from netadapt.android_runner.phone import AdbServer
 from netadapt.console import configure_logging
+from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from android_runner import RunSpec
-from android_runner.phone import PhoneSettings
 from netadapt import assembly
+from netadapt.android_runner import RunSpec
+from netadapt.android_runner.phone import PhoneSettings
 from netadapt.config import (
     DeviceSection,
     ProfileSection,
@@ -22,15 +22,15 @@ from netadapt.config import (
     TrainingSection,
     parse_config,
 )
-from profiler.profile import ProfileSettings
-from search.evaluation import Evaluator
-from search.ordered_dropout import OrderedDropout
-from search.searchers.base import Loop
-from search.searchers.coordinate_descent import GeometricSchedule
-from search.searchers.mcd import McdSettings
-from search.searchers.random_search import RandomSettings
-from search.tasks.digits import ClutteredDigits
-from search.training import TrainingSettings
+from netadapt.profiler.profile import ProfileSettings
+from netadapt.search.evaluation import Evaluator
+from netadapt.search.ordered_dropout import OrderedDropout
+from netadapt.search.searchers.base import Loop
+from netadapt.search.searchers.coordinate_descent import GeometricSchedule
+from netadapt.search.searchers.mcd import McdSettings
+from netadapt.search.searchers.random_search import RandomSettings
+from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.training import TrainingSettings
 
 PAIRS: list[tuple[type[Section], type, dict[str, str], set[str]]] = [
     # section, the part it sets, names that differ, keys that mean another thing there

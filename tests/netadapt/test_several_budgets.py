@@ -19,7 +19,7 @@ from netadapt.console import progress
 from netadapt.errors import ConfigError, RunFolderError
 from netadapt.folder import RunFolder
 from netadapt.result import RunResult
-from search.supernet import SuperNetwork
+from netadapt.search.supernet import SuperNetwork
 from tests.two_levels import TwoLevels
 
 TOY = Path(__file__).parent / "toy" / "run.toml"

@@ -122,8 +122,8 @@ import sys
 from pathlib import Path
 from netadapt import program
 from netadapt.commands import search
-from profiler.kernels import LinearKernel
-from profiler.lowering import ProgramCache, Subject, lower_subjects
+from netadapt.profiler.kernels import LinearKernel
+from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
 def run(*_):
     subjects = [Subject(LinearKernel(in_features=8 + i, out_features=8)) for i in range(200)]
     lower_subjects(subjects, ProgramCache(Path("cache")), workers=2)

@@ -1,4 +1,4 @@
-"""``netadapt virtual-phone``; the phone itself: tests/android_runner/virtual_phone."""
+"""``netadapt virtual-phone``; the phone itself: tests/virtual_phone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_its_address_for_scripts_comes_while_it_runs(tmp_path: Path) -> None:
 
 def test_it_says_that_it_takes_no_lines_in_the_background(tmp_path: Path) -> None:
     """A terminal is not read from there; once in the foreground, its lines count again."""
-    module = f"{sys.executable} -m android_runner.virtual_phone --root {tmp_path / 'phone'}"
+    module = f"{sys.executable} -m netadapt.virtual_phone --root {tmp_path / 'phone'}"
     script = f"set -m; {module} >{tmp_path / 'out'} & read -r _; fg >/dev/null"
     pid, terminal = pty.fork()
     if pid == 0:

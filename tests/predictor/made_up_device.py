@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from profiler.kernels import (
+from netadapt.profiler.kernels import (
     ActivationKernel,
     AddKernel,
     DepthwiseConv,
@@ -16,7 +16,7 @@ from profiler.kernels import (
     PointwiseConv,
     SqueezeExciteKernel,
 )
-from profiler.table import LatencyTable, Provenance, Row
+from netadapt.profiler.table import LatencyTable, Provenance, Row
 from tests.provenance import MADE_UP, NOTHING_TOLD
 
 LAYOUT_CALL_US = 0.1

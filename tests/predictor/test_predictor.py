@@ -13,13 +13,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from predictor.correction import Correction, NetworkSum
-from predictor.errors import MissingKernelTypeError, TrainingDataError
-from predictor.features import features
-from predictor.predictor import LatencyPredictor
-from predictor.regression import MAX_PROCESS_ROWS, KernelTimeRegressor
-from profiler.errors import TableError
-from profiler.kernels import (
+from netadapt.predictor.correction import Correction, NetworkSum
+from netadapt.predictor.errors import MissingKernelTypeError, TrainingDataError
+from netadapt.predictor.features import features
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.regression import MAX_PROCESS_ROWS, KernelTimeRegressor
+from netadapt.profiler.errors import TableError
+from netadapt.profiler.kernels import (
     ActivationKernel,
     BypassKernel,
     DepthwiseConv,

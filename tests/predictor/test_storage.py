@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predictor.errors import PredictorFileError, RefitError
-from predictor.predictor import LatencyPredictor
-from predictor.storage import FORMAT_VERSION
-from profiler.kernels import Kernel
+from netadapt.predictor.errors import PredictorFileError, RefitError
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.storage import FORMAT_VERSION
+from netadapt.profiler.kernels import Kernel
 from tests.predictor import made_up_device as device
 
 

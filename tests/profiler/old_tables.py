@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from profiler.row import Row
+from netadapt.profiler.row import Row
 
 _PROVENANCE = (
     "device_id TEXT NOT NULL, device_kind TEXT NOT NULL, model TEXT NOT NULL, soc TEXT NOT NULL, "

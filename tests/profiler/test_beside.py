@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from android_runner.device import Failure, Measurement, Program, RunSpec
-from profiler.beside import MORE_ATTEMPTS, time_beside
-from profiler.errors import MeasurementError
-from profiler.timing import Gate, time_programs
+from netadapt.android_runner.device import Failure, Measurement, Program, RunSpec
+from netadapt.profiler.beside import MORE_ATTEMPTS, time_beside
+from netadapt.profiler.errors import MeasurementError
+from netadapt.profiler.timing import Gate, time_programs
 from tests.two_levels import LEVELS, TwoLevels
 
 BASE, OTHER, THIRD = (

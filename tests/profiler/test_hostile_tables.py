@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.errors import TableError
-from profiler.table import LatencyTable
+from netadapt.profiler.errors import TableError
+from netadapt.profiler.table import LatencyTable
 from tests.profiler.old_tables import write_old
 from tests.profiler.test_table import OLD, ROWS, row
 

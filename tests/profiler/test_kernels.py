@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from profiler.errors import UnknownKernelError, UnknownLayerError
-from profiler.kernels import (
+from netadapt.profiler.errors import UnknownKernelError, UnknownLayerError
+from netadapt.profiler.kernels import (
     Activation,
     ActivationKernel,
     AddKernel,
@@ -207,7 +207,7 @@ def test_layers_that_are_not_known_are_an_error_that_names_them() -> None:
     assert "classifier: Linear (" in message
     assert "forward: Mixed (mul)" in message
     assert "known: " not in message
-    assert "profiler.kernels" in message
+    assert "netadapt.profiler.kernels" in message
     assert "\n" not in message
     assert network.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())

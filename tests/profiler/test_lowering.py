@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from profiler import lowering
-from profiler.errors import LoweringError
-from profiler.kernels import (
+from netadapt.profiler import lowering
+from netadapt.profiler.errors import LoweringError
+from netadapt.profiler.kernels import (
     Bypass,
     BypassKernel,
     DepthwiseConv,
@@ -21,7 +21,7 @@ from profiler.kernels import (
     PointwiseConvNorm,
     SqueezeExciteKernel,
 )
-from profiler.lowering import (
+from netadapt.profiler.lowering import (
     ProgramCache,
     Subject,
     fold_norms,

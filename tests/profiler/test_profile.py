@@ -15,13 +15,18 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from android_runner.device import RunSpec
-from android_runner.host import HostDevice
-from profiler.kernels import DepthwiseConv, PointwiseConv, PointwiseConvNorm, SqueezeExciteKernel
-from profiler.lowering import ProgramCache, Subject
-from profiler.profile import Profiler, ProfileSettings
-from profiler.replay import replay_device
-from profiler.table import LatencyTable
+from netadapt.android_runner.device import RunSpec
+from netadapt.android_runner.host import HostDevice
+from netadapt.profiler.kernels import (
+    DepthwiseConv,
+    PointwiseConv,
+    PointwiseConvNorm,
+    SqueezeExciteKernel,
+)
+from netadapt.profiler.lowering import ProgramCache, Subject
+from netadapt.profiler.profile import Profiler, ProfileSettings
+from netadapt.profiler.replay import replay_device
+from netadapt.profiler.table import LatencyTable
 from tests.profiler.test_lowering import network_with_statistics
 
 SUBJECTS = [

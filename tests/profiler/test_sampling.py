@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from profiler.kernels import DepthwiseConv, Kernel, LinearKernel, PointwiseConv
-from profiler.sampling import CHAIN_LENGTH, layout_subjects, sample_kernels
+from netadapt.profiler.kernels import DepthwiseConv, Kernel, LinearKernel, PointwiseConv
+from netadapt.profiler.sampling import CHAIN_LENGTH, layout_subjects, sample_kernels
 
 POOL: list[Kernel] = [
     *(PointwiseConv(8 * i, 8 * o, s, s) for i in range(1, 9) for o in range(1, 9) for s in (7, 14)),

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.errors import MissingLatencyError, TableError
-from profiler.keys import network_key
-from profiler.table import LatencyTable, Provenance, Row
+from netadapt.profiler.errors import MissingLatencyError, TableError
+from netadapt.profiler.keys import network_key
+from netadapt.profiler.table import LatencyTable, Provenance, Row
 from tests.profiler.old_tables import write_old
 from tests.provenance import MADE_UP, NOTHING_TOLD
 
@@ -329,7 +329,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
         import itertools, sys
         sys.path.insert(0, sys.argv[2])
         from tests.profiler.test_table import row
-        from profiler.table import LatencyTable
+        from netadapt.profiler.table import LatencyTable
         table = LatencyTable(sys.argv[1])
         for batch in itertools.count():
             table.add([row(f"b{batch} k{i}", 1.0 + i) for i in range(7)])

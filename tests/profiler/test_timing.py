@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from android_runner.device import (
+from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,
@@ -17,7 +17,7 @@ from android_runner.device import (
     Progress,
     RunSpec,
 )
-from profiler.timing import Gate, Timing, time_programs
+from netadapt.profiler.timing import Gate, Timing, time_programs
 from tests.provenance import NOTHING_TOLD
 
 CONDITIONS = dataclasses.replace(NOTHING_TOLD, sentinel_us=(80.0, 80.0))

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from search.driver import Progress, SearchResult, open_log, run_search
-from search.errors import MetricError, TrialLogError
-from search.metrics import Constraint, FunctionMetric
-from search.searchers.base import Loop, Searcher
-from search.searchers.coordinate_descent import Schedule
-from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from search.space import Arch, Space
-from search.trials import TrialLog, accepted_path, read_iterations
+from netadapt.search.driver import Progress, SearchResult, open_log, run_search
+from netadapt.search.errors import MetricError, TrialLogError
+from netadapt.search.metrics import Constraint, FunctionMetric
+from netadapt.search.searchers.base import Loop, Searcher
+from netadapt.search.searchers.coordinate_descent import Schedule
+from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import TrialLog, accepted_path, read_iterations
 from tests.search.test_searchers import latency, score, true_ms
 
 SPACE = Space.load("digits")

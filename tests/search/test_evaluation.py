@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from search.errors import InvalidSettingError
-from search.evaluation import Evaluator, evaluate_network
-from search.space import Arch, Space
-from search.supernet import SuperNetwork, calibrate, extract
-from search.tasks.digits import ClutteredDigits
+from netadapt.search.errors import InvalidSettingError
+from netadapt.search.evaluation import Evaluator, evaluate_network
+from netadapt.search.space import Arch, Space
+from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.tasks.digits import ClutteredDigits
 
 
 @pytest.fixture(scope="module", autouse=True)

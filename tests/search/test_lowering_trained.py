@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from profiler.lowering import lower
-from search.network import build_network
-from search.space import Space
-from search.tasks.digits import ClutteredDigits
-from search.training import TrainingSettings, train_network
+from netadapt.profiler.lowering import lower
+from netadapt.search.network import build_network
+from netadapt.search.space import Space
+from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.training import TrainingSettings, train_network
 
 TOY = Path(__file__).parents[1] / "netadapt" / "toy" / "space.toml"
 SETTINGS = TrainingSettings(steps=1, batch_size=4, warmup_steps=0, norm_batches=1)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from profiler.kernels import Kernel, PointwiseConv
-from search.errors import MetricError
-from search.metrics import (
+from netadapt.profiler.kernels import Kernel, PointwiseConv
+from netadapt.search.errors import MetricError
+from netadapt.search.metrics import (
     Constraint,
     FunctionMetric,
     KernelSum,
@@ -20,7 +20,7 @@ from search.metrics import (
     params,
     planned_memory,
 )
-from search.space import Space
+from netadapt.search.space import Space
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from profiler.kernels import record_kernels
-from search.errors import ArchError
-from search.network import build_network
-from search.space import REMOVED, Arch, Space
+from netadapt.profiler.kernels import record_kernels
+from netadapt.search.errors import ArchError
+from netadapt.search.network import build_network
+from netadapt.search.space import REMOVED, Arch, Space
 
 SPACES = [("digits", 12), ("mobilenet_v3_large", 3)]
 

@@ -26,15 +26,15 @@ from netadapt import assembly
 from netadapt.config import demo_config
 from netadapt.pipeline import latency_metric
 from netadapt.plan import sample_space
-from predictor.predictor import LatencyPredictor
-from search.driver import open_log, run_search
-from search.metrics import Constraint, KernelSum, LatencyMetric
-from search.searchers.base import Loop, Searcher
-from search.searchers.coordinate_descent import GeometricSchedule, Schedule
-from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from search.searchers.random_search import RandomSearch, RandomSettings
-from search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
-from search.space import Arch, Space
+from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.search.driver import open_log, run_search
+from netadapt.search.metrics import Constraint, KernelSum, LatencyMetric
+from netadapt.search.searchers.base import Loop, Searcher
+from netadapt.search.searchers.coordinate_descent import GeometricSchedule, Schedule
+from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
+from netadapt.search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
+from netadapt.search.space import Arch, Space
 from tests.predictor import made_up_device
 
 FORMER = Path(__file__).with_name("same_answers.json")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from profiler.kernels import DepthwiseConv, Kernel
-from search.errors import ImpossibleBudgetError, InvalidSettingError
-from search.metrics import (
+from netadapt.profiler.kernels import DepthwiseConv, Kernel
+from netadapt.search.errors import ImpossibleBudgetError, InvalidSettingError
+from netadapt.search.metrics import (
     Constraint,
     KernelSum,
     LatencyMetric,
@@ -24,13 +24,21 @@ from search.metrics import (
     params,
     planned_memory,
 )
-from search.searchers.base import Accept, Confirm, Evaluate, Landing, Loop, Measure, Searcher
-from search.searchers.coordinate_descent import GeometricSchedule, Schedule
-from search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from search.searchers.random_search import RandomSearch, RandomSettings
-from search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
-from search.space import Arch, Space
-from search.trials import Trial
+from netadapt.search.searchers.base import (
+    Accept,
+    Confirm,
+    Evaluate,
+    Landing,
+    Loop,
+    Measure,
+    Searcher,
+)
+from netadapt.search.searchers.coordinate_descent import GeometricSchedule, Schedule
+from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
+from netadapt.search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
+from netadapt.search.space import Arch, Space
+from netadapt.search.trials import Trial
 
 SPACE = Space.load("digits")
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.kernels import AddKernel, BypassKernel, SqueezeExciteKernel
-from search.errors import ArchError, SpaceFileError
-from search.space import REMOVED, Arch, BlockArch, Dimension, Space, make_divisible
-from search.space_file import SPACES
+from netadapt.profiler.kernels import AddKernel, BypassKernel, SqueezeExciteKernel
+from netadapt.search.errors import ArchError, SpaceFileError
+from netadapt.search.space import REMOVED, Arch, BlockArch, Dimension, Space, make_divisible
+from netadapt.search.space_file import SPACES
 
 NAMES = ("digits", "mobilenet_v3_large")
 DIGITS = Space.load("digits", bypass=True)
@@ -300,7 +300,7 @@ def test_what_is_not_searched_stays_as_the_reference_has_it() -> None:
 
 
 def test_a_space_forgets_rather_than_grow_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.space.MAX_PARTS", 20)
+    monkeypatch.setattr("netadapt.search.space.MAX_PARTS", 20)
     space = Space.load("digits")
     rng = np.random.default_rng(0)
     for arch in (space.random(rng) for _ in range(30)):

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from benchmarks.equivalence import archs as peculiar_archs
 from benchmarks.equivalence import relative_error, unsettle, unsettled_stats
-from search.errors import ArchError, InvalidSettingError
-from search.ordered_dropout import OrderedDropout
-from search.space import REMOVED, Arch, BlockArch, Space
-from search.supernet import BatchNormStats, SuperNetwork, calibrate, extract
+from netadapt.search.errors import ArchError, InvalidSettingError
+from netadapt.search.ordered_dropout import OrderedDropout
+from netadapt.search.space import REMOVED, Arch, BlockArch, Space
+from netadapt.search.supernet import BatchNormStats, SuperNetwork, calibrate, extract
 
 TOLERANCE = 1e-4
 

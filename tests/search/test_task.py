@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from search.errors import InvalidSettingError, SearchError
-from search.task import InputFormat, Samples
-from search.tasks import digits
-from search.tasks.digits import Clutter, ClutteredDigits, sample_grid
+from netadapt.search.errors import InvalidSettingError, SearchError
+from netadapt.search.task import InputFormat, Samples
+from netadapt.search.tasks import digits
+from netadapt.search.tasks.digits import Clutter, ClutteredDigits, sample_grid
 
 
 @pytest.fixture(scope="module")

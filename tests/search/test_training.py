@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import nn
 
-from search.errors import CheckpointError, InvalidSettingError, TrainingDivergedError
-from search.ordered_dropout import KernelPer, OrderedDropout
-from search.space import Space
-from search.supernet import SuperNetwork
-from search.tasks.digits import Clutter, ClutteredDigits
-from search.training import (
+from netadapt.search.errors import CheckpointError, InvalidSettingError, TrainingDivergedError
+from netadapt.search.ordered_dropout import KernelPer, OrderedDropout
+from netadapt.search.space import Space
+from netadapt.search.supernet import SuperNetwork
+from netadapt.search.tasks.digits import Clutter, ClutteredDigits
+from netadapt.search.training import (
     TrainingProgress,
     TrainingSettings,
     reestimate_norms,
@@ -241,8 +241,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from tests.search.test_training import SETTINGS, toy_network
-from search.tasks.digits import ClutteredDigits
-from search.training import train_network
+from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.training import train_network
 from dataclasses import replace
 train_network(
     toy_network(),

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import (
+from netadapt.android_runner import (
     Measurement,
     Program,
     RunSpec,
 )
-from android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
-from android_runner.virtual_phone import (
+from netadapt.android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
+from netadapt.virtual_phone import (
     PIXEL_1,
     PhoneDescription,
     VirtualPhone,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from android_runner import (
+from netadapt.android_runner import (
     AdbError,
     DeviceError,
     DeviceLostError,
@@ -19,8 +19,8 @@ from android_runner import (
     NoSuchDeviceError,
     StorageError,
 )
-from android_runner.phone import Adb, AdbServer, adb, find_adb
-from android_runner.virtual_phone import Fault, Moment, VirtualPhone
+from netadapt.android_runner.phone import Adb, AdbServer, adb, find_adb
+from netadapt.virtual_phone import Fault, Moment, VirtualPhone
 
 HOSTILE = [
     "$(reboot)",

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from android_runner import (
+from netadapt.android_runner import (
     DeviceError,
     HostDevice,
     Measurement,
@@ -14,13 +14,13 @@ from android_runner import (
     RunSpec,
     UnsupportedDeviceError,
 )
-from android_runner.batch import run_batch
-from android_runner.check import known_program
-from android_runner.errors import CoresAsleepError
-from android_runner.phone import AdbServer, PhoneDevice, PhoneSettings, find_phones
-from android_runner.phone.cores import asleep_by_runner, choose_cpus, remembered
-from android_runner.phone.parsing import Core
-from android_runner.virtual_phone import PIXEL_1, Fault, PhoneDescription
+from netadapt.android_runner.batch import run_batch
+from netadapt.android_runner.check import known_program
+from netadapt.android_runner.errors import CoresAsleepError
+from netadapt.android_runner.phone import AdbServer, PhoneDevice, PhoneSettings, find_phones
+from netadapt.android_runner.phone.cores import asleep_by_runner, choose_cpus, remembered
+from netadapt.android_runner.phone.parsing import Core
+from netadapt.virtual_phone import PIXEL_1, Fault, PhoneDescription
 from tests.android_runner.phone.conftest import GALAXY, QUICK, SwitchOn, phone_at
 
 CORES = (

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import BuildError, DeviceLostError, UnsupportedDeviceError
-from android_runner.phone import AdbServer, find_phones
-from android_runner.phone.discovery import MARK, PhoneInfo, check_usable, described
-from android_runner.phone.runners import remedy_for, runner_for
-from android_runner.virtual_phone import PIXEL_1
+from netadapt.android_runner import BuildError, DeviceLostError, UnsupportedDeviceError
+from netadapt.android_runner.phone import AdbServer, find_phones
+from netadapt.android_runner.phone.discovery import MARK, PhoneInfo, check_usable, described
+from netadapt.android_runner.phone.runners import remedy_for, runner_for
+from netadapt.virtual_phone import PIXEL_1
 from tests.android_runner.phone.conftest import SwitchOn
 
 ABI = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}.get(platform.machine(), "none")

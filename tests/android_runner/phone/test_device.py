@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import (
+from netadapt.android_runner import (
     DeviceError,
     Measurement,
     NoSuchDeviceError,
@@ -20,13 +20,13 @@ from android_runner import (
     StorageError,
     UnsupportedDeviceError,
 )
-from android_runner.check import check_runner
-from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings, find_phones
-from android_runner.phone.discovery import choose_phone
-from android_runner.phone.parsing import Battery
-from android_runner.phone.runners import remedy_for
-from android_runner.phone.transport import PhoneStore
-from android_runner.virtual_phone import (
+from netadapt.android_runner.check import check_runner
+from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings, find_phones
+from netadapt.android_runner.phone.discovery import choose_phone
+from netadapt.android_runner.phone.parsing import Battery
+from netadapt.android_runner.phone.runners import remedy_for
+from netadapt.android_runner.phone.transport import PhoneStore
+from netadapt.virtual_phone import (
     PIXEL_1,
     Fault,
     Moment,
@@ -233,7 +233,7 @@ class TestScreen:
         programs: list[Program],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("android_runner.phone.device._READING_AGE_S", -1.0)
+        monkeypatch.setattr("netadapt.android_runner.phone.device._READING_AGE_S", -1.0)
         phone = switched_on(dataclasses.replace(PIXEL_1, serial="SCREEN"))
         said: list[str] = []
         settings = PhoneSettings(wait_s=60.0)
@@ -305,8 +305,8 @@ class TestSettings:
         script = (
             "import sys\n"
             "from pathlib import Path\n"
-            "from android_runner import Program, RunSpec\n"
-            "from android_runner.phone import PhoneDevice\n"
+            "from netadapt.android_runner import Program, RunSpec\n"
+            "from netadapt.android_runner.phone import PhoneDevice\n"
             "program = Program('conv', Path(sys.argv[2]).read_bytes())\n"
             "tell = lambda progress: print(progress.done, flush=True)\n"
             "spec = RunSpec(rounds=100000)\n"

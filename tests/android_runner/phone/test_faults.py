@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from android_runner import (
+from netadapt.android_runner import (
     Conditions,
     DeviceLostError,
     Measurement,
     Program,
     StorageError,
 )
-from android_runner.build import RunnerBinary, build_runner
-from android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
-from android_runner.phone.conditions import Reading, Watch
-from android_runner.phone.parsing import Battery, Core
-from android_runner.virtual_phone import (
+from netadapt.android_runner.build import RunnerBinary, build_runner
+from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
+from netadapt.android_runner.phone.conditions import Reading, Watch
+from netadapt.android_runner.phone.parsing import Battery, Core
+from netadapt.virtual_phone import (
     PIXEL_1,
     Fault,
     Moment,

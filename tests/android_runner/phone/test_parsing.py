@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_runner.phone.parsing import (
+from netadapt.android_runner.phone.parsing import (
     Battery,
     Core,
     ListedPhone,
@@ -26,7 +26,7 @@ from android_runner.phone.parsing import (
     parse_thermalservice,
     split_sections,
 )
-from android_runner.phone.zones import celsius, parse_zones
+from netadapt.android_runner.phone.zones import celsius, parse_zones
 
 
 class TestDevices:

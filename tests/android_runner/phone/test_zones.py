@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from android_runner.phone.conditions import _reading
-from android_runner.phone.discovery import MARK
-from android_runner.phone.zones import CHIP, CORES, SKIN, UNKNOWN, Zone, celsius, parse_zones
+from netadapt.android_runner.phone.conditions import _reading
+from netadapt.android_runner.phone.discovery import MARK
+from netadapt.android_runner.phone.zones import (
+    CHIP,
+    CORES,
+    SKIN,
+    UNKNOWN,
+    Zone,
+    celsius,
+    parse_zones,
+)
 
 
 def told(**zones: str) -> str:
