@@ -16,10 +16,10 @@ from torch import nn
 
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.android_runner.host import HostDevice
-from netadapt.plan import sample_space
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
+from netadapt.runs.profile_plan import sample_space
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
 
@@ -32,7 +32,7 @@ def main() -> None:
     """Profile, predict, measure, print the figures."""
     options = parser(__doc__).parse_args()
     space = Space.load(QUICK_SPACE if options.quick else "mobilenet_v3_large")
-    kernels, chains, learn, unseen = (40, 6, 4, 4) if options.quick else (400, 48, 9, 38)
+    kernels, chains, learn, unseen = (40, 6, 3, 3) if options.quick else (400, 48, 9, 38)
     rng = np.random.default_rng(0)
     archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}
     archs |= {f"{UNSEEN} {i}": arch for i, arch in enumerate(_shrunk(space, unseen, rng))}
@@ -50,20 +50,22 @@ def main() -> None:
         if summary.failures:
             raise SystemExit(f"not measured: {summary.failures[0]}")
         measured = table.rows(profiler.provenance)
-        rows = {row.label or row.key: row for row in measured if row.copies == 1}
-        taught = [row for row in measured if not (row.label or "").startswith(UNSEEN)]
+        rows = {row.key: row for row in measured if row.copies == 1}
+        keys = profiler.network_keys(networks, space.input_shape)
+        held_out = {key for n, key in keys.items() if n.startswith(UNSEEN)}
+        taught = [row for row in measured if row.key not in held_out]
 
     with LatencyTable() as known:
         known.add(taught)
         predictor = LatencyPredictor().fit(known)
-    reference_us = rows["reference"].latency_us
+    us = {name: rows[key].latency_us for name, key in keys.items()}
     held = [
         n
         for n in archs
         if n.startswith(UNSEEN)
-        and MIN_LATENCY_SHARE <= rows[n].latency_us / reference_us <= MAX_LATENCY_SHARE
+        and MIN_LATENCY_SHARE <= us[n] / us["reference"] <= MAX_LATENCY_SHARE
     ]
-    measured_ms = np.array([rows[n].latency_us / 1e3 for n in held])
+    measured_ms = np.array([us[n] / 1e3 for n in held])
     held_kernels = [space.kernels(archs[n]) for n in held]
     predicted_ms = predictor.predict_networks(held_kernels)
     plain_ms = np.array([predictor.predict(each).sum() for each in held_kernels])
@@ -87,14 +89,15 @@ def main() -> None:
             "correction_networks": predictor.correction_.samples,
             "removed_and_bypassed": sum(_removed_and_bypassed(space, archs[n]) for n in held),
             "latency_share": [
-                round(float(ms) * 1e3 / reference_us, 3) for ms in np.quantile(measured_ms, [0, 1])
+                round(float(ms) * 1e3 / us["reference"], 3)
+                for ms in np.quantile(measured_ms, [0, 1])
             ],
             "kernels_profiled": len(predictor.data_.kernels),
             "kernels_predicted_share": round(1 - len(used & rows.keys()) / len(used), 3),
             "repeat_median_pct": round(
-                100 * float(np.median([abs(rows[n].repeat_dev) for n in held])), 3
+                100 * float(np.median([abs(rows[keys[n]].repeat_dev) for n in held])), 3
             ),
-            "flagged_networks": sum(rows[n].quality != "ok" for n in held),
+            "flagged_networks": sum(rows[keys[n]].quality != "ok" for n in held),
         }
     )
 

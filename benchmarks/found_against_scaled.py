@@ -18,14 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
-from netadapt import pipeline
 from netadapt.config import RunConfig, demo_config, parse_config
 from netadapt.console import progress
-from netadapt.folder import RunFolder
-from netadapt.result import NetworkResult, RunResult
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import NetworkResult, RunResult
+from netadapt.runs.run import run as run_in
 
 SEEDS = 5
 LATENCY_SHARE = 0.25
+QUICK_LATENCY_SHARE = 0.7
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def main() -> None:
             "without_scaled": len(results) - len(pairs),
             "differences": [round(d, 4) for d in differences],
             "reference_acc": _mean(r.reference.accuracy for r in results),
-            "budget_share": LATENCY_SHARE,
+            "budget_share": QUICK_LATENCY_SHARE if options.quick else LATENCY_SHARE,
         }
     )
 
@@ -74,7 +75,8 @@ def main() -> None:
 def _config(seed: int, quick: bool) -> RunConfig:
     document = demo_config().model_dump(exclude_none=True)
     document["run"] |= {"name": f"seed{seed}", "seed": seed}
-    document["search"]["constraints"] = {"latency_share": LATENCY_SHARE}
+    share = QUICK_LATENCY_SHARE if quick else LATENCY_SHARE
+    document["search"]["constraints"] = {"latency_share": share}
     # As many candidates, in as fine steps, as half an hour has room for
     document["search"] |= {"candidates": 40, "approach": 0.4, "finest_step": 0.05}
     if quick:
@@ -94,15 +96,15 @@ def _config(seed: int, quick: bool) -> RunConfig:
     return parse_config(document, "found_against_scaled")
 
 
-def _run(config: RunConfig, folder: Path) -> RunResult:
+def _run(config: RunConfig, root: Path) -> RunResult:
     """One seed's run; the first one's table and predictor serve all."""
-    run = RunFolder(folder / config.run.name)
-    run.claim(config)
-    shared = RunFolder(folder / "seed0")
-    if run.path != shared.path and not run.predictor.exists():
-        for source, target in ((shared.table, run.table), (shared.predictor, run.predictor)):
+    folder = RunFolder(root / config.run.name)
+    folder.claim(config)
+    shared = RunFolder(root / "seed0")
+    if folder.path != shared.path and not folder.predictor.exists():
+        for source, target in ((shared.table, folder.table), (shared.predictor, folder.predictor)):
             shutil.copyfile(source, target)
-    return pipeline.run(config, run, progress())
+    return run_in(config, folder, progress())
 
 
 def _mean(values: Iterable[float]) -> float | None:

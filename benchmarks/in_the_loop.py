@@ -36,12 +36,12 @@ from netadapt.android_runner.device import Program
 from netadapt.android_runner.phone.conditions import PhoneSettings
 from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.config import RunConfig, parse_config
-from netadapt.network_timer import NetworkTimer
-from netadapt.pipeline import latency_metric
-from netadapt.plan import sample_space
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
+from netadapt.runs.latency import latency_metric
+from netadapt.runs.network_timer import NetworkTimer
+from netadapt.runs.profile_plan import sample_space
 from netadapt.search.driver import SearchResult, open_log, run_search
 from netadapt.search.metrics import Constraint
 from netadapt.search.space import Arch, Space
@@ -235,16 +235,18 @@ def _outcome(budget_ms: float, result: SearchResult, iterations: Sequence[Iterat
 
 
 def _config(quick: bool) -> RunConfig:
-    size = {"kernels": 40, "chains": 3, "networks": 2, "rounds": 4} if quick else {}
+    size = (
+        {"kernels": 40, "chains": 3, "networks": 2, "rounds": 4, "visit_ms": 1.0} if quick else {}
+    )
     return parse_config(
         {
             "run": {"seed": 0},
             "space": {"name": QUICK_SPACE if quick else "digits"},
             "profile": {"kernels": 160, "chains": 12, "networks": 6, **size},
             "search": {
-                "candidates": 8 if quick else 20,
-                "approach": 0.6 if quick else 0.4,
-                "finest_step": 0.3 if quick else 0.15,
+                "candidates": 6 if quick else 20,
+                "approach": 0.7 if quick else 0.4,
+                "finest_step": 0.4 if quick else 0.15,
                 "top_k": TOP_K,
             },
         },

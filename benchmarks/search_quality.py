@@ -202,9 +202,9 @@ def real(
 
     from netadapt import assembly
     from netadapt.config import read_config
-    from netadapt.folder import RunFolder
     from netadapt.predictor.predictor import LatencyPredictor
-    from netadapt.result import RunResult
+    from netadapt.runs.folder import RunFolder
+    from netadapt.runs.result import RunResult
     from netadapt.search.evaluation import Evaluator
     from netadapt.search.supernet import SuperNetwork
     from netadapt.search.task import Samples

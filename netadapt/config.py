@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from netadapt.android_runner.files import write_atomically
-from netadapt.budgets import label, several
 from netadapt.errors import ConfigError
+from netadapt.runs.budgets import label, several
 from netadapt.search.errors import shown
 
 # Whole numbers have upper bounds, far above any use: a slip of the keyboard, such as
@@ -224,7 +224,7 @@ class ConstraintsSection(Section):
 
     latency_share: of the measured latency of the space's reference network.
     latency_ms and latency_share may be lists: a network is then searched for each of the budgets,
-    all of them from one super-network (`netadapt.budgets`).
+    all of them from one super-network (`netadapt.runs.budgets`).
     """
 
     latency_ms: Budgets = None

@@ -146,8 +146,7 @@ def configure_logging(verbose: bool) -> None:
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     if verbose:
-        for package in ("android_runner", "profiler", "predictor", "search", "netadapt"):
-            logging.getLogger(package).setLevel(logging.INFO)
+        logging.getLogger("netadapt").setLevel(logging.INFO)
 
 
 def _write(line: str) -> None:

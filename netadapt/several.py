@@ -16,7 +16,7 @@ from typing import IO, Any
 from netadapt.android_runner.temporary import temporary_folder
 from netadapt.config import RunConfig, parse_config, write_config
 from netadapt.console import Progress
-from netadapt.folder import name_part
+from netadapt.runs.folder import name_part
 
 _STOP_S = 30.0  # what a process gets to put its phone's settings back
 
@@ -42,7 +42,7 @@ def profile_each(
     `tables`: by device; where None, each stands in a run folder of its own, `<folder>-<device>`.
     Everything is lowered before, since all want the same programs.
     """
-    from netadapt.pipeline import lower_space
+    from netadapt.runs.profiling import lower_space
 
     lower_space(config, progress)
     with temporary_folder("netadapt-profile-") as folder:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from netadapt.errors import ConfigError
-from netadapt.folder import RunFolder
 from netadapt.profiler.table import LatencyTable, Provenance
+from netadapt.runs.folder import RunFolder
 from netadapt.text import one_line
 
 

@@ -54,8 +54,10 @@ def pytest_xdist_make_scheduler(
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs under test: a shell's background jobs are deaf to it."""
+    """Let signals reach the programs under test: background jobs are deaf to Ctrl-C, those of nohup
+    to the end of a terminal."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,17 +28,17 @@ from netadapt.android_runner.program_format import format_problem, read_format
 from netadapt.android_runner.protocol import PROTOCOL_VERSION, FrameParser
 from netadapt.config import config_text, demo_config, read_config
 from netadapt.errors import NetadaptError
-from netadapt.folder import RunFolder
 from netadapt.predictor.errors import PredictorError
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.errors import ProfilerError
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.table import LatencyTable
-from netadapt.result import RunResult
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import RunResult
+from netadapt.runs.training_log import read_metrics
 from netadapt.search.errors import SearchError
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import read_iterations
-from netadapt.training_log import read_metrics
 from netadapt.virtual_phone.description import PhoneDescription
 from netadapt.virtual_phone.wire import (
     Packet,

@@ -30,15 +30,15 @@ def fit(
 
     Example: netadapt fit runs/demo
     """
-    from netadapt import pipeline
-    from netadapt.folder import RunFolder
+    from netadapt.runs.folder import RunFolder
+    from netadapt.runs.profiling import fit_predictor
     from netadapt.tables import choose_provenance, table_file
 
     source = table_file(table)
     target = out or RunFolder(source.parent).predictor
     with progress().step("Fitting the predictor"):
         chosen = choose_provenance(source, number=provenance, device=device, threads=threads)
-        predictor = pipeline.fit_predictor(source, target, chosen)
+        predictor = fit_predictor(source, target, chosen)
     if as_json:
         print_json({"predictor": str(target), **predictor.report_.to_dict()})
         return

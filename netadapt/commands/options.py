@@ -59,7 +59,7 @@ def read_run(
     `otherwise`: what is meant where no run is named; not given, the demo's run.
     """
     from netadapt.config import demo_config, parse_config, read_config
-    from netadapt.folder import RunFolder
+    from netadapt.runs.folder import RunFolder
 
     if run is None:
         config = otherwise or demo_config()

@@ -26,7 +26,7 @@ from netadapt.console import progress
 
 if TYPE_CHECKING:
     from netadapt.config import RunConfig
-    from netadapt.plan import Forecast
+    from netadapt.runs.profile_plan import Forecast
 
 
 def profile(
@@ -103,8 +103,9 @@ def profile(
             raise typer.BadParameter("--dry-run is of one device; name one --device")
         _profile_several(config, wanted, place, counts, as_json)
         return
-    from netadapt import assembly, device_list, pipeline
-    from netadapt.plan import plan_profile
+    from netadapt import assembly, device_list
+    from netadapt.runs.profile_plan import plan_profile
+    from netadapt.runs.profiling import profile_planned
 
     if config.device.id == assembly.HOST:
         device_list.build_first(progress())
@@ -114,7 +115,7 @@ def profile(
         _tell(target, plan.forecast(target), as_json)
         return
     with place.made():
-        summary = pipeline.profile_planned(plan, target, progress())
+        summary = profile_planned(plan, target, progress())
     if as_json:
         print_json({"table": str(target), **dataclasses.asdict(summary)})
         return
@@ -134,7 +135,7 @@ class _Place:
 
     def table(self, space: str, device: str) -> Path:
         """The one table, of a device."""
-        from netadapt.folder import RunFolder, name_part
+        from netadapt.runs.folder import RunFolder, name_part
 
         if self.given is not None:
             return self.given
@@ -144,7 +145,7 @@ class _Place:
 
     def tables(self, space: str, devices: Sequence[str]) -> dict[str, Path] | None:
         """One for each of several devices; None where each has a run folder of its own."""
-        from netadapt.folder import name_part
+        from netadapt.runs.folder import name_part
 
         if self.given is not None:
             stem, end = self.given.stem, self.given.suffix
@@ -154,7 +155,7 @@ class _Place:
     @contextmanager
     def made(self) -> Iterator[None]:
         """The folder, once everything else is known to be right; a run's is ours alone within."""
-        from netadapt.folder import RunFolder
+        from netadapt.runs.folder import RunFolder
 
         with contextlib.ExitStack() as stack:
             if self.given is None and self.run is not None:

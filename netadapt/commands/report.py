@@ -11,7 +11,7 @@ from netadapt.commands.options import Json, print_json
 from netadapt.console import progress
 
 if TYPE_CHECKING:
-    from netadapt.folder import RunFolder
+    from netadapt.runs.folder import RunFolder
 
 
 def report(
@@ -29,7 +29,7 @@ def report(
 
     Example: netadapt report runs/demo
     """
-    from netadapt.folder import RunFolder
+    from netadapt.runs.folder import RunFolder
 
     target = write_report(RunFolder(folder), out)
     if as_json:

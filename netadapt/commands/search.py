@@ -89,7 +89,7 @@ def search(
             "--dry-run; try: netadapt search --from runs/demo --budget 0.35"
         )
     if source is not None:
-        from netadapt.folder import RunFolder
+        from netadapt.runs.folder import RunFolder
 
         RunFolder(source).read_config()  # so that what is no run's folder is not taken for a file
     config = read_run(source or run, options)
@@ -113,8 +113,8 @@ def demo(folder: Folder = None, dry_run: DryRun = False, as_json: Json = False) 
 
 
 def _tell_plan(config: RunConfig, as_json: bool) -> None:
-    from netadapt.folder import RunFolder
-    from netadapt.run_plan import plan_run
+    from netadapt.runs.folder import RunFolder
+    from netadapt.runs.forecast import plan_run
 
     with progress().step("Planning"):
         forecast = plan_run(config, RunFolder(config.folder))
@@ -126,14 +126,15 @@ def _tell_plan(config: RunConfig, as_json: bool) -> None:
 
 
 def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> None:
-    from netadapt import assembly, device_list, pipeline
-    from netadapt.folder import RunFolder
+    from netadapt import assembly, device_list
+    from netadapt.runs.folder import RunFolder
+    from netadapt.runs.run import run
 
     folder = RunFolder(config.folder)
     shown = progress()
     if config.device.id == assembly.HOST:
         device_list.build_first(shown)
-    result = pipeline.run(config, folder, shown, adding=adding)
+    result = run(config, folder, shown, adding=adding)
     page = write_report(folder, None)
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netadapt.folder import TRAINED
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.predictor.report import ErrorFigures, PredictorReport
 from netadapt.profiler.kernels import Kernel
@@ -20,7 +19,8 @@ from netadapt.report.records import (
     SearchReport,
     WholeLatency,
 )
-from netadapt.result import RunResult
+from netadapt.runs.folder import TRAINED
+from netadapt.runs.result import RunResult
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import Iteration
 

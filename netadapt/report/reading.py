@@ -7,11 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from netadapt import __version__, assembly
-from netadapt.budgets import Budget as SearchBudget
-from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig
-from netadapt.folder import RunFolder
-from netadapt.pipeline import source_commit
 from netadapt.predictor.errors import MissingKernelTypeError
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.report import measured, predicted
@@ -30,11 +26,15 @@ from netadapt.report.records import (
     SearchReport,
     TrainedNetwork,
 )
-from netadapt.result import NetworkResult, RunResult, SearchOutcome
+from netadapt.runs.budgets import Budget as SearchBudget
+from netadapt.runs.budgets import budgets_of
+from netadapt.runs.conclusion import source_commit
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import NetworkResult, RunResult, SearchOutcome
+from netadapt.runs.sessions import read_sessions
+from netadapt.runs.training_log import read_metrics
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import Iteration, accepted_path, read_iterations
-from netadapt.sessions import read_sessions
-from netadapt.training_log import read_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.budgets import Budget, budgets_of
 from netadapt.config import parse_config, read_config, write_config
+from netadapt.runs.budgets import Budget, budgets_of
 
 
 def budgets(constraints: dict[str, object]) -> tuple[Budget, ...]:

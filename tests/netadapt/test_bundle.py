@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netadapt.bundle import ABOUT, constants, load_network, save_bundle
 from netadapt.errors import RunFolderError
-from netadapt.folder import SearchFolder
 from netadapt.profiler.lowering import lower
+from netadapt.runs.bundle import ABOUT, constants, load_network, save_bundle
+from netadapt.runs.folder import SearchFolder
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
 from netadapt.search.tasks.digits import ClutteredDigits

@@ -429,9 +429,9 @@ def test_a_reader_that_has_enough_is_no_error(table: Path) -> None:
 
 def test_broken_off_says_how_to_go_on(tmp_path: Path) -> None:
     script = (
-        "import signal, sys; from netadapt import cli, pipeline\n"
+        "import signal, sys; from netadapt import cli\nfrom netadapt.runs import run\n"
         "def interrupted(*_, **__): signal.raise_signal(signal.SIGINT)\n"
-        "pipeline.run = interrupted\n"
+        "run.run = interrupted\n"
         "cli.main(['demo', '--folder', sys.argv[1]])"
     )
     done = subprocess.run(

@@ -10,13 +10,13 @@ import torch
 
 from benchmarks import search_quality
 from netadapt import cli
-from netadapt.bundle import load_network
-from netadapt.folder import RunFolder
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
-from netadapt.result import RunResult
+from netadapt.runs.bundle import load_network
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import RunResult
+from netadapt.runs.training_log import read_metrics
 from netadapt.search.space import Space
-from netadapt.training_log import read_metrics
 
 TOY = Path(__file__).parent / "toy"
 

@@ -10,7 +10,7 @@ import pytest
 
 from netadapt.config import RunConfig, parse_config, read_config
 from netadapt.errors import RunFolderError
-from netadapt.folder import RunFolder
+from netadapt.runs.folder import RunFolder
 from netadapt.search.errors import SpaceFileError
 from netadapt.search.space import Space
 
@@ -140,7 +140,7 @@ def test_what_a_kill_left_makes_no_folder_another_ones(tmp_path: Path) -> None:
     """Between the temporary file and its new name nothing else is there yet."""
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from netadapt.config import RunConfig; from netadapt.folder import RunFolder\n"
+        "from netadapt.config import RunConfig; from netadapt.runs.folder import RunFolder\n"
         "os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
         "RunFolder(Path(sys.argv[1])).claim(RunConfig())"
     )
@@ -156,7 +156,7 @@ def test_what_a_kill_left_makes_no_folder_another_ones(tmp_path: Path) -> None:
 def test_one_process_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "mine"
     script = (
-        "import sys; from pathlib import Path; from netadapt.folder import RunFolder\n"
+        "import sys; from pathlib import Path; from netadapt.runs.folder import RunFolder\n"
         "with RunFolder(Path(sys.argv[1])).locked(): print('in', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -7,8 +7,8 @@ import logging
 import numpy as np
 import pytest
 
-from netadapt.pipeline import latency_metric
 from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.runs.latency import latency_metric
 from netadapt.search.space import Arch, Space
 from tests.predictor import made_up_device as device
 

@@ -9,13 +9,13 @@ import pytest
 from netadapt import assembly
 from netadapt.android_runner.device import Program
 from netadapt.config import read_config
-from netadapt.network_timer import NetworkTimer
 from netadapt.profiler.kernels import PointwiseConv
 from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
+from netadapt.runs.network_timer import NetworkTimer
+from netadapt.runs.sessions import read_sessions
 from netadapt.search.space import Arch
-from netadapt.sessions import read_sessions
 from tests.two_levels import TwoLevels
 
 CONFIG = read_config(Path(__file__).parent / "toy" / "run.toml")

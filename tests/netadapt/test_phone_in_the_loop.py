@@ -14,9 +14,9 @@ from netadapt import assembly
 from netadapt.android_runner.errors import DeviceLostError
 from netadapt.android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
 from netadapt.config import read_config
-from netadapt.network_timer import NetworkTimer
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.table import LatencyTable
+from netadapt.runs.network_timer import NetworkTimer
 from netadapt.search.driver import SearchResult, open_log, run_search
 from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.space import Arch

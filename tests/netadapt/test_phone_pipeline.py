@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from netadapt.android_runner.phone import AdbServer
-from netadapt.folder import RunFolder
 from netadapt.profiler.table import LatencyTable
-from netadapt.result import RunResult
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import RunResult
 from netadapt.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone
 
 TOY = Path(__file__).parent / "toy" / "run.toml"

@@ -15,12 +15,12 @@ import pytest
 
 from netadapt import cli
 from netadapt.config import read_config, write_config
-from netadapt.folder import RunFolder
 from netadapt.profiler.table import LatencyTable
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
-from netadapt.result import RunResult
-from netadapt.training_log import read_metrics
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import RunResult
+from netadapt.runs.training_log import read_metrics
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 

@@ -10,8 +10,8 @@ import pytest
 
 from netadapt import cli
 from netadapt.config import demo_config
-from netadapt.folder import RunFolder
 from netadapt.profiler.table import LatencyTable
+from netadapt.runs.folder import RunFolder
 
 TOY = Path(__file__).parent / "toy"
 SPACE = ["--space", str(TOY / "space.toml")]

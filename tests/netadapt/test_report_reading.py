@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from netadapt.config import demo_config, write_config
-from netadapt.folder import RunFolder
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.table import LatencyTable
@@ -18,6 +17,7 @@ from netadapt.report import intervals, predicted
 from netadapt.report.intervals import Estimate
 from netadapt.report.measured import read_table
 from netadapt.report.reading import read_run
+from netadapt.runs.folder import RunFolder
 from netadapt.search.space import Space
 from tests.predictor import made_up_device
 from tests.provenance import MADE_UP

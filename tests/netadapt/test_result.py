@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netadapt.errors import RunFolderError
-from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
+from netadapt.runs.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
 
 NETWORK = NetworkResult(
     accuracy=0.84,

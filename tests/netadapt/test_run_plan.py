@@ -10,9 +10,9 @@ import torch
 
 from netadapt import cli
 from netadapt.config import demo_config, parse_config, read_config
-from netadapt.folder import RunFolder
-from netadapt.plan import roughly
-from netadapt.run_plan import plan_run
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.forecast import plan_run
+from netadapt.runs.profile_plan import roughly
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from netadapt import assembly, pipeline
+from netadapt import assembly
 from netadapt.config import RunConfig, read_config
 from netadapt.console import progress
 from netadapt.errors import ConfigError, RunFolderError
-from netadapt.folder import RunFolder
-from netadapt.result import RunResult
+from netadapt.runs.context import content_digest
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.result import RunResult
+from netadapt.runs.run import keep_torch_threads
+from netadapt.runs.run import run as run_in
 from netadapt.search.supernet import SuperNetwork
 from tests.two_levels import TwoLevels
 
@@ -38,7 +41,7 @@ def run(
 ) -> RunResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "make_device", lambda *_: device)
-        return pipeline.run(wanted, folder, progress(), adding=adding)
+        return run_in(wanted, folder, progress(), adding=adding)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -209,11 +212,11 @@ def test_what_is_no_budget_is_one_line(given: dict[str, object], added: str) -> 
 def test_a_run_goes_on_with_the_threads_it_began_with(tmp_path: Path) -> None:
     path = tmp_path / "environment.json"
     now = torch.get_num_threads()
-    assert pipeline.keep_torch_threads(path) == now
+    assert keep_torch_threads(path) == now
     other = now + 1
     try:
         torch.set_num_threads(other)
-        assert pipeline.keep_torch_threads(path) == now
+        assert keep_torch_threads(path) == now
         assert torch.get_num_threads() == now
     finally:
         torch.set_num_threads(now)
@@ -224,7 +227,7 @@ def test_a_file_without_a_number_of_threads_is_one_line(tmp_path: Path, threads:
     path = tmp_path / "environment.json"
     path.write_text(json.dumps({"torch_threads": threads}))
     with pytest.raises(RunFolderError, match="number of threads"):
-        pipeline.keep_torch_threads(path)
+        keep_torch_threads(path)
 
 
 def test_a_supernetworks_fingerprint_is_of_its_weights_not_of_its_file(tmp_path: Path) -> None:
@@ -237,5 +240,5 @@ def test_a_supernetworks_fingerprint_is_of_its_weights_not_of_its_file(tmp_path:
     assert (tmp_path / "a.pt").read_bytes() != (tmp_path / "b.pt").read_bytes()
     other.load_state_dict(torch.load(tmp_path / "b.pt", weights_only=True))
     other.to(memory_format=torch.channels_last)
-    assert pipeline.content_digest(one) == pipeline.content_digest(other)
-    assert pipeline.content_digest(one) != pipeline.content_digest(third)
+    assert content_digest(one) == content_digest(other)
+    assert content_digest(one) != content_digest(third)

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from netadapt.runs.training_log import POINTS, MetricPoint, TrainingLog, read_metrics
 from netadapt.search.tasks.digits import ClutteredDigits
 from netadapt.search.training import TrainingProgress, TrainingSettings, train_network
-from netadapt.training_log import POINTS, MetricPoint, TrainingLog, read_metrics
 
 SETTINGS = TrainingSettings(steps=6, batch_size=4, warmup_steps=2, checkpoint_every_steps=2)
 

@@ -24,9 +24,9 @@ import pytest
 from benchmarks.search_quality import MadeUpScore, roofline_ms
 from netadapt import assembly
 from netadapt.config import demo_config
-from netadapt.pipeline import latency_metric
-from netadapt.plan import sample_space
 from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.runs.latency import latency_metric
+from netadapt.runs.profile_plan import sample_space
 from netadapt.search.driver import open_log, run_search
 from netadapt.search.metrics import Constraint, KernelSum, LatencyMetric
 from netadapt.search.searchers.base import Loop, Searcher

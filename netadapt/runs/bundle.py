@@ -26,7 +26,7 @@ from netadapt.search.space import Arch, Space
 from netadapt.search.task import LAYOUT, InputFormat
 
 if TYPE_CHECKING:
-    from netadapt.folder import SearchFolder
+    from netadapt.runs.folder import SearchFolder
     from netadapt.search.task import Task
 
 ABOUT = "netadapt.json"

@@ -31,7 +31,7 @@ class NetworkResult(_Record):
     latency_ratio: the trained network's latency, lowered and timed whole, over the reference's in
     the same session of the device; 1 for the reference. What a share of it is held against.
     measured_ms: `latency_ratio` times the reference's latency, which the run measured once, before
-    its first search, among kernels of the table (`netadapt.network_timer`), so that figures of
+    its first search, among kernels of the table (`netadapt.runs.network_timer`), so that figures of
     sessions at different levels of the clock, budgets added later among them, are comparable.
     measured_spread: half-width of the 90 % interval around `latency_ratio`, as a share of it; for
     the reference, around its milliseconds, which all others have in common.
@@ -74,7 +74,7 @@ class DeviceResult(_Record):
 class SearchOutcome(_Record):
     """What came of one budget of a run.
 
-    label: the budget's (`netadapt.budgets`); the search's files are in `found/<label>`.
+    label: the budget's (`netadapt.runs.budgets`); the search's files are in `found/<label>`.
     budget_ms: the latency constraint; None when there was none. latency_share: as which share of
     the reference's latency it was given, None when it was not.
     constraints: what had to be met, by metric name, in ms, MACs, parameters or bytes.

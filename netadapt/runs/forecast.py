@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from netadapt import assembly
-from netadapt.budgets import Budget, budgets_of
 from netadapt.config import RunConfig
-from netadapt.folder import RunFolder
-from netadapt.plan import Forecast, plan_profile, roughly
+from netadapt.runs.budgets import Budget, budgets_of
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.profile_plan import Forecast, plan_profile, roughly
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
 from netadapt.search.searchers.coordinate_descent import Schedule
@@ -77,7 +77,7 @@ class RunForecast:
 
 
 def plan_run(config: RunConfig, folder: RunFolder) -> RunForecast:
-    """What `pipeline.run` would do in `folder`. Raises what it would raise at its start."""
+    """What a run would do in `folder`. Raises what the run would raise at its start."""
     space, task = assembly.make_space(config), assembly.make_task(config)
     assembly.check_fit(space, task)
     folder.check(config)

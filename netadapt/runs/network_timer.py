@@ -26,9 +26,9 @@ from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.lowering import Subject, lower_networks
 from netadapt.profiler.profile import OnProgress, Profiler, ProfileSummary
 from netadapt.profiler.table import LatencyTable, Provenance
+from netadapt.runs.sessions import DeviceSession, NetworkTiming, SessionLog
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
-from netadapt.sessions import DeviceSession, NetworkTiming, SessionLog
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netadapt.android_runner.files import is_leftover, remove_leftovers, write_atomically
-from netadapt.budgets import budgets_of
 from netadapt.config import RunConfig, read_config, write_config
 from netadapt.errors import RunFolderError
+from netadapt.runs.budgets import budgets_of
 from netadapt.search.space_file import load_space_table, read_space_text
 
 _LOCK = ".lock"
@@ -89,7 +89,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """How the trainings went: `netadapt.training_log`."""
+        """How the trainings went: `netadapt.runs.training_log`."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -104,11 +104,11 @@ class RunFolder:
 
     @property
     def sessions(self) -> Path:
-        """What whole networks took, session by session: `netadapt.sessions`."""
+        """What whole networks took, session by session: `netadapt.runs.sessions`."""
         return self.path / "sessions.jsonl"
 
     def search(self, label: str) -> SearchFolder:
-        """The files of the search for the budget of that label (`netadapt.budgets`)."""
+        """The files of the search for the budget of that label (`netadapt.runs.budgets`)."""
         return SearchFolder(self.path / "found" / label)
 
     @property
