@@ -56,9 +56,10 @@ def _singles() -> LatencyPredictor:
 
 def _published() -> LatencyPredictor:
     seen, _ = _kernels()
-    alone_us = [device.own_us(k) + device.layout_us(k) for k in seen]
+    alone_us = np.array([device.own_us(k) + device.layout_us(k) for k in seen])
+    noisy_us = alone_us * np.exp(np.random.default_rng(5).normal(0, 0.02, len(seen)))
     return LatencyPredictor().fit(
-        pd.DataFrame({"key": [k.key for k in seen], "latency_us": alone_us})
+        pd.DataFrame({"key": [k.key for k in seen], "latency_us": noisy_us})
     )
 
 
@@ -107,7 +108,8 @@ def test_a_predictor_says_what_it_said(name: str) -> None:
     now = _leaves(numbers(name))
     assert now.keys() == former.keys()
     for place, value in former.items():
-        assert now[place] == pytest.approx(value, rel=TOLERANCE, abs=0), place
+        said = pytest.approx(value, rel=TOLERANCE, abs=0) if isinstance(value, float) else value
+        assert now[place] == said, place
 
 
 if __name__ == "__main__":
