@@ -1,9 +1,9 @@
-"""What a regression is told about a kernel: one encoder, for fitting and predicting alike.
+"""What a regression knows of a kernel: one encoder, for fitting and predicting alike.
 
 Latency grows with work and traffic, but in steps: micro-kernels compute 8, 16 or 32 output
 channels at a time, and a kernel size, a stride or how the channels fill the widest tile selects
 another micro-kernel altogether. So every magnitude comes in log2, work comes as padded to whole
-tiles too, and what selects a micro-kernel is a *variant*, told apart instead of interpolated.
+tiles too, and what selects a micro-kernel is a *variant*, distinguished instead of interpolated.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class KernelEncoder(TransformerMixin, BaseEstimator):
         return np.log2(np.array(rows, dtype=float).reshape(len(rows), len(self.magnitudes_)))
 
     def _ranged(self) -> list[int]:
-        """Where the magnitudes stand that tell inside from outside."""
+        """Where the magnitudes stand that have a range of measured sizes."""
         return [i for i, name in enumerate(self.magnitudes_) if name != PIXELS]
 
     def __sklearn_tags__(self) -> Any:

@@ -114,7 +114,7 @@ def _read_frame(frame: pd.DataFrame) -> Programs:
 
 
 def _line_kernel(record: Mapping[str, Any], line: int) -> Kernel:
-    """The kernel of a frame's line; a key and fields that stand beside it agree."""
+    """Read the kernel of a frame's line; a key and the fields beside it have to agree."""
     if record.get("type") == NETWORK:
         raise _network_error(line)
     key = record.get("key")
@@ -165,7 +165,7 @@ def _copies(value: object, line: int) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as Python's value; a column with gaps holds whole numbers as floats."""
+    """Return a cell as Python's value; a column with gaps holds whole numbers as floats."""
     if isinstance(value, np.generic):
         value = value.item()
     return int(value) if isinstance(value, float) and value.is_integer() else value

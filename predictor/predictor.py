@@ -224,16 +224,10 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         programs = read_kernels(X)
-        times = self._times(programs)
-        ratios = np.full(len(times), np.exp(self.repeat_quantile_))
-        unmeasured = dict.fromkeys(k for k in programs.kernels if k not in self.own_ms_)
-        widths: dict[Kernel, float] = {}
-        for members in _by_type(unmeasured).values():
-            model = self._model(members[0])
-            log_sd = model.predict(members, with_sd=True).log_sd
-            widths |= zip(members, np.exp(self._width_of(model) * log_sd), strict=True)
-        for i, kernel in enumerate(programs.kernels):
-            ratios[i] = widths.get(kernel, ratios[i])
+        unmeasured: dict[Kernel, float] = {}
+        times = self._times(programs, unmeasured)
+        measured = float(np.exp(self.repeat_quantile_))
+        ratios = np.array([unmeasured.get(k, measured) for k in programs.kernels], dtype=float)
         return np.stack([times / ratios, times * ratios], axis=1)
 
     def extrapolates(self, X: KernelInput) -> Mask:
@@ -456,13 +450,25 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
             )
         return pooled_quantile(model.residuals.score, everyone, self.coverage)
 
-    def _own_times(self, kernels: Sequence[Kernel], memory: _Memory) -> Array:
-        """(kernels,) ms inside a network, those that are not in `memory` remembered in it."""
+    def _own_times(
+        self,
+        kernels: Sequence[Kernel],
+        memory: _Memory,
+        ratios: dict[Kernel, float] | None = None,
+    ) -> Array:
+        """(kernels,) ms inside a network, those that are not in `memory` remembered in it.
+
+        `ratios`, where given, gets the half-widths of intervals of those predicted, as factors.
+        """
         known = memory.own_ms
         unknown = [k for k in dict.fromkeys(kernels) if k not in known]
         known.update((k, self.own_ms_[k]) for k in unknown if k in self.own_ms_)
         for name, members in _by_type(k for k in unknown if k not in self.own_ms_).items():
-            estimate = self._model(members[0]).predict(members)
+            model = self._model(members[0])
+            estimate = model.predict(members, with_sd=ratios is not None)
+            if ratios is not None:
+                widths = np.exp(self._width_of(model) * estimate.log_sd)
+                ratios.update(zip(members, map(float, widths), strict=True))
             outside = int(estimate.extrapolated.sum())
             if outside and name not in memory.warned:
                 memory.warned.add(name)
@@ -474,9 +480,9 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
             known.update(zip(members, map(float, estimate.ms), strict=True))
         return np.array([known[kernel] for kernel in kernels], dtype=float)
 
-    def _times(self, programs: Programs) -> Array:
-        """(lines,) ms, inside a network or of programs of their own."""
-        own_ms = self._own_times(programs.kernels, _Memory())
+    def _times(self, programs: Programs, ratios: dict[Kernel, float] | None = None) -> Array:
+        """(lines,) ms, inside a network or of programs of their own; `ratios` as above."""
+        own_ms = self._own_times(programs.kernels, _Memory(), ratios)
         if programs.copies is None:
             return own_ms
         alone_ms = np.array(programs.copies) * own_ms + self.layout_.cost_ms(programs.kernels)
@@ -514,7 +520,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
     def _learnable(
         self, samples: Iterable[NetworkSample], memory: _Memory
     ) -> tuple[list[NetworkSample], list[NetworkSum]]:
-        """The networks all of whose kernels are known by type, and their sums."""
+        """Return the networks all of whose kernels are known by type, and their sums."""
         known, networks = [], []
         for sample in samples:
             kernels = [Kernel.from_key(key) for key in sample.kernels]

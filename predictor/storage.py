@@ -124,7 +124,7 @@ class _Document(_Part):
 
 
 class _Head(BaseModel):
-    """What tells a file of ours, whatever version wrote it."""
+    """By which a file of ours is recognised, whatever version wrote it."""
 
     format: Literal["netadapt latency predictor"]
     version: int

@@ -1,6 +1,7 @@
 """Rows of a latency table as a predictor needs them: of one provenance, of believed quality.
 
-Frames of other people's measurements (`read_published`) need no more than kernels and latencies.
+Frames of other people's measurements (`read_published`), and the `X` and `y` of scikit-learn's
+functions (`read_kernel_latencies`), need no more than kernels and latencies.
 """
 
 from __future__ import annotations
@@ -31,9 +32,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KernelSample:
-    """A kernel (`copies` 1) or a chain of it as measured alone.
+    """A kernel, or a chain of it, as measured by itself.
 
-    `repeat_dev` as in the table, None where nobody measured twice.
+    Parameters
+    ----------
+    key : str
+        The kernel's.
+    copies : int
+        Length of the chain; 1 for the kernel alone.
+    latency_ms : float
+        Of the whole program.
+    repeat_dev : float, or None
+        As in the table, None where nobody measured twice.
+
+    Raises
+    ------
+    TrainingDataError
+        For a latency or length that is none.
     """
 
     key: str
@@ -52,7 +67,23 @@ class KernelSample:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSample:
-    """A network measured whole, with the keys of its kernels; `repeat_dev` as of a kernel."""
+    """A network measured whole.
+
+    Parameters
+    ----------
+    name : str
+        Its key in the table.
+    kernels : tuple of str
+        Its kernels' keys.
+    latency_ms : float
+    repeat_dev : float, or None
+        As of a kernel.
+
+    Raises
+    ------
+    TrainingDataError
+        For a latency that is none, and without kernels.
+    """
 
     name: str
     kernels: tuple[str, ...]
@@ -70,7 +101,15 @@ class NetworkSample:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a predictor is fitted to, all taken under `provenance`."""
+    """What a predictor is fitted to.
+
+    Parameters
+    ----------
+    kernels : tuple of KernelSample
+    networks : tuple of NetworkSample
+    provenance : Provenance
+        That all of them were taken under.
+    """
 
     kernels: tuple[KernelSample, ...]
     networks: tuple[NetworkSample, ...]
@@ -83,16 +122,23 @@ def read_training_data(
     provenance: Provenance | None = None,
     qualities: Sequence[str] = ("ok",),
 ) -> TrainingData:
-    """The rows of a latency table, or of its frame, that a predictor learns from.
+    """Choose the rows of a latency table, or of its frame, that a predictor learns from.
 
     Parameters
     ----------
-    table: a frame has the columns of `LatencyTable.to_frame`, or those of `read_published`.
-    provenance: the conditions to take rows of; None takes the only ones there are.
-    qualities: the rows to believe; of a type without any, those that did not repeat well.
+    table : LatencyTable or DataFrame
+        A frame has the columns of `LatencyTable.to_frame`, or those of `read_published`.
+    provenance : Provenance, or None
+        The conditions to take rows of; None takes the only ones there are.
+    qualities : sequence of str
+        The rows to believe; of a type without any, those that did not repeat well.
 
-    Raises `TrainingDataError` where rows of several provenances would mix or none is left, and
-    `netadapt.profiler.errors.TableError` for a frame that is none of a latency table.
+    Raises
+    ------
+    TrainingDataError
+        Where rows of several provenances would mix or none is left.
+    netadapt.profiler.errors.TableError
+        For a frame that is none of a latency table.
     """
     if not isinstance(table, LatencyTable):
         if "program_sha256" not in table.columns:  # nobody's but our own runner's rows have one
@@ -141,7 +187,7 @@ def read_training_data(
 
 
 def _only_unsteady(rows: Sequence[Row], believed: Sequence[Row]) -> list[Row]:
-    """The unsteady rows of types that no believed row is of.
+    """Return the unsteady rows of types that no believed row is of.
 
     A type of one or two small kernels may not repeat well enough on a busy machine. That is a
     reason to doubt these latencies, not to have none of any network.
