@@ -37,7 +37,7 @@ def commands() -> list[list[str]]:
 def make_small(installed: Installed) -> None:
     """Give the installation a `digits` space and runs that take seconds."""
     space = (TOY / "space.toml").read_text()
-    digits = installed.packages / "search/spaces/digits.toml"
+    digits = installed.packages / "netadapt/search/spaces/digits.toml"
     digits.write_text(space.replace('name = "toy"', 'name = "digits"'))
     examples = installed.packages / "netadapt/examples"
     run = (TOY / "run.toml").read_text().replace('name = "space.toml"', 'name = "digits"')
