@@ -239,7 +239,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """How far a batch has come: work units (visits of programs) done, of how many."""
 
     done: int
@@ -319,7 +319,7 @@ class Device(Protocol):
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         """Time ``programs``: exactly one answer for each, as they come, in any order.
 

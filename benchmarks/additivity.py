@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
-from netadapt.android_runner.host import HostDevice
+from netadapt.android_runner.runner.host import HostDevice
 from netadapt.plan import sample_space
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler

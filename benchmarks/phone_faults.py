@@ -38,8 +38,8 @@ from typing import Final, Literal
 from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.device import RunSpec
 from netadapt.android_runner.phone.adb import AdbServer
-from netadapt.android_runner.phone.conditions import PhoneSettings
 from netadapt.android_runner.phone.device import PhoneDevice
+from netadapt.android_runner.phone.settings import PhoneSettings
 from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConv
 from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler, ProfileSettings

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.common import parser, print_result, say
 from netadapt.android_runner.device import Measurement, Program, RunSpec
-from netadapt.android_runner.host import HostDevice
+from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import (
     ActivationKernel,
     AddKernel,

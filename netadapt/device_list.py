@@ -75,7 +75,7 @@ def build_first(shown: Progress) -> None:
 
     Raises `BuildError` where it cannot be.
     """
-    from netadapt.android_runner.build import build_runner, runner_is_built
+    from netadapt.android_runner.building.for_host import build_runner, runner_is_built
 
     if not runner_is_built():
         shown.say("this machine's runner is built first, once; that takes some 15 seconds")

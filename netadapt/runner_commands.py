@@ -79,7 +79,7 @@ def build(
             as_json,
         )
         return
-    from netadapt.android_runner.phone_build import build_for_install
+    from netadapt.android_runner.building.for_install import build_for_install
 
     if android and out is not None:
         raise typer.BadParameter(
@@ -114,7 +114,7 @@ def _build_for_this_machine(given: dict[str, object], out: Path | None, as_json:
         raise typer.BadParameter(
             f"{unfit[0]} needs an ExecuTorch C++ install; name it with --executorch PREFIX"
         )
-    from netadapt.android_runner.build import build_runner
+    from netadapt.android_runner.building.for_host import build_runner
     from netadapt.android_runner.files import write_atomically
 
     with progress().step("Building the runner"):
@@ -156,7 +156,7 @@ def check(
 
     netadapt runner check --runner ./netadapt_runner
     """
-    from netadapt.android_runner.check import check_runner, device_of
+    from netadapt.android_runner.runner.check import check_runner, device_of
     from netadapt.assembly import HOST, make_device
     from netadapt.config import parse_config
     from netadapt.device_list import build_first

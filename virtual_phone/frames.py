@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netadapt.android_runner.device import Program
-from netadapt.android_runner.protocol import SENTINEL_FILE, SENTINEL_INDEX, program_file
+from netadapt.android_runner.runner.protocol import SENTINEL_FILE, SENTINEL_INDEX, program_file
 from netadapt.virtual_phone import sandbox
 
 _FRAME: Final = re.compile(rb"@netadapt \d{1,10} [0-9a-f]{8} (\{.*\})$")

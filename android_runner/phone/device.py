@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import hashlib
 import logging
 import math
-import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from netadapt.android_runner.batch import greet, run_batch
-from netadapt.android_runner.build import RunnerBinary
+from netadapt.android_runner.building.binary import RunnerBinary
 from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
     check_names,
 )
@@ -35,17 +31,7 @@ from netadapt.android_runner.errors import (
     ProtocolError,
     UnsupportedDeviceError,
 )
-from netadapt.android_runner.paths import lock_folder
 from netadapt.android_runner.phone.adb import Adb, AdbServer
-from netadapt.android_runner.phone.conditions import (
-    Keeper,
-    PhoneSettings,
-    Reading,
-    ThrottledError,
-    Watch,
-    cool_down,
-    read,
-)
 from netadapt.android_runner.phone.cores import (
     asleep_among,
     asleep_by_runner,
@@ -61,10 +47,16 @@ from netadapt.android_runner.phone.discovery import (
     choose_phone,
     find_phone,
 )
+from netadapt.android_runner.phone.keeper import Keeper
+from netadapt.android_runner.phone.lock import PhoneLock
 from netadapt.android_runner.phone.parsing import Core
+from netadapt.android_runner.phone.readings import Reading, cool_down, read
 from netadapt.android_runner.phone.runners import runner_for
+from netadapt.android_runner.phone.settings import PhoneSettings
+from netadapt.android_runner.phone.throttling import ThrottledError, Watch
 from netadapt.android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
-from netadapt.android_runner.protocol import Hello
+from netadapt.android_runner.runner.batch import greet, run_batch
+from netadapt.android_runner.runner.protocol import Hello
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +180,7 @@ class PhoneDevice:
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         """See `Device.run`.
 
@@ -204,7 +196,7 @@ class PhoneDevice:
         programs: list[Program],
         spec: RunSpec,
         cpus: tuple[int, ...],
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[RunProgress], None] | None,
     ) -> Iterator[Measurement | Failure]:
         pending = {program.name: program for program in programs}
         failed: set[str] = set()
@@ -433,12 +425,12 @@ class _Open:
 
     def __init__(self) -> None:
         self.session: _Session | None = None
-        self._lock: _Lock | None = None
+        self._lock: PhoneLock | None = None
 
     def lock(self, phone_id: str) -> None:
         """See that no other process measures on this phone."""
         if self._lock is None:
-            self._lock = _Lock(phone_id)
+            self._lock = PhoneLock(phone_id)
 
     def drop(self) -> None:
         """Forget a session whose phone is gone."""
@@ -457,43 +449,11 @@ class _Open:
                 self._lock = None
 
 
-class _Lock:
-    """Held while a process of this user measures on a phone; the system frees a dead one's."""
-
-    _held: dict[str, tuple[int, int]] = {}  # noqa: RUF012  # this process's, counted
-
-    def __init__(self, phone_id: str) -> None:
-        self._id = phone_id
-        descriptor, count = self._held.get(phone_id, (-1, 0))
-        if not count:
-            folder = lock_folder()
-            folder.mkdir(parents=True, exist_ok=True)
-            name = hashlib.sha256(phone_id.encode(errors="surrogateescape")).hexdigest()[:16]
-            descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(descriptor)
-                raise DeviceError(
-                    f"a phone must be measured by one process at a time, another has {phone_id}; "
-                    "wait until that has ended"
-                ) from error
-        self._held[phone_id] = descriptor, count + 1
-
-    def release(self) -> None:
-        descriptor, count = self._held[self._id]
-        if count == 1:
-            os.close(descriptor)
-            del self._held[self._id]
-        else:
-            self._held[self._id] = descriptor, count - 1
-
-
 class _Course:
     """Progress over all runs of a batch, never backwards."""
 
     def __init__(
-        self, programs: int, spec: RunSpec, on_progress: Callable[[Progress], None] | None
+        self, programs: int, spec: RunSpec, on_progress: Callable[[RunProgress], None] | None
     ) -> None:
         self._steps = spec.rounds + 2  # as `run_batch` counts
         self._programs = programs
@@ -504,11 +464,11 @@ class _Course:
         """A run of the programs that are left."""
         self._base = (self._programs - pending) * self._steps
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: RunProgress) -> None:
         total = self._programs * self._steps
         self._shown = max(self._shown, min(self._base + progress.done, total))
         if self._on_progress is not None:
-            self._on_progress(Progress(self._shown, total, progress.program))
+            self._on_progress(RunProgress(self._shown, total, progress.program))
 
 
 def _greeted(transport: AdbTransport) -> Hello:

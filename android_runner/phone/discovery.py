@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from netadapt.android_runner.elf import read_elf
+from netadapt.android_runner.building.elf import read_elf
 from netadapt.android_runner.errors import (
     DeviceError,
     DeviceLostError,

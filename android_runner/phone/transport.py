@@ -3,7 +3,7 @@
 /data/local/tmp/netadapt/
     store/<sha256>     programs and the runner, verified before each use
     runs/<set>/        where the runner works on a batch; holds `pid`
-    restore            what to put back after a crash (`netadapt.android_runner.phone.conditions`)
+    restore            what to put back after a crash (`netadapt.android_runner.phone.keeper`)
 
 The runner is told where in the store each program lies, so a batch costs no links: Android's policy
 lets adb's daemon make none, and a process for each takes a phone longer than a small program.
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from netadapt.android_runner.build import RunnerBinary
+from netadapt.android_runner.building.binary import RunnerBinary
 from netadapt.android_runner.errors import (
     DeviceError,
     DeviceLostError,

@@ -18,12 +18,12 @@ from netadapt.android_runner import (
     Measurement,
     OutputTensor,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
 )
-from netadapt.android_runner.check import TOLERANCE, check_runner, device_of, known_program
-from netadapt.android_runner.elf import this_machine
-from netadapt.android_runner.program_format import read_format
+from netadapt.android_runner.building.elf import this_machine
+from netadapt.android_runner.runner.check import TOLERANCE, check_runner, device_of, known_program
+from netadapt.android_runner.runner.program_format import read_format
 from tests.android_runner import known_program as recipe
 
 
@@ -46,7 +46,7 @@ class Altered:
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         for answer in self._host.run(programs, spec, on_progress):
             assert isinstance(answer, Measurement)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netadapt.android_runner import DeviceError, Failure, HostDevice, Program, RunSpec
-from netadapt.android_runner.batch import run_batch
-from netadapt.android_runner.compatibility import check_runner_fits, check_versions
-from netadapt.android_runner.program_format import ProgramFormat, format_problem, read_format
-from netadapt.android_runner.protocol import PROTOCOL_VERSION, Hello
+from netadapt.android_runner.runner.batch import run_batch
+from netadapt.android_runner.runner.compatibility import check_runner_fits, check_versions
+from netadapt.android_runner.runner.program_format import ProgramFormat, format_problem, read_format
+from netadapt.android_runner.runner.protocol import PROTOCOL_VERSION, Hello
 
 QUICK = RunSpec(rounds=1, warmup_ms=0, visit_ms=0)
 
@@ -101,7 +101,7 @@ def test_another_minor_version_is_an_error_that_names_both(runtime: str) -> None
 def test_another_patch_level_or_no_version_is_a_warning(
     runtime: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from netadapt.android_runner.compatibility import _warn_once
+    from netadapt.android_runner.runner.compatibility import _warn_once
 
     _warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):

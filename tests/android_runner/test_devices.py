@@ -17,13 +17,13 @@ from netadapt.android_runner import (
     InvalidRunError,
     Measurement,
     Program,
-    Progress,
     ReplayDevice,
+    RunProgress,
     RunSpec,
     UnsupportedDeviceError,
-    batch,
 )
 from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
+from netadapt.android_runner.runner import batch
 from netadapt.virtual_phone import VirtualPhone
 
 QUICK = RunSpec(rounds=3, warmup_ms=0.2, visit_ms=0.2, timeout_s=60.0)
@@ -95,7 +95,7 @@ class DeviceContract:
         assert list(device.run([], QUICK)) == []
 
     def test_progress_goes_forward(self, device: Device, programs: list[Program]) -> None:
-        seen: list[Progress] = []
+        seen: list[RunProgress] = []
         list(device.run(programs, QUICK, seen.append))
         assert seen
         assert [p.done for p in seen] == sorted(p.done for p in seen)
@@ -168,7 +168,7 @@ class TestHostDevice(DeviceContract):
         spec = RunSpec(rounds=3, warmup_ms=0, visit_ms=400)
         victims: list[str] = []
 
-        def kill_once(progress: Progress) -> None:
+        def kill_once(progress: RunProgress) -> None:
             if not victims and progress.done > 2 * len(programs):
                 victims.append(progress.program)
                 os.kill(_runner_pid(), signal.SIGKILL)
@@ -217,7 +217,7 @@ class TestHostDevice(DeviceContract):
     ) -> None:
         pids: list[int] = []
 
-        def stop(progress: Progress) -> None:
+        def stop(progress: RunProgress) -> None:
             pids.append(_runner_pid())
             raise KeyboardInterrupt
 
@@ -302,7 +302,7 @@ class TestPhoneDevice(DeviceContract):
         adb_server: AdbServer,
         virtual_phone: VirtualPhone,
     ) -> None:
-        def stop(progress: Progress) -> None:
+        def stop(progress: RunProgress) -> None:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

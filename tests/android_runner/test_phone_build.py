@@ -14,17 +14,16 @@ from pathlib import Path
 import pytest
 
 from netadapt.android_runner import BuildError
-from netadapt.android_runner.build import _build_tool, _compiler, _explain_failure
-from netadapt.android_runner.elf import library_machine, read_elf, this_machine
-from netadapt.android_runner.phone_build import (
+from netadapt.android_runner.building.binary import find_phone_runner
+from netadapt.android_runner.building.cmake import explain_failure, find_tool
+from netadapt.android_runner.building.elf import library_machine, read_elf, this_machine
+from netadapt.android_runner.building.for_host import _compiler
+from netadapt.android_runner.building.for_install import (
     BuiltRunner,
     build_for_install,
-    build_phone_runner,
-    find_package,
-    find_phone_runner,
-    version_of,
 )
-from netadapt.android_runner.protocol import FrameParser, Hello
+from netadapt.android_runner.building.installs import find_package, version_of
+from netadapt.android_runner.runner.protocol import FrameParser, Hello
 
 PRETENDED = Path(__file__).parent / "pretend_executorch"
 NEEDED = (
@@ -64,10 +63,10 @@ def _install(folder: Path, *arguments: str) -> Path:
     assert spec.submodule_search_locations is not None
     headers = Path(next(iter(spec.submodule_search_locations))) / "include"
     build, prefix = folder / "build", folder / "prefix"
-    cmake = _build_tool("cmake")
+    cmake = find_tool("cmake")
     for command in (
         [cmake, "-S", PRETENDED, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-         f"-DCMAKE_MAKE_PROGRAM={_build_tool('ninja')}", f"-DHEADERS={headers}", *arguments],
+         f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja')}", f"-DHEADERS={headers}", *arguments],
         [cmake, "--build", build],
         [cmake, "--install", build, "--prefix", prefix],
     ):  # fmt: skip
@@ -157,7 +156,7 @@ def test_against_an_install_that_the_toolchain_hides_and_whose_build_tree_is_gon
 ) -> None:
     targets = aarch64_install / "lib" / "cmake" / "ExecuTorch" / "ExecuTorchTargets-release.cmake"
     assert "stray/libextension_evalue_util.a" in targets.read_text()
-    runner = build_phone_runner(aarch64_install, toolchain, None)
+    runner = build_for_install(aarch64_install, toolchain=toolchain, android=True).binary
     facts = read_elf(runner.path.read_bytes())
     assert facts.machine == "aarch64"
     assert facts.interpreter is None
@@ -229,12 +228,12 @@ def test_why_the_linker_refuses_is_said(native_install: Path, tmp_path: Path) ->
     ],
 )
 def test_a_toolchain_for_another_processor_than_the_installs(output: str) -> None:
-    assert "libraries are for another" in _explain_failure(output, 1)
+    assert "libraries are for another" in explain_failure(output, 1)
 
 
 def test_what_a_compiler_says_is_passed_on() -> None:
     output = "[1/5] Building\nrunner.cpp:3:10: error: no such header\nmore\n"
-    assert "runner.cpp:3:10: error: no such header more" in _explain_failure(output, 1)
+    assert "runner.cpp:3:10: error: no such header more" in explain_failure(output, 1)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ def test_what_a_compiler_says_is_passed_on() -> None:
     ],
 )
 def test_the_linkers_own_line_is_shown(output: str, why: str) -> None:
-    said = _explain_failure(output, 1)
+    said = explain_failure(output, 1)
     assert why in said
     assert "-Werror" not in said
     assert "warning" not in said
@@ -419,7 +418,7 @@ def test_a_program_that_needs_linuxs_loader_is_no_runner_for_phones(
     toolchain = tmp_path / "dynamic.cmake"
     toolchain.write_text('set(NETADAPT_STATIC OFF CACHE STRING "")\n')
     with pytest.raises(BuildError, match="must be static or made by the NDK") as error:
-        build_phone_runner(copy, toolchain, None)
+        build_for_install(copy, toolchain=toolchain, android=True)
     _one_line(error)
     assert not caplog.records
     with caplog.at_level(logging.WARNING):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from netadapt.android_runner import BuildError
-from netadapt.android_runner.build import NATIVE, _build_tool, build_runner
+from netadapt.android_runner.building.cmake import NATIVE, find_tool
+from netadapt.android_runner.building.for_host import build_runner
 
 _TARGETS = (
     "executorch", "extension_data_loader", "extension_threadpool", "xnnpack_backend",
@@ -29,7 +30,7 @@ def test_the_second_call_builds_nothing() -> None:
 def test_concurrent_builds_give_one_runner(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level=logging.INFO)\n"
-        "from netadapt.android_runner.build import build_runner\n"
+        "from netadapt.android_runner.building.for_host import build_runner\n"
         "b = build_runner(); print(b.path, b.sha256)"
     )
     processes = [
@@ -86,8 +87,8 @@ def test_the_project_asks_an_install_for_nothing_but_the_documented_targets(
     )
     configured = subprocess.run(
         [
-            _build_tool("cmake"), "-S", NATIVE, "-B", tmp_path / "build", "-G", "Ninja",
-            f"-DCMAKE_MAKE_PROGRAM={_build_tool('ninja')}", f"-Dexecutorch_DIR={tmp_path}",
+            find_tool("cmake"), "-S", NATIVE, "-B", tmp_path / "build", "-G", "Ninja",
+            f"-DCMAKE_MAKE_PROGRAM={find_tool('ninja')}", f"-Dexecutorch_DIR={tmp_path}",
         ],
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netadapt.android_runner import HostDevice, Program, ProtocolError, RunSpec
-from netadapt.android_runner.batch import run_batch
-from netadapt.android_runner.build import build_runner
-from netadapt.android_runner.check import known_program
-from netadapt.android_runner.protocol import (
+from netadapt.android_runner.building.for_host import build_runner
+from netadapt.android_runner.runner.batch import run_batch
+from netadapt.android_runner.runner.check import known_program
+from netadapt.android_runner.runner.protocol import (
     PROTOCOL_VERSION,
     Done,
     Failed,

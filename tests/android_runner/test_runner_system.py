@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.android_runner.build import NATIVE, _compiler, build_runner
-from netadapt.android_runner.protocol import FrameParser, Hello
+from netadapt.android_runner.building.cmake import NATIVE
+from netadapt.android_runner.building.for_host import _compiler, build_runner
+from netadapt.android_runner.runner.protocol import FrameParser, Hello
 
 ADDR_NO_RANDOMIZE = 0x0040000
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from netadapt.android_runner.errors import InvalidRunError
-from netadapt.android_runner.protocol import FrameParser, Step
+from netadapt.android_runner.runner.protocol import FrameParser, Step
 from netadapt.virtual_phone import PIXEL_1, Cue, Fault, Moment, VirtualPhone, wire
 from netadapt.virtual_phone.wire import Packet
 from tests.virtual_phone.conftest import (

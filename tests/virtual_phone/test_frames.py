@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netadapt.android_runner.protocol import (
+from netadapt.android_runner.runner.protocol import (
     PROTOCOL_VERSION,
     Done,
     FrameParser,

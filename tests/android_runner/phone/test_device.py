@@ -20,12 +20,12 @@ from netadapt.android_runner import (
     StorageError,
     UnsupportedDeviceError,
 )
-from netadapt.android_runner.check import check_runner
 from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings, find_phones
 from netadapt.android_runner.phone.discovery import choose_phone
 from netadapt.android_runner.phone.parsing import Battery
 from netadapt.android_runner.phone.runners import remedy_for
 from netadapt.android_runner.phone.transport import PhoneStore
+from netadapt.android_runner.runner.check import check_runner
 from netadapt.virtual_phone import (
     PIXEL_1,
     Fault,

@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from netadapt.android_runner.batch import greet, run_batch
-from netadapt.android_runner.build import RunnerBinary, build_runner
+from netadapt.android_runner.building.binary import RunnerBinary
+from netadapt.android_runner.building.for_host import build_runner
 from netadapt.android_runner.device import (
     DeviceInfo,
     Failure,
     Measurement,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
     check_names,
 )
 from netadapt.android_runner.errors import DeviceError
+from netadapt.android_runner.runner.batch import greet, run_batch
 from netadapt.android_runner.temporary import temporary_folder
 
 _READ_BYTES = 1 << 16
@@ -78,7 +79,7 @@ class HostDevice:
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         """See `Device.run`. Raises `DeviceError` where this machine lacks the cores asked for."""
         check_names(programs)

@@ -7,19 +7,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from netadapt.android_runner.compatibility import check_runner_fits
 from netadapt.android_runner.device import (
     Conditions,
     Failure,
     FailureKind,
     Measurement,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
 )
 from netadapt.android_runner.errors import DeviceError, InvalidRunError, ProtocolError
-from netadapt.android_runner.program_format import format_problem
-from netadapt.android_runner.protocol import (
+from netadapt.android_runner.runner.compatibility import check_runner_fits
+from netadapt.android_runner.runner.program_format import format_problem
+from netadapt.android_runner.runner.protocol import (
     SENTINEL_FILE,
     SENTINEL_INDEX,
     Done,
@@ -35,7 +35,7 @@ from netadapt.android_runner.protocol import (
     program_file,
     runner_arguments,
 )
-from netadapt.android_runner.transport import Transport
+from netadapt.android_runner.runner.transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def run_batch(
     programs: Sequence[Program],
     spec: RunSpec,
     cpus: tuple[int, ...],
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[RunProgress], None] | None,
 ) -> Iterator[Measurement | Failure]:
     """Time programs with unique names; one answer each, chunk by chunk.
 
@@ -81,7 +81,7 @@ def run_batch(
         nonlocal shown  # a restart after a crash must not turn a progress bar back
         shown = max(shown, min(finished * steps + step.done, total))
         if on_progress is not None:
-            on_progress(Progress(shown, total, program))
+            on_progress(RunProgress(shown, total, program))
 
     for program in programs:
         if problem := format_problem(program.data):

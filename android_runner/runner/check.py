@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from netadapt.android_runner.build import RunnerBinary
+from netadapt.android_runner.building.binary import RunnerBinary
+from netadapt.android_runner.building.elf import read_elf, this_machine
 from netadapt.android_runner.device import (
     Device,
     DeviceInfo,
@@ -17,9 +18,8 @@ from netadapt.android_runner.device import (
     Program,
     RunSpec,
 )
-from netadapt.android_runner.elf import read_elf, this_machine
 from netadapt.android_runner.errors import DeviceError
-from netadapt.android_runner.host import HostDevice
+from netadapt.android_runner.runner.host import HostDevice
 
 TOLERANCE: Final = 1e-4
 """Largest deviation allowed, as a share of 1 + |value|. Two processors' XNNPACK kernels add the

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import logging
 import re
 from collections.abc import Iterable
 from typing import Final
 
+from netadapt.android_runner.building.versions import UNKNOWN_RUNTIME, lowering_version
 from netadapt.android_runner.errors import UnsupportedDeviceError
-from netadapt.android_runner.program_format import read_format
-from netadapt.android_runner.protocol import Hello
+from netadapt.android_runner.runner.program_format import read_format
+from netadapt.android_runner.runner.protocol import Hello
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_RUNTIME: Final = "unknown"
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _FLAGS: Final = {
     "XnnpackBackend": "-DEXECUTORCH_BUILD_XNNPACK=ON",
 }
-
-
-def lowering_version() -> str | None:
-    """The version of the ExecuTorch package that lowers programs here; None where there is none."""
-    try:
-        return importlib.metadata.version("executorch")
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def check_runner_fits(hello: Hello, programs: Iterable[bytes]) -> None:
