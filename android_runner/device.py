@@ -14,12 +14,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from netadapt.android_runner.errors import InvalidRunError
 
 FailureKind = Literal["load", "execute", "crash", "timeout", "protocol"]
-DeviceKind = Literal["host", "adb", "replay"]
+DeviceKind = Literal["host", "adb", "replay", "plug-in"]
 
 
 def _require(condition: bool, rule: str, value: object, remedy: str) -> None:
@@ -304,6 +304,7 @@ def check_names(programs: Sequence[Program]) -> None:
         seen.add(program.name)
 
 
+@runtime_checkable
 class Device(Protocol):
     """Anything that times programs. Every implementation passes the same contract test."""
 

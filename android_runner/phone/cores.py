@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from netadapt.android_runner.errors import CoresAsleepError, UnsupportedDeviceError
 from netadapt.android_runner.phone.adb import Adb
 from netadapt.android_runner.phone.discovery import READ_CORES
 from netadapt.android_runner.phone.parsing import Core, parse_cores, parse_cpu_list
-
-Cluster = Literal["big", "little"]
+from netadapt.android_runner.phone.settings import Cluster
 
 # Each loop ends by itself after some seconds, should the connection be lost meanwhile.
 _WAKE: Final = """\

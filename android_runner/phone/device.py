@@ -52,7 +52,7 @@ from netadapt.android_runner.phone.lock import PhoneLock
 from netadapt.android_runner.phone.parsing import Core
 from netadapt.android_runner.phone.readings import Reading, cool_down, read
 from netadapt.android_runner.phone.runners import runner_for
-from netadapt.android_runner.phone.settings import PhoneSettings
+from netadapt.android_runner.phone.settings import Cluster, PhoneSettings
 from netadapt.android_runner.phone.throttling import ThrottledError, Watch
 from netadapt.android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
 from netadapt.android_runner.runner.batch import greet, run_batch
@@ -116,12 +116,14 @@ class PhoneDevice:
         serial: str | None = None,
         settings: PhoneSettings | None = None,
         *,
+        cluster: Cluster = "big",
         runner: RunnerBinary | None = None,
         server: AdbServer | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings or PhoneSettings()
         self._name = serial
+        self._cluster = cluster
         self._runner = runner
         self._server = server
         self._notify = notify or (lambda line: logger.warning("%s", line))
@@ -333,7 +335,7 @@ class PhoneDevice:
         )
 
     def _chosen(self, phone: PhoneInfo, threads: int) -> tuple[int, ...]:
-        return choose_cpus(phone.cores, threads, self.settings.cluster, phone.serial)
+        return choose_cpus(phone.cores, threads, self._cluster, phone.serial)
 
     def _see_awake(self, session: _Session, cpus: Sequence[int]) -> None:
         """Wake those cores that sleep. Raises `CoresAsleepError` where load does not."""
