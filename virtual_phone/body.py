@@ -177,16 +177,15 @@ class Body:
     def _thermal_text(self) -> str:
         share = self.clock_share
         status = 0 if share >= 1 else 1 if share > 0.9 else 2 if share > 0.7 else 3
-        override = read(self._root / "state/thermal_override")
         zones = "".join(
             f"\tTemperature{{mValue={celsius:.1f}, mType={_zone_type(zone.kind)}, "
             f"mName={zone.kind}, mStatus={status}}}\n"
             for zone, celsius in zip(self._description.zones, self.temperatures_c, strict=True)
         )
         return (
-            f"IsStatusOverride: {str(bool(override)).lower()}\n"
+            "IsStatusOverride: false\n"
             "ThermalEventListeners:\n\tcallbacks: 1\n\tkilled: false\n\tbroadcasts count: -1\n"
-            f"Thermal Status: {override or status}\n"
+            f"Thermal Status: {status}\n"
             f"Cached temperatures:\n{zones}"
             "HAL Ready: true\nHAL connection:\n\tThermalHAL 2.0 connected: yes\n"
             f"Current temperatures from HAL:\n{zones}"

@@ -70,7 +70,6 @@ class Cores:
         """Write it into the phone's files."""
         write(root, SLEEPS_FILE, ",".join(map(str, self._changes)) + "\n")
         online = [core for core in range(len(self._changes)) if core not in self.asleep]
-        write(root, "state/cores", f"{len(online)}\n")
         folder = root / "sys/devices/system/cpu"
         write(folder, "online", _listed(online), 0o444)
         for cluster in self._clusters:

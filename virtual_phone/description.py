@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final, Literal
 import pydantic
 
 from netadapt.android_runner.errors import InvalidRunError
-from netadapt.android_runner.text import printable
 from netadapt.virtual_phone.wire import MAX_DATA
 
 _FOLDER: Final = Path(__file__).parent / "phones"
@@ -96,7 +95,7 @@ class PhoneDescription:
     ``/sys/class/thermal``; else only Android's services tell temperatures. max_data: the longest
     packet it takes. authorized: knows its owner's adb keys and asks about others; False: asks about
     each new one.
-    slow_down: `Program.sha256` of a program to a factor applied to what the runner reports of it.
+    slow_down: a program's SHA-256 (`Program.sha256`) to a factor on what the runner reports of it.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -196,10 +195,10 @@ class PhoneDescription:
         except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, InvalidRunError):
                 raise
-            first = printable(error)
+            first = " ".join(str(error).split())
             raise InvalidRunError(
                 f"a phone's description must be TOML with the fields of phones/pixel_1.toml, "
-                f"got {str(path)!r} ({first[:300]}); correct the file"
+                f"got {str(path)!r} ({first[:300]!r}); correct the file"
             ) from error
 
     @classmethod
@@ -215,7 +214,7 @@ class PhoneDescription:
 
 def _shown(value: object) -> str:
     try:
-        return printable(repr(value))[:200]
+        return repr(value)[:200]
     except ValueError:  # Python writes out no number of thousands of digits
         return "a number of thousands of digits"
 

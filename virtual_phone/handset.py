@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from netadapt.android_runner.text import printable
 from netadapt.virtual_phone import filesystem
 from netadapt.virtual_phone.auth import PublicKey, owners_keys
 from netadapt.virtual_phone.body import Body
@@ -27,7 +26,7 @@ from netadapt.virtual_phone.faults import Cue, Event, Fault, Occasion, corrupted
 from netadapt.virtual_phone.frames import RunnerOutput
 from netadapt.virtual_phone.peers import is_own_user
 from netadapt.virtual_phone.policy import DaemonPolicy
-from netadapt.virtual_phone.sandbox import Isolation, Program, Sandbox
+from netadapt.virtual_phone.sandbox import Isolation, PhoneProcess, Sandbox
 from netadapt.virtual_phone.shell import OutputFilter, ShellRequest, ShellService
 from netadapt.virtual_phone.sync import SyncService
 
@@ -287,7 +286,7 @@ class Handset:
 
     async def ask(self, key: PublicKey) -> None:
         """See `daemon.Owner`."""
-        name = printable(key.name) or "a computer"
+        name = repr(key.name)[1:-1] or "a computer"  # whatever it is, a line that can be shown
         self.note("unauthorized", f"allow {name}?")
         if not self._accepting.is_set():
             logger.warning("%s shows a key that is not known; `allow` accepts it", name)
@@ -466,7 +465,7 @@ class Handset:
             struck.append(cue)
         return struck
 
-    def _strike(self, cue: Cue, programs: list[Program], *in_flight: str) -> None:
+    def _strike(self, cue: Cue, programs: list[PhoneProcess], *in_flight: str) -> None:
         kind = cue.fault.kind
         self._cues.remove(cue)
         cue.strike((*self._in_flight(), *in_flight))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 VERSION: Final = 0x01000001
-VERSION_WITH_CHECKSUMS: Final = 0x01000000  # below `VERSION` the data's checksum counts
 MAX_DATA: Final = 1 << 20
 MAX_DATA_OF_FIRST_PACKETS: Final = 4096  # what a side may send before it knows the other's limit
 

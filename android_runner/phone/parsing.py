@@ -15,17 +15,6 @@ from netadapt.android_runner.text import printable
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 
-# `PowerManager.THERMAL_STATUS_*` of the Android SDK.
-THERMAL_STATUS_NAMES = (
-    "none",
-    "light",
-    "moderate",
-    "severe",
-    "critical",
-    "emergency",
-    "shutdown",
-)
-
 _STATES = (
     "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|"
     r"detached|unknown|no device|no permissions\b.*?"
@@ -53,11 +42,6 @@ class ListedPhone:
     serial: str
     state: str
     model: str = ""
-
-    @property
-    def is_network(self) -> bool:
-        """Whether adb reaches it at a ``host:port``."""
-        return is_address(self.serial)
 
 
 @dataclass(frozen=True, slots=True)
