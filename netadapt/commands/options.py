@@ -17,7 +17,7 @@ Run = Annotated[
     Path | None,
     typer.Argument(
         metavar="RUN",
-        help="A run's TOML file, or the folder of a run to go on with; not given, the demo's run.",
+        help="A run's TOML file, or the folder of a run to resume; not given, the demo's run.",
     ),
 ]
 Folder = Annotated[

@@ -73,8 +73,8 @@ def profile(
     """Time kernels and networks into a latency table.
 
     A sample of the space is measured, every kind of kernel and every corner among it. What the
-    table holds under the same conditions is not measured again, so a run that was broken off goes
-    on when it is started again. The table of a run is in its folder; without a run it is
+    table holds under the same conditions is not measured again, so an interrupted run
+    resumes when it is started again. The table of a run is in its folder; without a run it is
     SPACE-DEVICE.sqlite in the current folder.
 
     Example: netadapt profile --space digits --table digits.sqlite --kernels 200
