@@ -61,6 +61,8 @@ class Program:
 class RunSpec:
     """How a batch is timed.
 
+    Parameters
+    ----------
     threads: size of the runtime's thread pool.
     cpus: cores the runner pins itself to; None means the device's default (host: the last core).
     rounds: how often every program is visited, in an order shuffled anew each round.
@@ -69,7 +71,7 @@ class RunSpec:
     min_sample_us: calls are grouped so that one sample lasts at least this long.
     seed: of the order and of the inputs' values; the same seed gives the same inputs.
     timeout_s: silence for that long means that the program in flight hangs.
-    sentinel: re-timed once a round, so that drift can be told from difference.
+    sentinel: re-timed once a round, so that drift is distinguished from difference.
     outputs: also return the values of the output tensors.
     """
 
@@ -116,13 +118,20 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the device was like while one runner process ran; None where the system tells nothing.
+    """What the device was like while one runner process ran; None where it is not known.
 
-    freq_khz: of the first pinned core. temperature_c: of the cores' sensor.
-    load_avg: one-minute load average. sentinel_us: the sentinel's latency in each round.
+    Attributes
+    ----------
+    cpus, threads: what the runner was pinned to, and the size of its thread pool.
+    freq_khz_before, freq_khz_after: of the first pinned core.
+    temperature_c_before, temperature_c_after: of the cores' sensor.
+    load_avg_before, load_avg_after: one-minute load average.
+    sentinel_us: the sentinel's latency in each round.
     started_at: UTC, ISO 8601.
     performance: how the cores' clock is kept, e.g. ``fixed-performance``; see `DeviceInfo`.
-    battery_pct: charge. charging: whether a charger is connected. screen_on: whether it is awake.
+    battery_pct: charge.
+    charging: whether a charger is connected.
+    screen_on: whether it is awake.
     thermal_status: Android's, 0 (none) to 6 (shutdown).
     limits_khz_before, limits_khz_after: the highest clock allowed to each pinned core.
     round_freqs_khz: at the end of each round, the clock of the slowest pinned core.
@@ -182,7 +191,10 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float]:
 class Measurement:
     """Raw samples of one program, in microseconds per call, with the conditions they were taken in.
 
-    rounds_us: the samples of each round. calls_per_sample: calls grouped into one sample.
+    Attributes
+    ----------
+    rounds_us: the samples of each round.
+    calls_per_sample: calls grouped into one sample.
     """
 
     program: str
@@ -251,8 +263,10 @@ class RunProgress:
 class DeviceInfo:
     """What a device is, as stored with every row that it gives.
 
+    Attributes
+    ----------
     id: a phone's own serial number, whichever way it is connected; two phones of one model share a
-    fingerprint when they can be compared, and never an id.
+        fingerprint when they can be compared, and never an id.
     performance: how the cores' clock is kept: ``default`` leaves it to the system.
     """
 

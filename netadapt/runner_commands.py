@@ -47,7 +47,7 @@ def build(
     ] = None,
     runtime_version: Annotated[
         str | None,
-        typer.Option(help="ExecuTorch's version, where the install does not tell it."),
+        typer.Option(help="ExecuTorch's version, where the install does not name it."),
     ] = None,
     as_json: Json = False,
 ) -> None:

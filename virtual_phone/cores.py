@@ -66,7 +66,7 @@ class Cores:
         self._held = frozenset()
         self._count()
 
-    def tell(self, root: Path) -> None:
+    def write_files(self, root: Path) -> None:
         """Write it into the phone's files."""
         write(root, SLEEPS_FILE, ",".join(map(str, self._changes)) + "\n")
         online = [core for core in range(len(self._changes)) if core not in self.asleep]

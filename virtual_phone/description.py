@@ -27,9 +27,13 @@ Root = Literal["none", "su", "adb"]
 class Cluster:
     """Cores that share a clock.
 
-    cores: their numbers. frequencies_khz: the steps they run at, ascending. governor: at boot.
+    Parameters
+    ----------
+    cores: their numbers.
+    frequencies_khz: the steps they run at, ascending.
+    governor: at boot.
     sleeps_after_s: its cores are switched off at boot and after so long without work, until two
-    processes want to run at once; None: never.
+        processes want to run at once; None: never.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -44,8 +48,12 @@ class Cluster:
 class ThermalZone:
     """A sensor that work heats and that cools towards ``idle_c``.
 
-    rise_c_per_s: for each second that one core works. cooling_s: time constant of cooling.
-    kind: the ``type`` file's text. per_degree: in which parts of a degree the sensor tells.
+    Parameters
+    ----------
+    rise_c_per_s: for each second that one core works.
+    cooling_s: time constant of cooling.
+    kind: the ``type`` file's text.
+    per_degree: in which parts of a degree the sensor reports.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -87,14 +95,19 @@ class Battery:
 class PhoneDescription:
     """All that a virtual phone answers from.
 
-    name: what its file is called. serial: ``ro.serialno``; both name its folder. abis: first the
-    one that programs must have; a virtual phone can only run its host's. properties: further
-    ``getprop`` lines, which win over those made from the other fields. root: ``su`` answers to
-    ``su``, ``adb`` allows ``adb root`` as well. free_bytes: room for pushed files. ram_bytes: in
-    ``/proc/meminfo``. zones_readable: whether policy lets the shell and its programs read
-    ``/sys/class/thermal``; else only Android's services tell temperatures. max_data: the longest
-    packet it takes. authorized: knows its owner's adb keys and asks about others; False: asks about
-    each new one.
+    Parameters
+    ----------
+    name: what its file is called.
+    serial: ``ro.serialno``; both name its folder.
+    abis: first the one that programs must have; a virtual phone can only run its host's.
+    properties: further ``getprop`` lines, which win over those made from the other fields.
+    root: ``su`` answers to ``su``, ``adb`` allows ``adb root`` as well.
+    free_bytes: room for pushed files.
+    ram_bytes: in ``/proc/meminfo``.
+    zones_readable: whether policy lets the shell and its programs read ``/sys/class/thermal``; else
+        only Android's services report temperatures.
+    max_data: the longest packet it takes.
+    authorized: knows its owner's adb keys and asks about others; False: asks about each new one.
     slow_down: a program's SHA-256 (`Program.sha256`) to a factor on what the runner reports of it.
     """
 

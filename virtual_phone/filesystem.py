@@ -191,9 +191,9 @@ def _properties(description: PhoneDescription) -> str:
 
 
 def _cpuinfo(description: PhoneDescription) -> str:
-    """Cores as this machine tells of its first one: its programs read it, and must understand it.
+    """Cores as this machine describes its first one: its programs read it, and must understand it.
 
-    A phone of another ABI, whose programs cannot run here, tells of ARM cores.
+    A phone of another ABI, whose programs cannot run here, has ARM cores.
     """
     blocks: list[str] = []
     first = read(Path("/proc/cpuinfo")).split("\n\n")[0]

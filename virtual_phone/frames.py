@@ -26,10 +26,13 @@ _STEPS_BEFORE_ROUNDS: Final = 2  # loading and warming up
 class RunnerOutput:
     """One stream of a program's output, fed piece by piece.
 
-    running: the phone's programs that this stream's shell started. slow_down: by `_digest`.
-    slowness: how much longer work took between two times. conditions: of pinned cores, fields of
-    the frames ``start`` and ``done`` that the runner could not see (where it sees this machine's
-    files).
+    Parameters
+    ----------
+    running: the phone's programs that this stream's shell started.
+    slow_down: by `_digest`.
+    slowness: how much longer work took between two times.
+    conditions: of pinned cores, fields of the frames ``start`` and ``done`` that the runner could
+        not see (where it sees this machine's files).
     """
 
     def __init__(

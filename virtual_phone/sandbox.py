@@ -49,7 +49,10 @@ _OPEN_PEER: Final = 0x5441  # TIOCGPTPEER, since Linux 4.13
 class PhoneProcess:
     """A program of the phone's under way: its executable lies in the phone's ``/data``.
 
-    cpu_s: processor time so far. arguments: without the executable.
+    Attributes
+    ----------
+    cpu_s: processor time so far.
+    arguments: without the executable.
     """
 
     pid: int
@@ -259,7 +262,7 @@ class Sandbox:
     def wake_waiters(self) -> None:
         """Let commands end whose program was stopped and is now dead.
 
-        ``nsenter`` stops with the program it waits for, and has to be told when that was killed.
+        ``nsenter`` stops with the program it waits for, and has to be woken when that was killed.
         """
         for shell in self._shells:
             if _state(shell.pid) == "T":

@@ -443,8 +443,7 @@ def test_broken_off_says_how_to_go_on(tmp_path: Path) -> None:
     )
     assert done.returncode == 128 + signal.SIGINT
     assert done.stderr == (
-        "netadapt: interrupted; resume with: "
-        f"netadapt demo --folder '{tmp_path / 'my run'}'\n"
+        f"netadapt: interrupted; resume with: netadapt demo --folder '{tmp_path / 'my run'}'\n"
     )
 
 
