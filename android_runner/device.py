@@ -14,8 +14,11 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
+from annotated_types import Ge, Gt, Interval
+
+from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.errors import InvalidRunError
 
 FailureKind = Literal["load", "execute", "crash", "timeout", "protocol"]
@@ -75,20 +78,19 @@ class RunSpec:
     outputs: also return the values of the output tensors.
     """
 
-    threads: int = 1
+    threads: Annotated[int, Ge(1)] = 1
     cpus: tuple[int, ...] | None = None
-    rounds: int = 12
-    warmup_ms: float = 5.0
-    visit_ms: float = 3.0
-    min_sample_us: float = 50.0
-    seed: int = 0
-    timeout_s: float = 60.0
+    rounds: Annotated[int, Ge(1)] = 12
+    warmup_ms: Annotated[float, Ge(0)] = 5.0
+    visit_ms: Annotated[float, Ge(0)] = 3.0
+    min_sample_us: Annotated[float, Ge(0)] = 50.0
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    timeout_s: Annotated[float, Gt(0)] = 60.0
     sentinel: Program | None = None
     outputs: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.threads >= 1, "threads must be at least 1", self.threads, "use 1 or more")
-        _require(self.rounds >= 1, "rounds must be at least 1", self.rounds, "use 1 or more")
+        check_bounds(self, InvalidRunError)
         _require(
             self.cpus is None
             or (
@@ -99,20 +101,6 @@ class RunSpec:
             "cpus must be distinct core numbers from 0 on",
             self.cpus,
             "use None for the device's default",
-        )
-        for name in ("warmup_ms", "visit_ms", "min_sample_us"):
-            value = getattr(self, name)
-            _require(
-                math.isfinite(value) and value >= 0, f"{name} must be 0 or more", value, "raise it"
-            )
-        _require(
-            math.isfinite(self.timeout_s) and self.timeout_s > 0,
-            "timeout_s must be above 0",
-            self.timeout_s,
-            "allow some seconds",
-        )
-        _require(
-            0 <= self.seed < 2**63, "seed must be in [0, 2**63)", self.seed, "use a smaller one"
         )
 
 

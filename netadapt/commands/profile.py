@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netadapt.commands.options import (
+    DEVICE,
     Cpus,
     DryRun,
     Json,
@@ -49,8 +50,8 @@ def profile(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="A device's id: host, phone (the only one) or a serial. Give it several times "
-            "to profile several at once, each into a table of its own."
+            help=f"A device: {DEVICE}. Give it several times to profile several at once, each into "
+            "a table of its own."
         ),
     ] = None,
     kernels: Annotated[
