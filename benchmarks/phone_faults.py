@@ -374,7 +374,7 @@ class Bench:
         _signal(process, signal.SIGINT)
 
     def kill(self, stack: ExitStack, process: multiprocessing.process.BaseProcess) -> None:
-        """kill -9."""
+        """Kill with signal 9."""
         _signal(process, signal.SIGKILL)
 
 
