@@ -85,10 +85,14 @@ def hanger(lowered: Mapping[str, bytes]) -> bytes:
     return _edited(lowered["conv"], edit)
 
 
+def under_ugly_names(lowered: Mapping[str, bytes]) -> list[Program]:
+    return [Program(name, data) for name, data in zip(UGLY_NAMES, lowered.values(), strict=True)]
+
+
 @pytest.fixture(scope="session")
 def programs(lowered: Mapping[str, bytes]) -> list[Program]:
-    """Good programs under names that no shell, path or line should ever see."""
-    return [Program(name, data) for name, data in zip(UGLY_NAMES, lowered.values(), strict=True)]
+    """Good programs of several kinds."""
+    return under_ugly_names(lowered)
 
 
 @pytest.fixture(scope="session")

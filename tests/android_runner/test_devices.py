@@ -24,6 +24,7 @@ from netadapt.android_runner import (
 from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
 from netadapt.android_runner.runner import batch
 from netadapt.virtual_phone import VirtualPhone
+from tests.android_runner.conftest import under_ugly_names
 from tests.contracts.device import QUICK, DeviceContract, answers_of
 
 
@@ -253,7 +254,8 @@ class TestPhoneDevice(_Lowered):
 
 
 @pytest.fixture(scope="module")
-def recorded(host: HostDevice, programs: list[Program]) -> dict[str, Measurement]:
+def recorded(host: HostDevice, lowered: Mapping[str, bytes]) -> dict[str, Measurement]:
+    programs = under_ugly_names(lowered)
     answers = [a for a in host.run(programs, QUICK) if isinstance(a, Measurement)]
     assert len(answers) == len(programs)
     return {answer.program_sha256: answer for answer in answers}
