@@ -10,7 +10,7 @@ from netadapt.android_runner.device import (
     Failure,
     Measurement,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
     check_names,
 )
@@ -40,18 +40,18 @@ class ReplayDevice:
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         """See `Device.run`. A program that was never recorded is a `Failure` of kind ``load``."""
         check_names(programs)
         return self._play(list(programs), on_progress)
 
     def _play(
-        self, programs: list[Program], on_progress: Callable[[Progress], None] | None
+        self, programs: list[Program], on_progress: Callable[[RunProgress], None] | None
     ) -> Iterator[Measurement | Failure]:
         for index, program in enumerate(programs):
             if on_progress is not None:
-                on_progress(Progress(index, len(programs), program.name))
+                on_progress(RunProgress(index, len(programs), program.name))
             measurement = self._recorded.get(program.sha256)
             if measurement is None:
                 yield Failure(

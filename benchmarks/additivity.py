@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
-from netadapt.android_runner.host import HostDevice
+from netadapt.android_runner.runner.host import HostDevice
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable

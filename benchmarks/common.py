@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netadapt.android_runner.host import cpu_model
 from netadapt.android_runner.paths import cache_folder
+from netadapt.android_runner.runner.host import cpu_model
 
 if TYPE_CHECKING:
     from netadapt.android_runner.phone.adb import AdbServer

@@ -33,8 +33,8 @@ from benchmarks.common import QUICK_SPACE, own_adb_server, parser, print_result,
 from benchmarks.search_quality import MadeUpScore
 from netadapt import assembly
 from netadapt.android_runner.device import Program
-from netadapt.android_runner.phone.conditions import PhoneSettings
 from netadapt.android_runner.phone.device import PhoneDevice
+from netadapt.android_runner.phone.settings import PhoneSettings
 from netadapt.config import RunConfig, parse_config
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler

@@ -4,8 +4,8 @@
 
 Each run profiles the same kernels onto a virtual phone with nothing on it yet, through the real
 adb, in a process of its own; one fault strikes at a random moment while a file is being pushed or a
-program runs (the phone's log says which). A process that ends before its table is whole is started
-again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
+program runs (the phone's log records which). A process that ends before its table is whole is
+started again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
 For each fault: `lost`, rows committed before it struck that changed or are gone; `doubled`, rows
 beyond one for each kernel; `wrong`, rows of another program, phone or core, or not flagged and more
@@ -38,8 +38,8 @@ from typing import Final, Literal
 from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.device import RunSpec
 from netadapt.android_runner.phone.adb import AdbServer
-from netadapt.android_runner.phone.conditions import PhoneSettings
 from netadapt.android_runner.phone.device import PhoneDevice
+from netadapt.android_runner.phone.settings import PhoneSettings
 from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConv
 from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler, ProfileSettings
@@ -131,7 +131,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a profiling process is told."""
+    """What a profiling process gets."""
 
     table: Path
     phone_id: str
@@ -374,7 +374,7 @@ class Bench:
         _signal(process, signal.SIGINT)
 
     def kill(self, stack: ExitStack, process: multiprocessing.process.BaseProcess) -> None:
-        """kill -9."""
+        """Kill with signal 9."""
         _signal(process, signal.SIGKILL)
 
 

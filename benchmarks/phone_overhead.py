@@ -17,8 +17,8 @@ from pathlib import Path
 
 from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.device import Device, Measurement, Program, RunSpec
-from netadapt.android_runner.host import HostDevice
 from netadapt.android_runner.phone import PhoneDevice
+from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import AddKernel, DepthwiseConv, Kernel, PointwiseConv
 from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
 from netadapt.profiler.profile import SENTINEL

@@ -3,7 +3,7 @@
 A made-up table of many kernel rows with raw samples, as many as a space of several networks on
 several devices comes to, and one with many rows of one type. Each command runs in a process of its
 own, whose wall time and peak memory are taken. The tables are kept in the cache and made on where
-making them was broken off.
+making them was interrupted.
 """
 
 from __future__ import annotations

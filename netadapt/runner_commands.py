@@ -47,7 +47,7 @@ def build(
     ] = None,
     runtime_version: Annotated[
         str | None,
-        typer.Option(help="ExecuTorch's version, where the install does not tell it."),
+        typer.Option(help="ExecuTorch's version, where the install does not name it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +79,7 @@ def build(
             as_json,
         )
         return
-    from netadapt.android_runner.phone_build import build_for_install
+    from netadapt.android_runner.building.for_install import build_for_install
 
     if android and out is not None:
         raise typer.BadParameter(
@@ -114,7 +114,7 @@ def _build_for_this_machine(given: dict[str, object], out: Path | None, as_json:
         raise typer.BadParameter(
             f"{unfit[0]} needs an ExecuTorch C++ install; name it with --executorch PREFIX"
         )
-    from netadapt.android_runner.build import build_runner
+    from netadapt.android_runner.building.for_host import build_runner
     from netadapt.android_runner.files import write_atomically
 
     with progress().step("Building the runner"):
@@ -156,21 +156,19 @@ def check(
 
     netadapt runner check --runner ./netadapt_runner
     """
-    from netadapt.android_runner.check import check_runner, device_of
-    from netadapt.assembly import HOST, make_device
-    from netadapt.config import parse_config
+    from netadapt.android_runner.runner.check import check_runner, device_of
     from netadapt.device_list import build_first
+    from netadapt.devices import HOST, DeviceSettings, make_device
 
     if device is not None and runner is not None:
         raise typer.BadParameter("a runner is checked on a device or here; leave one of them out")
-    wanted: dict[str, object] = {"id": HOST if device is None else device}
+    settings = DeviceSettings(id=HOST if device is None else device)
     if wait is not None:
-        wanted["wait_s"] = wait
-    section = parse_config({"device": wanted}, "the options").device
+        settings = dataclasses.replace(settings, wait_s=wait)
     shown = progress()
     build_first(shown)
     with shown.step("Checking the runner"):
-        report = check_runner(make_device(section) if runner is None else device_of(runner))
+        report = check_runner(make_device(settings) if runner is None else device_of(runner))
     if as_json:
         print_json(dataclasses.asdict(report))
         return

@@ -14,7 +14,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from netadapt.android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
+from netadapt.android_runner.device import (
+    Device,
+    Failure,
+    Measurement,
+    Program,
+    RunProgress,
+    RunSpec,
+)
 from netadapt.profiler.errors import MeasurementError
 from netadapt.profiler.timing import Gate, Timing, judge
 
@@ -79,7 +86,7 @@ def time_beside(
     visits = len(programs) * spec.rounds
     while True:
 
-        def progress(p: Progress, before: int = visits * len(runs)) -> None:
+        def progress(p: RunProgress, before: int = visits * len(runs)) -> None:
             if on_progress:
                 on_progress(before + p.done, max(2 * visits, before + p.total))
 
@@ -136,7 +143,7 @@ def _run(
     device: Device,
     programs: Sequence[Program],
     spec: RunSpec,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[RunProgress], None],
 ) -> dict[str, Measurement]:
     run = {}
     for answer in device.run(programs, spec, on_progress):

@@ -14,7 +14,14 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from netadapt.android_runner.device import Device, Failure, Measurement, Program, Progress, RunSpec
+from netadapt.android_runner.device import (
+    Device,
+    Failure,
+    Measurement,
+    Program,
+    RunProgress,
+    RunSpec,
+)
 from netadapt.profiler.table import Quality
 
 logger = logging.getLogger(__name__)
@@ -100,7 +107,7 @@ def time_programs(
         expected = done + len(open_programs) * spec.rounds * (2 if attempt == 0 else 1)
         base = done
 
-        def progress(p: Progress, base: int = base, expected: int = expected) -> None:
+        def progress(p: RunProgress, base: int = base, expected: int = expected) -> None:
             if on_progress:
                 on_progress(base + p.done, max(expected, base + p.total))
 

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from netadapt.android_runner.check import known_program
-from netadapt.android_runner.elf import read_elf
+from netadapt.android_runner.building.elf import read_elf
 from netadapt.android_runner.errors import RunnerError
 from netadapt.android_runner.phone import parsing, zones
-from netadapt.android_runner.program_format import format_problem, read_format
-from netadapt.android_runner.protocol import PROTOCOL_VERSION, FrameParser
+from netadapt.android_runner.runner.check import known_program
+from netadapt.android_runner.runner.program_format import format_problem, read_format
+from netadapt.android_runner.runner.protocol import PROTOCOL_VERSION, FrameParser
 from netadapt.config import config_text, demo_config, read_config
 from netadapt.errors import NetadaptError
 from netadapt.predictor.errors import PredictorError

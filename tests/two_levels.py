@@ -12,7 +12,7 @@ from netadapt.android_runner.device import (
     Failure,
     Measurement,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
     check_names,
 )
@@ -58,7 +58,7 @@ class TwoLevels:
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         check_names(programs)
         if self._breaks_after is not None and len(self.batches) >= self._breaks_after:

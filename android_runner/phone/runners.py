@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 
-from netadapt.android_runner.build import RunnerBinary, build_runner
+from netadapt.android_runner.building.binary import RunnerBinary, find_phone_runner
+from netadapt.android_runner.building.for_host import build_runner
 from netadapt.android_runner.errors import BuildError
 from netadapt.android_runner.phone.discovery import PhoneInfo
-from netadapt.android_runner.phone_build import find_phone_runner
 
 # Android's names of this machine's processor.
 _HOST_ABIS = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-FILE = Path(__file__).parents[2] / "android_runner" / "known" / "program.pte"
+FILE = Path(__file__).parents[2] / "android_runner" / "runner" / "known" / "program.pte"
 
 
 class Known(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netadapt.android_runner.build import build_runner
+from netadapt.android_runner.building.for_host import build_runner
 from netadapt.android_runner.phone import AdbServer
 
 

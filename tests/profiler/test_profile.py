@@ -16,7 +16,7 @@ import pytest
 from torch import nn
 
 from netadapt.android_runner.device import RunSpec
-from netadapt.android_runner.host import HostDevice
+from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import (
     DepthwiseConv,
     PointwiseConv,

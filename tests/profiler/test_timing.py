@@ -14,7 +14,7 @@ from netadapt.android_runner.device import (
     Failure,
     Measurement,
     Program,
-    Progress,
+    RunProgress,
     RunSpec,
 )
 from netadapt.profiler.timing import Gate, Timing, time_programs
@@ -45,7 +45,7 @@ class ScriptedDevice:
         self,
         programs: Sequence[Program],
         spec: RunSpec,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[RunProgress], None] | None = None,
     ) -> Iterator[Measurement | Failure]:
         self.runs.append([p.name for p in programs])
         self.seeds.append(spec.seed)
@@ -148,7 +148,7 @@ def test_a_throttled_run_counts_only_where_there_is_no_other() -> None:
             self,
             programs: Sequence[Program],
             spec: RunSpec,
-            on_progress: Callable[[Progress], None] | None = None,
+            on_progress: Callable[[RunProgress], None] | None = None,
         ) -> Iterator[Measurement | Failure]:
             throttled = self.throttled[len(self.runs)]
             for answer in super().run(programs, spec, on_progress):

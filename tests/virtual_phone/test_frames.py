@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netadapt.android_runner.protocol import (
+from netadapt.android_runner.runner.protocol import (
     PROTOCOL_VERSION,
     Done,
     FrameParser,
@@ -54,7 +54,7 @@ START = frame("start", **SNAPSHOT)
 FIRST, SECOND = b"the first program", b"the second"
 
 
-class Here(sandbox.Program):
+class Here(sandbox.PhoneProcess):
     """A program that runs in a folder of this machine's."""
 
     @property

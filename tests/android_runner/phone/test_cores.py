@@ -14,12 +14,12 @@ from netadapt.android_runner import (
     RunSpec,
     UnsupportedDeviceError,
 )
-from netadapt.android_runner.batch import run_batch
-from netadapt.android_runner.check import known_program
 from netadapt.android_runner.errors import CoresAsleepError
 from netadapt.android_runner.phone import AdbServer, PhoneDevice, PhoneSettings, find_phones
 from netadapt.android_runner.phone.cores import asleep_by_runner, choose_cpus, remembered
 from netadapt.android_runner.phone.parsing import Core
+from netadapt.android_runner.runner.batch import run_batch
+from netadapt.android_runner.runner.check import known_program
 from netadapt.virtual_phone import PIXEL_1, Fault, PhoneDescription
 from tests.android_runner.phone.conftest import GALAXY, QUICK, SwitchOn, phone_at
 

@@ -20,12 +20,12 @@ from netadapt.android_runner import (
     StorageError,
     UnsupportedDeviceError,
 )
-from netadapt.android_runner.check import check_runner
 from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings, find_phones
 from netadapt.android_runner.phone.discovery import choose_phone
 from netadapt.android_runner.phone.parsing import Battery
 from netadapt.android_runner.phone.runners import remedy_for
 from netadapt.android_runner.phone.transport import PhoneStore
+from netadapt.android_runner.runner.check import check_runner
 from netadapt.virtual_phone import (
     PIXEL_1,
     Fault,
@@ -70,7 +70,7 @@ class TestFinding:
     ) -> None:
         first, second = switched_on(PIXEL_1), switched_on(PIXEL_1)
         for phone in (first, second):
-            with pytest.raises(DeviceError, match="told apart by their serial number"):
+            with pytest.raises(DeviceError, match="distinguished by their serial number"):
                 choose_phone(adb_server, phone.address)
 
     def test_a_placeholder_for_a_serial_is_none(

@@ -19,10 +19,12 @@ from netadapt.android_runner import (
     Program,
     StorageError,
 )
-from netadapt.android_runner.build import RunnerBinary, build_runner
+from netadapt.android_runner.building.binary import RunnerBinary
+from netadapt.android_runner.building.for_host import build_runner
 from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
-from netadapt.android_runner.phone.conditions import Reading, Watch
 from netadapt.android_runner.phone.parsing import Battery, Core
+from netadapt.android_runner.phone.readings import Reading
+from netadapt.android_runner.phone.throttling import Watch
 from netadapt.virtual_phone import (
     PIXEL_1,
     Fault,

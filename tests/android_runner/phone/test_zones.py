@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netadapt.android_runner.phone.conditions import _reading
 from netadapt.android_runner.phone.discovery import MARK
+from netadapt.android_runner.phone.readings import parse_reading
 from netadapt.android_runner.phone.zones import (
     CHIP,
     CORES,
@@ -69,5 +69,5 @@ def test_what_stands_for_the_cores_temperature_is_named(
 ) -> None:
     battery = "Current Battery Service state:\n  level: 50\n  scale: 100\n  temperature: 276\n"
     text = f"{MARK} zones\n{told(**zones)}\n{MARK} battery\n{battery}"
-    reading = _reading(text)
+    reading = parse_reading(text)
     assert (reading.temperature_c, reading.temperature_of) == (degrees, named)
