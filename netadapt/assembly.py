@@ -10,6 +10,7 @@ from netadapt.android_runner import Device, HostDevice, RunSpec
 from netadapt.config import DeviceSection, RunConfig, TrainingSection
 from netadapt.errors import ConfigError
 from netadapt.profiler.profile import ProfileSettings
+from netadapt.profiler.replay import is_table, open_replay
 from netadapt.search import metrics
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.searchers.base import Loop, Searcher
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
     from netadapt.android_runner.phone import PhoneDevice, PhoneSettings
 
-NETWORK_ROUNDS_FACTOR = 3
-"""Whole networks are few and a budget hangs on each, so they are visited this much more often."""
-
-
 HOST, ONLY_PHONE = "host", "phone"
 
 
@@ -44,6 +41,8 @@ def make_device(section: DeviceSection) -> Device:
     """
     if section.id == HOST:
         return HostDevice()
+    if is_table(section.id):
+        return open_replay(section.id)
     from netadapt.android_runner.phone import PhoneSettings
 
     settings = PhoneSettings(
@@ -93,20 +92,20 @@ def task_seed(config: RunConfig) -> int:
     return config.run.seed if config.task.seed is None else config.task.seed
 
 
-def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSettings:
-    """How kernels are timed, or whole `networks`."""
-    section = config.profile
-    return ProfileSettings(
-        spec=RunSpec(
-            threads=config.device.threads,
-            cpus=config.device.cpus if isinstance(config.device.cpus, tuple) else None,
-            rounds=section.rounds * (NETWORK_ROUNDS_FACTOR if networks else 1),
-            warmup_ms=section.warmup_ms,
-            visit_ms=section.visit_ms,
-            seed=config.run.seed,
-        ),
-        batch=section.batch,
-        workers=section.workers,
+def profile_settings(config: RunConfig) -> ProfileSettings:
+    """How kernels and networks are timed."""
+    names = [field.name for field in dataclasses.fields(ProfileSettings)]
+    section = config.profile.model_dump()
+    return ProfileSettings(**{name: section[name] for name in names if name in section})
+
+
+def run_spec(config: RunConfig, *, networks: bool = False) -> RunSpec:
+    """How kernels are run on the device, or whole `networks`."""
+    return profile_settings(config).spec(
+        threads=config.device.threads,
+        cpus=config.device.cpus if isinstance(config.device.cpus, tuple) else None,
+        seed=config.run.seed,
+        networks=networks,
     )
 
 

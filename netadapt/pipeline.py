@@ -111,7 +111,8 @@ def _profile_run(
 ) -> ProfileSummary:
     sample = plan.sample
     with LatencyTable(table) as rows:
-        profiler = Profiler(plan.device, rows, settings=assembly.profile_settings(config))
+        settings, spec = assembly.profile_settings(config), assembly.run_spec(config)
+        profiler = Profiler(plan.device, rows, settings=settings, spec=spec)
         with _phases(progress, "kernels") as on_progress:
             single = profiler.kernels(sample.subjects, on_progress)
         timer = NetworkTimer(config, sample.space, rows)
@@ -130,7 +131,7 @@ def _profile_run(
 def _device(config: RunConfig) -> Device:
     """The run's device. One that is not there, or lacks the cores, raises before files are made."""
     device = assembly.make_device(config.device)
-    device.cpus(assembly.profile_settings(config).spec)
+    device.cpus(assembly.run_spec(config))
     return device
 
 
@@ -223,7 +224,7 @@ def _steps(config: RunConfig, folder: RunFolder, progress: Progress, *, adding: 
             profile_space(config, folder.table, progress)
         with folder.timed("fit"), progress.step("Fitting the predictor"):
             device = assembly.make_device(config.device)
-            provenance = provenance_of(device, assembly.profile_settings(config).spec)
+            provenance = provenance_of(device, assembly.run_spec(config))
             fit_predictor(folder.table, folder.predictor, provenance)
     with LatencyTable(folder.table) as table:
         return _Run(config, folder, table, progress).result(before)
@@ -580,14 +581,14 @@ def source_commit() -> str | None:
 
 def _device_result(provenance: Provenance) -> DeviceResult:
     return DeviceResult(
-        id=provenance.device_id,
-        model=provenance.model,
-        soc=provenance.soc,
-        os=provenance.os,
-        abi=provenance.abi,
-        runtime_version=provenance.runtime_version,
-        runner_sha256=provenance.runner_sha256,
-        precision=provenance.precision,
+        id=provenance.device.id,
+        model=provenance.device.model,
+        soc=provenance.device.soc,
+        os=provenance.device.os,
+        abi=provenance.device.abi,
+        runtime_version=provenance.device.runtime_version,
+        runner_sha256=provenance.device.runner_sha256,
+        precision=provenance.recipe.precision,
         threads=provenance.threads,
         cpus=provenance.cpus,
     )

@@ -25,7 +25,7 @@ from netadapt.predictor.regression import KernelTimeRegressor
 from netadapt.predictor.training_data import KernelSample, NetworkSample, TrainingData
 from netadapt.profiler.errors import ProfilerError
 from netadapt.profiler.kernels import Kernel
-from netadapt.profiler.table import Provenance
+from netadapt.profiler.provenance import flat, from_flat
 
 if TYPE_CHECKING:
     from netadapt.predictor.predictor import LatencyPredictor
@@ -52,7 +52,7 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
         "scikit_learn": sklearn.__version__,
         "settings": {"coverage": predictor.coverage, "qualities": list(predictor.qualities)},
         "regressor": regressor.get_params(),
-        "provenance": dataclasses.asdict(data.provenance),
+        "provenance": dict(flat(data.provenance)),
         "kernels": [dataclasses.asdict(sample) for sample in data.kernels],
         "networks": [dataclasses.asdict(sample) for sample in data.networks],
         "extra_networks": [dataclasses.asdict(sample) for sample in predictor.extra_networks_],
@@ -71,7 +71,8 @@ def load(cls: type[Predictor], path: Path, tolerance: float) -> Predictor:
             coverage=document.settings.coverage,
             qualities=document.settings.qualities,
         )
-        data = TrainingData(document.kernels, document.networks, document.provenance)
+        provenance = from_flat(document.provenance)
+        data = TrainingData(document.kernels, document.networks, provenance)
         predictor._fit(data, document.extra_networks)
         stored, now = document.checks, _checks(predictor)
         if stored.keys() != now.keys():
@@ -114,7 +115,7 @@ class _Document(_Part):
     scikit_learn: str
     settings: _Settings
     regressor: _Regressor
-    provenance: Provenance
+    provenance: dict[str, str | int]
     kernels: tuple[KernelSample, ...]
     networks: tuple[NetworkSample, ...]
     extra_networks: tuple[NetworkSample, ...]

@@ -5,7 +5,6 @@ Frames of other people's measurements (`read_published`) need no more than kerne
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from netadapt.predictor.errors import TrainingDataError
 from netadapt.profiler.errors import TableError
+from netadapt.profiler.provenance import PROVENANCE_COLUMNS, of_published
 from netadapt.profiler.table import LatencyTable, Provenance, Row
 
 if TYPE_CHECKING:
@@ -232,20 +232,18 @@ def _absent(value: object) -> bool:
 
 def _published_provenance(frame: pd.DataFrame) -> Provenance:
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(Provenance):
+    for name, kind in PROVENANCE_COLUMNS.items():
         known: list[Any] = []
-        if field.name in frame.columns:
-            known = list(frame[field.name].dropna().unique())
+        if name in frame.columns:
+            known = list(frame[name].dropna().unique())
         if len(known) > 1:
             raise TrainingDataError(
                 f"a predictor is fitted to rows of one provenance, got {len(known)} values of "
-                f"{field.name} ({', '.join(map(str, known[:4]))}); choose the rows of one"
+                f"{name} ({', '.join(map(str, known[:4]))}); choose the rows of one"
             )
-        if field.type == "int":
-            values[field.name] = int(known[0]) if known else 1
-        else:
-            values[field.name] = str(known[0]) if known else "unknown"
-    return Provenance(**values)
+        if known:
+            values[name] = kind(known[0])
+    return of_published(values)
 
 
 def _summary(rows: Iterable[Row]) -> str:
