@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from netadapt.android_runner.device import Conditions, DeviceInfo
+from netadapt.android_runner.text import printable
 from netadapt.profiler import frame, migrations, schema
 from netadapt.profiler.checking import checked, damaged
 from netadapt.profiler.columns import EFFORT_COLUMNS
@@ -376,7 +377,7 @@ class LatencyTable:
         try:
             yield
         except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            why = " ".join(str(error).split())  # SQLite quotes the statement, lines and all
+            why = printable(error)  # SQLite quotes statements and values, whatever is in them
             raise TableError(
                 f"the latency table {self.path or 'in memory'} cannot be used: {why}; "
                 "restore it from a copy, free disk space, or profile anew into another file"
