@@ -22,7 +22,8 @@ from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.errors import InvalidRunError
 
 FailureKind = Literal["load", "execute", "crash", "timeout", "protocol"]
-DeviceKind = Literal["host", "adb", "replay", "plug-in"]
+DeviceKind = Literal["host", "adb", "replay", "plug-in", "other"]
+"""`other`: one of another version, as an old table names it."""
 
 
 def _require(condition: bool, rule: str, value: object, remedy: str) -> None:
@@ -256,6 +257,7 @@ class DeviceInfo:
     id: a phone's own serial number, whichever way it is connected; two phones of one model share a
         fingerprint when they can be compared, and never an id.
     performance: how the cores' clock is kept: ``default`` leaves it to the system.
+    machine: tells machines of one ``id`` apart, as all of ``host`` are; empty where the id does.
     """
 
     id: str
@@ -269,10 +271,11 @@ class DeviceInfo:
     runner_sha256: str
     build_options: str
     performance: str = "default"
+    machine: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """Short stable hash of all that decides comparability, so not of `id`.
+        """Short stable hash of all that decides comparability, so not of `id` and `machine`.
 
         The usual performance is left out of it: fingerprints outlive the field.
         """

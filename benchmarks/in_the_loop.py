@@ -132,7 +132,8 @@ def main() -> None:
         section = config.profile
         archs, subjects = sample_space(space, section.kernels, section.chains, rng)
         say(f"profiling {len(subjects)} kernels and chains on {phone.address}")
-        Profiler(device, table, settings=assembly.profile_settings(config)).kernels(subjects)
+        settings, spec = assembly.profile_settings(config), assembly.run_spec(config)
+        Profiler(device, table, settings=settings, spec=spec).kernels(subjects)
         timer = NetworkTimer(config, space, table, device)
         timer.archs(sorted(archs, key=space.macs)[:: len(archs) // section.networks])
         predictor = LatencyPredictor().fit(table)

@@ -36,7 +36,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from benchmarks.common import own_adb_server, parser, print_result, say
-from netadapt.android_runner.device import RunSpec
 from netadapt.android_runner.phone.adb import AdbServer
 from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.android_runner.phone.settings import PhoneSettings
@@ -307,8 +306,8 @@ class Bench:
         for row in rows:
             right = course.rows[row.key]
             off = abs(row.latency_us / right.latency_us - 1)
-            told = (row.program_sha256, row.provenance.device_id, row.provenance.cpus)
-            strange = told != (right.program_sha256, task.phone_id, right.provenance.cpus)
+            found = (row.program_sha256, row.provenance.device.id, row.provenance.cpus)
+            strange = found != (right.program_sha256, task.phone_id, right.provenance.cpus)
             if strange or (row.quality == "ok" and off > WRONG_SHARE):
                 tally.wrong += 1
                 say(f"{name}: {row.key} took {row.latency_us:.2f} us, not {right.latency_us:.2f}")
@@ -393,9 +392,8 @@ def profile(task: Task) -> None:
     """What the profiling process does: the kernels that the table lacks, until it has them."""
     logging.basicConfig(filename=f"{task.table}.log", level=logging.INFO, force=True)
     os.environ["ANDROID_ADB_SERVER_PORT"] = str(task.port)
-    settings = ProfileSettings(
-        RunSpec(rounds=6, visit_ms=1.0, timeout_s=OUTPUT_TIMEOUT_S), batch=task.batch, workers=1
-    )
+    settings = ProfileSettings(rounds=6, visit_ms=1.0, batch=task.batch, workers=1)
+    spec = dataclasses.replace(settings.spec(), timeout_s=OUTPUT_TIMEOUT_S)
     phone = PhoneDevice(
         task.serial,
         PhoneSettings(wait_s=PATIENCE_S, watch_s=0.2, cool_timeout_s=20.0),
@@ -403,7 +401,8 @@ def profile(task: Task) -> None:
     )
     try:
         with phone, LatencyTable(task.table) as table:
-            Profiler(phone, table, settings=settings).kernels([Subject(k) for k in task.kernels])
+            profiler = Profiler(phone, table, settings=settings, spec=spec)
+            profiler.kernels([Subject(k) for k in task.kernels])
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

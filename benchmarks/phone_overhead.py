@@ -20,7 +20,7 @@ from netadapt.android_runner.device import Device, Measurement, Program, RunSpec
 from netadapt.android_runner.phone import PhoneDevice
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import AddKernel, DepthwiseConv, Kernel, PointwiseConv
-from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
+from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering, lower_subjects
 from netadapt.profiler.profile import SENTINEL
 from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 
@@ -113,7 +113,7 @@ def _kernels() -> list[Kernel]:
 
 
 def _program(subject: Subject, cache: ProgramCache) -> Program:
-    data = cache.get(subject.cache_key)
+    data = cache.get(subject.cache_key(find_lowering()))
     assert data is not None, f"{subject.name} was lowered before"
     return Program(subject.name, data)
 

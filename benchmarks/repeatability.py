@@ -22,7 +22,7 @@ from netadapt.profiler.kernels import (
     Kernel,
     PointwiseConv,
 )
-from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
+from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering, lower_subjects
 from netadapt.profiler.profile import SENTINEL
 
 CHAINS = (1, 2, 3, 5)
@@ -97,7 +97,7 @@ def _kernels() -> list[Kernel]:
 
 
 def _program(subject: Subject, cache: ProgramCache) -> Program:
-    data = cache.get(subject.cache_key)
+    data = cache.get(subject.cache_key(find_lowering()))
     assert data is not None, f"{subject.name} was lowered before"
     return Program(subject.name, data)
 

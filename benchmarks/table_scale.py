@@ -2,8 +2,8 @@
 
 A made-up table of many kernel rows with raw samples, as many as a space of several networks on
 several devices comes to, and one with many rows of one type. Each command runs in a process of its
-own, whose wall time and peak memory are taken. The tables are kept in the cache and made on where
-making them was interrupted.
+own, whose wall time and peak memory are taken. The tables are kept in the cache and added to
+where making them was interrupted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import parser, print_result, say, work_folder
-from netadapt.android_runner.device import Conditions
+from netadapt.android_runner.device import Conditions, DeviceInfo
 from netadapt.profiler.kernels import (
     DepthwiseConv,
     Kernel,
@@ -26,7 +26,8 @@ from netadapt.profiler.kernels import (
     PointwiseConv,
     StandardConv,
 )
-from netadapt.profiler.table import LatencyTable, Provenance, Row
+from netadapt.profiler.lowering import Recipe
+from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row
 
 BATCH = 2000
 SHOWN = 20
@@ -34,17 +35,20 @@ ROUNDS, SAMPLES = 24, 20
 """Of a row, as the default settings take them."""
 
 PROVENANCE = Provenance(
-    device_id="made-up",
-    device_kind="replay",
-    model="Made-up 1",
-    soc="none",
-    os="none",
-    abi="none",
-    fingerprint="0",
-    runtime_version="0",
-    runner_sha256="0" * 64,
-    build_options="none",
-    precision="fp32",
+    device=DeviceInfo(
+        id="made-up",
+        kind="other",
+        model="Made-up 1",
+        soc="none",
+        os="none",
+        abi="none",
+        cores=1,
+        runtime_version="0",
+        runner_sha256="0" * 64,
+        build_options="none",
+    ),
+    recipe=Recipe("made_up", "fp32", 1),
+    lowering="none",
     threads=1,
     cpus="0",
 )
@@ -171,6 +175,7 @@ def row(kernel: Kernel, rng: np.random.Generator) -> Row:
         program_sha256="0" * 64,
         conditions=CONDITIONS,
         provenance=PROVENANCE,
+        effort=Effort(ROUNDS, visit_ms=3.0, warmup_ms=5.0),
     )
 
 

@@ -29,9 +29,6 @@ from netadapt.search.training import TrainingSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NETWORK_ROUNDS_FACTOR = 3
-"""Whole networks are few and a budget hangs on each, so they are visited this much more often."""
-
 
 def make_device(section: DeviceSection) -> Device:
     """The device of a run's section; see `netadapt.devices`."""
@@ -66,20 +63,20 @@ def task_seed(config: RunConfig) -> int:
     return config.run.seed if config.task.seed is None else config.task.seed
 
 
-def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSettings:
-    """How kernels are timed, or whole `networks`."""
-    section = config.profile
-    return ProfileSettings(
-        spec=RunSpec(
-            threads=config.device.threads,
-            cpus=config.device.cpus if isinstance(config.device.cpus, tuple) else None,
-            rounds=section.rounds * (NETWORK_ROUNDS_FACTOR if networks else 1),
-            warmup_ms=section.warmup_ms,
-            visit_ms=section.visit_ms,
-            seed=config.run.seed,
-        ),
-        batch=section.batch,
-        workers=section.workers,
+def profile_settings(config: RunConfig) -> ProfileSettings:
+    """How kernels and networks are timed."""
+    names = [field.name for field in dataclasses.fields(ProfileSettings)]
+    section = config.profile.model_dump()
+    return ProfileSettings(**{name: section[name] for name in names if name in section})
+
+
+def run_spec(config: RunConfig, *, networks: bool = False) -> RunSpec:
+    """How kernels are run on the device, or whole `networks`."""
+    return profile_settings(config).spec(
+        threads=config.device.threads,
+        cpus=config.device.cpus if isinstance(config.device.cpus, tuple) else None,
+        seed=config.run.seed,
+        networks=networks,
     )
 
 

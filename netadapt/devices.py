@@ -7,7 +7,6 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from annotated_types import Interval
@@ -106,7 +105,7 @@ def device_kind(name: str) -> Kind:
     """What a device's name means; see `DeviceSettings`."""
     if name == HOST:
         return "host"
-    if name.endswith(TABLE_SUFFIX):
+    if name.rpartition("#")[0].endswith(TABLE_SUFFIX) or name.endswith(TABLE_SUFFIX):
         return "table"
     return "plug-in" if _PLACE.fullmatch(name) else "phone"
 
@@ -123,7 +122,9 @@ def make_device(settings: DeviceSettings) -> Device:
 
             return HostDevice()
         case "table":
-            return _replayed(Path(settings.id), settings.threads)
+            from netadapt.profiler.replay import open_replay
+
+            return open_replay(settings.id)
         case "plug-in":
             return _plugged_in(settings.id, settings.options)
         case "phone":
@@ -136,17 +137,6 @@ def _phone(name: str, settings: PhoneSettings, cluster: Cluster) -> PhoneDevice:
     from netadapt.android_runner.phone.device import PhoneDevice
 
     return PhoneDevice(None if name == ONLY_PHONE else name, settings, cluster=cluster)
-
-
-def _replayed(path: Path, threads: int) -> Device:
-    from netadapt.profiler.replay import replay_device
-    from netadapt.profiler.table import LatencyTable
-    from netadapt.tables import choose_provenance
-
-    provenance = choose_provenance(path, threads=threads)
-    assert provenance is not None  # threads were asked for
-    with LatencyTable(path, must_exist=True) as table:
-        return replay_device(table, provenance)
 
 
 def _plugged_in(place: str, options: Mapping[str, object]) -> Device:

@@ -50,7 +50,7 @@ def choose_provenance(
     meant = [
         p
         for p in provenances
-        if chosen in (None, p) and device in (None, p.device_id) and threads in (None, p.threads)
+        if chosen in (None, p) and device in (None, p.device.id) and threads in (None, p.threads)
     ]
     if len(meant) != 1:
         known = "; ".join(f"{n}: {one_line(str(p))}" for n, p in enumerate(provenances, 1))

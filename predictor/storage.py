@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from netadapt.android_runner.files import write_atomically
 from netadapt.predictor.errors import PredictorFileError
 from netadapt.predictor.training_data import KernelSample, NetworkSample, TrainingData
-from netadapt.profiler.table import Provenance
+from netadapt.profiler.errors import ProfilerError
+from netadapt.profiler.provenance import flat, from_flat
 
 FORMAT = "netadapt latency predictor"
 FORMAT_VERSION = 1
@@ -65,7 +66,7 @@ def write(path: Path, saved: SavedPredictor) -> None:
         "scikit_learn": saved.scikit_learn,
         "settings": {"coverage": saved.coverage, "qualities": list(saved.qualities)},
         "regressor": dict(saved.regressor),
-        "provenance": dataclasses.asdict(saved.data.provenance),
+        "provenance": dict(flat(saved.data.provenance)),
         "kernels": [dataclasses.asdict(sample) for sample in saved.data.kernels],
         "networks": [dataclasses.asdict(sample) for sample in saved.data.networks],
         "extra_networks": [dataclasses.asdict(sample) for sample in saved.extra_networks],
@@ -83,12 +84,19 @@ def read(path: Path) -> SavedPredictor:
         For any other file.
     """
     document = _read(path)
+    try:
+        provenance = from_flat(document.provenance)
+    except ProfilerError as error:
+        raise PredictorFileError(
+            f"a saved predictor says what device its rows are of, {path} does not ({error}); fit "
+            "again from the latency table"
+        ) from error
     return SavedPredictor(
         scikit_learn=document.scikit_learn,
         coverage=document.settings.coverage,
         qualities=document.settings.qualities,
         regressor=document.regressor.model_dump(),
-        data=TrainingData(document.kernels, document.networks, document.provenance),
+        data=TrainingData(document.kernels, document.networks, provenance),
         extra_networks=document.extra_networks,
         checks=document.checks,
     )
@@ -116,7 +124,7 @@ class _Document(_Part):
     scikit_learn: str
     settings: _Settings
     regressor: _Regressor
-    provenance: Provenance
+    provenance: dict[str, str | int]
     kernels: tuple[KernelSample, ...]
     networks: tuple[NetworkSample, ...]
     extra_networks: tuple[NetworkSample, ...]

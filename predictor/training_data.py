@@ -6,7 +6,6 @@ functions (`read_kernel_latencies`), need no more than kernels and latencies.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import statistics
@@ -22,6 +21,7 @@ from numpy.typing import ArrayLike
 from netadapt.predictor.errors import TrainingDataError
 from netadapt.predictor.inputs import is_absent, read_kernels
 from netadapt.profiler.errors import TableError
+from netadapt.profiler.provenance import PROVENANCE_COLUMNS, of_published
 from netadapt.profiler.table import LatencyTable, Provenance, Row
 
 if TYPE_CHECKING:
@@ -356,20 +356,18 @@ def _repeat_dev(value: Any) -> float | None:
 
 def _published_provenance(frame: pd.DataFrame) -> Provenance:
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(Provenance):
+    for name, kind in PROVENANCE_COLUMNS.items():
         known: list[Any] = []
-        if field.name in frame.columns:
-            known = list(frame[field.name].dropna().unique())
+        if name in frame.columns:
+            known = list(frame[name].dropna().unique())
         if len(known) > 1:
             raise TrainingDataError(
                 f"a predictor is fitted to rows of one provenance, got {len(known)} values of "
-                f"{field.name} ({', '.join(map(str, known[:4]))}); choose the rows of one"
+                f"{name} ({', '.join(map(str, known[:4]))}); choose the rows of one"
             )
-        if field.type == "int":
-            values[field.name] = int(known[0]) if known else 1
-        else:
-            values[field.name] = str(known[0]) if known else "unknown"
-    return Provenance(**values)
+        if known:
+            values[name] = kind(known[0])
+    return of_published(values)
 
 
 UNKNOWN = _published_provenance(pd.DataFrame())

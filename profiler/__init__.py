@@ -12,17 +12,23 @@ if TYPE_CHECKING:
         MeasurementError,
         MissingLatencyError,
         ProfilerError,
+        RecipeError,
+        SettingsError,
         TableError,
         UnknownKernelError,
     )
     from netadapt.profiler.kernels import Kernel, record_kernels
-    from netadapt.profiler.lowering import ProgramCache, Subject, lower
+    from netadapt.profiler.lowering import Lowering, ProgramCache, Recipe, Subject, lower
     from netadapt.profiler.profile import Profiler, ProfileSettings, ProfileSummary
-    from netadapt.profiler.table import LatencyTable, Provenance, Row
+    from netadapt.profiler.replay import TableReplay, open_replay
+    from netadapt.profiler.sampling import SampleSettings
+    from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row
 
 __all__ = [
+    "Effort",
     "Kernel",
     "LatencyTable",
+    "Lowering",
     "LoweringError",
     "MeasurementError",
     "MissingLatencyError",
@@ -32,17 +38,25 @@ __all__ = [
     "ProfilerError",
     "ProgramCache",
     "Provenance",
+    "Recipe",
+    "RecipeError",
     "Row",
+    "SampleSettings",
+    "SettingsError",
     "Subject",
     "TableError",
+    "TableReplay",
     "UnknownKernelError",
     "lower",
+    "open_replay",
     "record_kernels",
 ]
 
 _HOMES = {
+    "Effort": "netadapt.profiler.table",
     "Kernel": "netadapt.profiler.kernels",
     "LatencyTable": "netadapt.profiler.table",
+    "Lowering": "netadapt.profiler.lowering",
     "LoweringError": "netadapt.profiler.errors",
     "MeasurementError": "netadapt.profiler.errors",
     "MissingLatencyError": "netadapt.profiler.errors",
@@ -52,11 +66,17 @@ _HOMES = {
     "ProfilerError": "netadapt.profiler.errors",
     "ProgramCache": "netadapt.profiler.lowering",
     "Provenance": "netadapt.profiler.table",
+    "Recipe": "netadapt.profiler.lowering",
+    "RecipeError": "netadapt.profiler.errors",
     "Row": "netadapt.profiler.table",
+    "SampleSettings": "netadapt.profiler.sampling",
+    "SettingsError": "netadapt.profiler.errors",
     "Subject": "netadapt.profiler.lowering",
     "TableError": "netadapt.profiler.errors",
+    "TableReplay": "netadapt.profiler.replay",
     "UnknownKernelError": "netadapt.profiler.errors",
     "lower": "netadapt.profiler.lowering",
+    "open_replay": "netadapt.profiler.replay",
     "record_kernels": "netadapt.profiler.kernels",
 }
 __getattr__ = exports(__name__, _HOMES)

@@ -23,7 +23,8 @@ from netadapt.android_runner.device import (
     RunSpec,
 )
 from netadapt.profiler.errors import MeasurementError
-from netadapt.profiler.timing import Gate, Timing, judge
+from netadapt.profiler.row import Effort
+from netadapt.profiler.timing import Gate, Recording, Timing, judge
 
 Run = Mapping[str, Measurement]
 
@@ -80,6 +81,7 @@ def time_beside(
 
     Raises `MeasurementError` when a program fails.
     """
+    effort = Effort.of(spec)
     spec = dataclasses.replace(spec, rounds=max(spec.rounds // 2, 1))
     runs: list[dict[str, Measurement]] = []
     shares: list[dict[str, float]] = []
@@ -103,16 +105,17 @@ def time_beside(
                 _disagreement(shares, *pair),
             ),
         )
+        pairs = {p.name: [runs[first][p.name], runs[second][p.name]] for p in programs}
         timings = {
-            program.name: judge(
-                [runs[first][program.name], runs[second][program.name]], gate, sentinel_course_us
-            )
-            for program in programs
+            name: judge(pair, gate, sentinel_course_us, effort) for name, pair in pairs.items()
         }
         agree = _disagreement(shares, first, second) <= AGREEING
         calm = not disturbed[first] and not disturbed[second]
         if (calm and agree) or len(runs) >= gate.max_attempts + MORE_ATTEMPTS:
             break
+    if isinstance(device, Recording):  # it was judged before
+        recorded = [device.timing(program, spec) for program in programs]
+        timings = {t.program: t for t in recorded if isinstance(t, Timing)}
     deviations = {n: shares[second][n] / us - 1 for n, us in shares[first].items() if n != base}
     usual = math.sqrt(statistics.mean(d**2 for d in deviations.values())) if deviations else 0.0
     deviations[base] = timings[base].repeat_dev

@@ -29,7 +29,7 @@ def checked(
     try:
         if as_json:
             return adapter.validate_json(value, strict=True)
-        if isinstance(value, dict) and any(isinstance(part, bytes) for part in value.values()):
+        if _has_bytes(value):
             raise TypeError("bytes stand where text or a number belongs")
         return adapter.validate_python(value)
     except ValidationError as error:
@@ -43,6 +43,11 @@ def checked(
 def damaged(what: str, why: str, remedy: str = "delete it and profile again") -> TableError:
     """The error for `what`, which is not what it should be."""
     return TableError(f"{what} of the latency table is damaged ({why}); {remedy}")
+
+
+def _has_bytes(value: Any) -> bool:
+    parts = value.values() if isinstance(value, dict) else ()
+    return isinstance(value, bytes) or any(map(_has_bytes, parts))
 
 
 @functools.cache

@@ -15,6 +15,14 @@ class UnknownLayerError(ProfilerError, ValueError):
     """A network with layers that are no registered kernel types."""
 
 
+class RecipeError(ProfilerError, ValueError):
+    """A recipe that is none, or that is made by nobody."""
+
+
+class SettingsError(ProfilerError, ValueError):
+    """A setting of the profiler outside its bounds."""
+
+
 class LoweringError(ProfilerError, RuntimeError):
     """ExecuTorch could not lower a module."""
 

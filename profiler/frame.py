@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, Any
 from netadapt.android_runner.device import Conditions
 from netadapt.android_runner.files import writing_atomically
 from netadapt.profiler.checking import checked
+from netadapt.profiler.columns import CONDITION_COLUMNS, EFFORT_COLUMNS
 from netadapt.profiler.errors import TableError
 from netadapt.profiler.keys import key_fields
-from netadapt.profiler.row import Provenance, Row
+from netadapt.profiler.provenance import PROVENANCE_COLUMNS, SINCE_4, flat, from_flat
+from netadapt.profiler.row import Effort, Provenance, Row
+from netadapt.profiler.schema import kernel_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,32 +37,25 @@ Columns = Mapping[str, Any]
 _PART = 2000
 """Rows that are written at a time."""
 
-# Fields of `Conditions` that are called otherwise in a frame: the names are taken, or say less.
-_RENAMED = {
-    "cpus": "run_cpus",
-    "threads": "run_threads",
-    "sentinel_us": "sentinel_rounds_us",
-    "started_at": "measured_at",
-}
-_CONDITIONS = {_RENAMED.get(f.name, f.name): f.name for f in dataclasses.fields(Conditions)}
-_PROVENANCE = tuple(f.name for f in dataclasses.fields(Provenance))
 _BEHIND = ("kernels", "input_shape", "rounds_us")
 _OWN = tuple(
-    f.name
-    for f in dataclasses.fields(Row)
-    if f.name not in ("conditions", "provenance", "label", *_BEHIND)
+    field.name
+    for field in dataclasses.fields(Row)
+    if field.name not in ("conditions", "provenance", "effort", "label", *_BEHIND)
 )
 _DERIVED = {"sentinel_us": float | None, "freq_khz_lowest": int | None}
 """One figure in place of a list by round, for those who leave the lists out."""
 
 _OPTIONAL = {
-    *("label", "input_shape", "rounds_us"),
+    *("label", "input_shape", "rounds_us", "fingerprint", "precision"),
     *(
-        _RENAMED.get(f.name, f.name)
-        for f in dataclasses.fields(Conditions)
-        if f.default is not dataclasses.MISSING
+        column
+        for column, name in CONDITION_COLUMNS.items()
+        if name in ("cpus", "threads", "sentinel_us")
+        or Conditions.__dataclass_fields__[name].default is not dataclasses.MISSING
     ),
-    *(_RENAMED[name] for name in ("cpus", "threads", "sentinel_us")),
+    *EFFORT_COLUMNS,
+    *SINCE_4,
 }
 """Columns that a frame may lack: those of later formats, and those of figures by round."""
 
@@ -67,12 +63,13 @@ _OPTIONAL = {
 @functools.cache
 def _kinds() -> Columns:
     """The types of all that is no field of a kernel, by column."""
-    of_conditions = typing.get_type_hints(Conditions)
+    of_conditions, of_effort = typing.get_type_hints(Conditions), typing.get_type_hints(Effort)
     return {
         **typing.get_type_hints(Row),
-        **{name: of_conditions[field] for name, field in _CONDITIONS.items()},
+        **{column: of_effort[field] | None for column, field in EFFORT_COLUMNS.items()},
+        **{column: of_conditions[field] for column, field in CONDITION_COLUMNS.items()},
         **_DERIVED,
-        **typing.get_type_hints(Provenance),
+        **PROVENANCE_COLUMNS,
     }
 
 
@@ -81,16 +78,17 @@ def columns(keys: Iterable[str], *, samples: bool) -> Columns:
     hints = _kinds()
     fields: dict[str, Any] = {}
     for key in keys:
-        for name, value in key_fields(key).items():
+        for field, value in key_fields(key).items():
+            name = kernel_column(field)
             fields[name] = type(value) | None if fields.get(name) != str | None else str | None
+    listed = [name for name in CONDITION_COLUMNS if samples or not _is_list(hints[name])]
+    behind = [name for name in _BEHIND if samples or name != "rounds_us"]
     known: dict[str, Any] = {"type": str}
     known |= {name: hints[name] for name in ("key", "label", "copies")}
-    known |= {name: kind for name, kind in fields.items() if name not in hints}
-    known |= {name: hints[name] for name in _OWN}
+    known |= fields
+    known |= {name: hints[name] for name in (*_OWN, *EFFORT_COLUMNS)}
     known |= _DERIVED
-    known |= {name: hints[name] for name in _CONDITIONS if samples or not _is_list(hints[name])}
-    known |= {name: hints[name] for name in _BEHIND if samples or name != "rounds_us"}
-    return known | {name: hints[name] for name in _PROVENANCE}
+    return known | {name: hints[name] for name in (*listed, *behind, *PROVENANCE_COLUMNS)}
 
 
 def to_frame(rows: Iterable[Row], wanted: Columns) -> pd.DataFrame:
@@ -121,7 +119,7 @@ def from_frame(data: pd.DataFrame) -> list[Row]:
 
     Raises `TableError`.
     """
-    wanted = (*_OWN, "kernels", *_CONDITIONS, *_PROVENANCE)
+    wanted = (*_OWN, "kernels", *CONDITION_COLUMNS, *PROVENANCE_COLUMNS)
     missing = [n for n in wanted if n not in _OPTIONAL and n not in data.columns]
     if missing:
         raise TableError(
@@ -135,12 +133,14 @@ def _line(row: Row, wanted: Columns) -> dict[str, Any]:
     """The values of a row by column, None where a column is not its own."""
     line: dict[str, Any] = dict.fromkeys(wanted)
     if row.kernels is None:
-        for name, value in key_fields(row.key).items():
-            if name in line:
+        for field, value in key_fields(row.key).items():
+            if (name := kernel_column(field)) in line:
                 line[name] = str(value) if _plain(wanted[name]) is str else _whole(value)
     line |= {name: getattr(row, name) for name in ("type", "label", *_OWN, *_DERIVED)}
-    line |= {n: getattr(row.conditions, field) for n, field in _CONDITIONS.items() if n in line}
-    line |= {name: getattr(row.provenance, name) for name in _PROVENANCE}
+    line |= {c: getattr(row.conditions, f) for c, f in CONDITION_COLUMNS.items() if c in line}
+    if row.effort is not None:
+        line |= {column: getattr(row.effort, field) for column, field in EFFORT_COLUMNS.items()}
+    line |= flat(row.provenance)
     line |= {name: getattr(row, name) for name in _BEHIND if name in line}
     return {name: _as_list(value) for name, value in line.items()}
 
@@ -223,7 +223,8 @@ def _row(record: Mapping[Any, Any]) -> Row:
     """A line of a frame as a row."""
     kinds = _kinds()
     values: dict[str, Any] = {}
-    for name in (*_OWN, "label", *_BEHIND, *_CONDITIONS, *_PROVENANCE, *_DERIVED):
+    columns = (*_OWN, "label", *_BEHIND, *CONDITION_COLUMNS, *PROVENANCE_COLUMNS, *EFFORT_COLUMNS)
+    for name in (*columns, *_DERIVED):
         value = _read(record.get(name), kinds[name])
         may_lack = name in _OPTIONAL or types.NoneType in typing.get_args(kinds[name])
         if value is None and not may_lack:
@@ -232,7 +233,7 @@ def _row(record: Mapping[Any, Any]) -> Row:
                 f"{record['key']!r}); export the table again"
             )
         values[name] = value
-    conditions = {field: values[name] for name, field in _CONDITIONS.items()}
+    conditions = {field: values[column] for column, field in CONDITION_COLUMNS.items()}
     stand_ins = {
         "cpus": [cpu for cpu in str(values["cpus"]).split(",") if cpu.isdecimal()],
         "threads": values["threads"],
@@ -249,10 +250,25 @@ def _row(record: Mapping[Any, Any]) -> Row:
         for f in dataclasses.fields(Conditions)
         if f.default is dataclasses.MISSING and conditions[f.name] is None
     }
-    named["provenance"] = {name: values[name] for name in _PROVENANCE}
+    effort = {field: values[column] for column, field in EFFORT_COLUMNS.items()}
+    named["effort"] = None if None in effort.values() else effort
     what = f"the line of {values['key']!r}"
+    named["provenance"] = _provenance(
+        tuple((name, _scalar(values[name])) for name in PROVENANCE_COLUMNS),
+        _scalar(conditions["performance"]),
+    )
     row: Row = checked(Row, named, what, remedy="export the table again")
     return row
+
+
+@functools.lru_cache(maxsize=256)
+def _provenance(columns: tuple[tuple[str, Any], ...], performance: object) -> Provenance:
+    performances = [performance] if isinstance(performance, str) else []
+    return from_flat(dict(columns), "a line's provenance", performances=performances)
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _read(value: Any, kind: Any) -> Any:

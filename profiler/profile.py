@@ -8,28 +8,28 @@ import hashlib
 import logging
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Gt, Interval
 from torch import nn
 
+from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
-from netadapt.profiler.errors import LoweringError, UnknownLayerError
+from netadapt.profiler.errors import LoweringError, SettingsError, UnknownLayerError
 from netadapt.profiler.kernels import PointwiseConv, Shape, record_kernels
 from netadapt.profiler.keys import network_key
-from netadapt.profiler.lowering import (
-    PRECISION,
-    ProgramCache,
-    Subject,
-    lower_cached,
-    lower_networks,
-    lower_subjects,
-)
-from netadapt.profiler.table import LatencyTable, Provenance, Row
-from netadapt.profiler.timing import Gate, Timing, time_programs
+from netadapt.profiler.lowering.cache import ProgramCache
+from netadapt.profiler.lowering.programs import lower_cached, lower_networks, lower_subjects
+from netadapt.profiler.lowering.registry import DEFAULT_RECIPE, find_lowering
+from netadapt.profiler.lowering.seam import Lowering
+from netadapt.profiler.lowering.subject import Subject
+from netadapt.profiler.row import Effort, Provenance, Row
+from netadapt.profiler.table import LatencyTable
+from netadapt.profiler.timing import Gate, Recording, Timing, time_programs
 
 logger = logging.getLogger(__name__)
 
@@ -40,25 +40,53 @@ Phase = Literal["lower", "measure"]
 OnProgress = Callable[[Phase, int, int], None]
 
 
+NETWORK_ROUNDS_FACTOR = 3
+"""Whole networks are few and a budget hangs on each, so they are visited this much more often."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileSettings:
-    """How kernels are timed.
+    """How kernels are lowered and timed.
 
     Parameters
     ----------
-    spec: threads, cores, rounds and times of a visit (`android_runner.RunSpec`).
+    rounds: visits of each program, in both of its runs together.
+    warmup_ms: untimed execution before a program's first round.
+    visit_ms: time spent sampling one program in one round.
     batch: programs in one runner process and one transaction.
     workers: lowering processes at a time; None takes one for each core.
+    recipe: how modules become programs: a registered recipe, or `package.module:Class`.
+
+    Raises `SettingsError` for numbers outside their bounds.
     """
 
-    spec: RunSpec = field(default_factory=RunSpec)
-    gate: Gate = field(default_factory=Gate)
-    batch: int = 48
-    workers: int | None = None
+    rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = 12
+    warmup_ms: Annotated[float, Ge(0)] = 5.0
+    visit_ms: Annotated[float, Gt(0)] = 3.0
+    batch: Annotated[int, Interval(ge=1, le=1_000)] = 48
+    workers: Annotated[int, Interval(ge=1, le=1_000)] | None = None
+    recipe: str = DEFAULT_RECIPE
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"a batch has at least 1 program, got {self.batch}; try 48")
+        check_bounds(self, SettingsError)
+
+    def spec(
+        self,
+        *,
+        threads: int = 1,
+        cpus: tuple[int, ...] | None = None,
+        seed: int = 0,
+        networks: bool = False,
+    ) -> RunSpec:
+        """How kernels, or whole `networks`, are run; the parameters are those of `RunSpec`."""
+        return RunSpec(
+            threads=threads,
+            cpus=cpus,
+            rounds=self.rounds * (NETWORK_ROUNDS_FACTOR if networks else 1),
+            warmup_ms=self.warmup_ms,
+            visit_ms=self.visit_ms,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +99,13 @@ class ProfileSummary:
     failures: tuple[Failure, ...]
 
 
-def provenance_of(device: Device, spec: RunSpec) -> Provenance:
-    """What rows taken on `device` under `spec` share."""
-    info = device.info()
+def provenance_of(device: Device, spec: RunSpec, lowering: Lowering | None = None) -> Provenance:
+    """What rows taken on `device` under `spec` share; None takes the default recipe's lowering."""
+    lowering = lowering or find_lowering()
     return Provenance(
-        device_id=info.id,
-        device_kind=info.kind,
-        model=info.model,
-        soc=info.soc,
-        os=info.os,
-        abi=info.abi,
-        fingerprint=info.fingerprint,
-        runtime_version=info.runtime_version,
-        runner_sha256=info.runner_sha256,
-        build_options=info.build_options,
-        precision=PRECISION,
+        device=device.info(),
+        recipe=lowering.recipe,
+        lowering=", ".join(lowering.versions()),
         threads=spec.threads,
         cpus=",".join(map(str, device.cpus(spec))),
     )
@@ -96,6 +116,14 @@ class Profiler:
 
     The programs of a batch are timed twice in processes of their own (`netadapt.profiler.timing`);
     a batch is written in one transaction, so that a kill loses the batch in flight and no more.
+
+    What the table has is measured again where it is flagged, or was measured with less effort. The
+    new row replaces the old one where it is better; see `netadapt.profiler.row.Standing`.
+
+    Parameters
+    ----------
+    spec: threads, cores, rounds and times of a visit; None takes those of `settings`.
+    gate: what two runs must show to be believed.
     """
 
     def __init__(
@@ -104,40 +132,51 @@ class Profiler:
         table: LatencyTable,
         cache: ProgramCache | None = None,
         settings: ProfileSettings | None = None,
+        spec: RunSpec | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.device = device
         self.table = table
         self.cache = cache or ProgramCache()
         self.settings = settings or ProfileSettings()
-        lower_subjects([SENTINEL], self.cache, workers=1)
-        sentinel = self.cache.get(SENTINEL.cache_key)
+        self.gate = gate or Gate()
+        self.lowering = find_lowering(self.settings.recipe)
+        lower_subjects([SENTINEL], self.cache, lowering=self.lowering, workers=1)
+        sentinel = self.program(SENTINEL)
         if sentinel is None:
             raise LoweringError(
                 f"the sentinel must be lowered, {SENTINEL.name} could not be; reinstall executorch"
             )
-        self._spec = dataclasses.replace(self.settings.spec, sentinel=Program("sentinel", sentinel))
+        spec = spec or self.settings.spec()
+        self._spec = dataclasses.replace(spec, sentinel=Program("sentinel", sentinel))
+        self._effort = Effort.of(spec)
         self._warm = False
-        self.provenance = provenance_of(device, self._spec)
+        self.provenance = provenance_of(device, spec, self.lowering)
+
+    def program(self, subject: Subject) -> bytes | None:
+        """The subject's program, where the cache has it."""
+        return self.cache.get(subject.cache_key(self.lowering))
 
     def kernels(
         self, subjects: Sequence[Subject], on_progress: OnProgress | None = None
     ) -> ProfileSummary:
-        """Measure the subjects that the table does not hold yet under this provenance."""
-        present = self.table.keys(self.provenance)
-        wanted = [s for s in dict.fromkeys(subjects) if (s.kernel.key, s.copies) not in present]
+        """Measure the subjects that the table lacks under this provenance, or has none too good."""
+        settled = self._settled()
+        wanted = [s for s in dict.fromkeys(subjects) if (s.kernel.key, s.copies) not in settled]
         refused = lower_subjects(
             wanted,
             self.cache,
+            lowering=self.lowering,
             workers=self.settings.workers,
             on_progress=_bind(on_progress, "lower"),
         )
         failures = [Failure(f.subject.name, "load", f.message) for f in refused]
         broken = {failure.subject for failure in refused}
         jobs = [_Job(s.name, s.kernel.key, s.copies) for s in wanted if s not in broken]
-        keys = {s.name: s.cache_key for s in wanted}
+        by_name = {s.name: s for s in wanted}
         return self._measure(
             jobs,
-            lambda job: self.cache.get(keys[job.name]),
+            lambda job: self.program(by_name[job.name]),
             len(dict.fromkeys(subjects)) - len(wanted),
             failures,
             on_progress,
@@ -151,7 +190,7 @@ class Profiler:
         *,
         occasion: str = "",
     ) -> ProfileSummary:
-        """Measure whole networks that the table does not hold yet.
+        """Measure whole networks that the table lacks, or has none too good.
 
         Parameters
         ----------
@@ -159,16 +198,17 @@ class Profiler:
             its content, `network_keys`.
         occasion: as in `netadapt.profiler.keys.network_key`.
         """
-        present = self.table.keys(self.provenance)
+        settled = self._settled()
         jobs: dict[str, _Job] = {}
-        for subject in self._identify(networks, input_shape, occasion).values():
-            if (subject.key, 1) not in present:
-                jobs.setdefault(subject.key, subject)
+        for job in self._identify(networks, input_shape, occasion).values():
+            if (job.key, 1) not in settled:
+                jobs.setdefault(job.key, job)
         wanted = {job.name: networks[job.name] for job in jobs.values()}
         lowered = lower_networks(
             list(wanted.values()),
             input_shape,
             self.cache,
+            lowering=self.lowering,
             workers=self.settings.workers,
             on_progress=_bind(on_progress, "lower"),
         )
@@ -212,7 +252,8 @@ class Profiler:
 
     def lower(self, network: nn.Module, input_shape: Shape) -> bytes:
         """The program of a network for inputs of `input_shape`, from the cache where it is."""
-        return lower_cached(network, (torch.zeros(input_shape),), self.cache)
+        inputs = (torch.zeros(input_shape),)
+        return lower_cached(network, inputs, self.cache, lowering=self.lowering)
 
     def beside(
         self,
@@ -234,12 +275,13 @@ class Profiler:
             list(networks.values()),
             input_shape,
             self.cache,
+            lowering=self.lowering,
             workers=self.settings.workers,
             on_progress=_bind(on_progress, "lower"),
         )
         programs = [Program(n, data) for n, data in zip(networks, lowered, strict=True)]
         for subject in companions:
-            if (data := self.cache.get(subject.cache_key)) is not None:
+            if (data := self.program(subject)) is not None:
                 programs.append(Program(subject.name, data))
         self._warm_up(programs)
         timed = time_beside(
@@ -247,20 +289,29 @@ class Profiler:
             programs,
             base,
             self._spec,
-            self.settings.gate,
+            self.gate,
             sentinel_course_us=self._sentinel_course_us(),
             on_progress=_bind(on_progress, "measure"),
         )
-        present = self.table.keys(self.provenance)
         jobs = self._identify(networks, input_shape, occasion)
-        self.table.add(
-            [
-                _row(job, timed[name].timing, self.provenance)
-                for name, job in jobs.items()
-                if (job.key, 1) not in present
-            ]
-        )
+        self._keep([_row(job, timed[name].timing, self.provenance) for name, job in jobs.items()])
         return timed
+
+    def _settled(self) -> Collection[tuple[str, int]]:
+        """(key, copies) of the rows that are not measured again."""
+        if isinstance(self.device, Recording):  # it has no better ones
+            return self.table.keys(self.provenance)
+        return self.table.settled(self.provenance, self._effort)
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        """Write those of `rows` that the table lacks, or that better what it has."""
+        standings = self.table.standings(self.provenance)
+        kept = []
+        for row in rows:
+            old = standings.get((row.key, row.copies))
+            if old is None or (not old.settles(self._effort) and row.standing.beats(old)):
+                kept.append(row)
+        self.table.add(kept)
 
     def _measure(
         self,
@@ -289,7 +340,7 @@ class Profiler:
                 self.device,
                 programs,
                 self._spec,
-                self.settings.gate,
+                self.gate,
                 sentinel_course_us=self._sentinel_course_us(),
                 on_progress=report and _within(report, start, len(programs), len(jobs)),
             ):
@@ -298,7 +349,7 @@ class Profiler:
                     failures.append(answer)
                 else:
                     rows.append(_row(batch[answer.program], answer, self.provenance))
-            self.table.add(rows)
+            self._keep(rows)
             measured += len(rows)
             flagged += sum(row.quality != "ok" for row in rows)
         return ProfileSummary(present, measured, flagged, tuple(failures))
@@ -342,7 +393,7 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
         rounds_us=pooled.rounds_us,
         calls_per_sample=pooled.calls_per_sample,
         program_sha256=pooled.program_sha256,
-        # A sentinel that no clock can have told is flagged as off its course, and not kept.
+        # A sentinel that no clock can have shown is flagged as off its course, and not kept.
         conditions=dataclasses.replace(
             pooled.conditions,
             sentinel_us=tuple(us for us in pooled.conditions.sentinel_us if 0 < us < math.inf),
@@ -350,6 +401,7 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
         provenance=provenance,
         label=None if job.kernels is None else job.name,
         input_shape=job.input_shape,
+        effort=timing.effort,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a latency table holds: a row, and what rows must share to be compared."""
+"""What a latency table holds: a row, how much work went into it, and what rows must share."""
 
 from __future__ import annotations
 
@@ -6,42 +6,116 @@ import dataclasses
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from netadapt.android_runner.device import Conditions
+from netadapt.android_runner.device import Conditions, DeviceInfo, RunSpec
 from netadapt.profiler.errors import TableError
 from netadapt.profiler.keys import NETWORK
+from netadapt.profiler.lowering.recipe import Recipe
 
 Quality = Literal["ok", "unstable", "drifted", "throttled"]
 """`ok`: two runs agreed. `unstable`: no two did. `drifted`: the sentinel kernel ran off course.
-`throttled`: the device's clock fell and could not be kept up."""
+`throttled`: the device's clock fell and could not be kept up. From good to bad."""
 
 Rounds = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What rows must share to be compared: device, runner, runtime, precision, cores, threads."""
+    """What rows must share to be compared.
 
-    device_id: str
-    device_kind: str
-    model: str
-    soc: str
-    os: str
-    abi: str
-    fingerprint: str
-    runtime_version: str
-    runner_sha256: str
-    build_options: str
-    precision: str
+    Parameters
+    ----------
+    device: what they were taken on, its runner and runtime among it.
+    recipe: how their programs were made.
+    lowering: versions of the software that made them, e.g. `torch 2.13.0, executorch 1.4.1`; empty
+        where nobody recorded them.
+    threads: of the runtime's pool.
+    cpus: cores pinned to, e.g. `2,3`.
+    """
+
+    device: DeviceInfo
+    recipe: Recipe
+    lowering: str
     threads: int
     cpus: str
 
     def __str__(self) -> str:
+        device = self.device
+        name = f"{device.id} {device.machine[:8]}".rstrip()
+        clock = "" if device.performance == "default" else f", {device.performance}"
         return (
-            f"{self.model} ({self.device_id}), cpus {self.cpus}, {self.threads} thread(s), "
-            f"{self.precision}, runtime {self.runtime_version}, runner {self.runner_sha256[:8]}"
+            f"{device.model} ({name}), cpus {self.cpus}, {self.threads} thread(s){clock}, "
+            f"{self.recipe} by {self.lowering or 'versions that were not recorded'}, "
+            f"runtime {device.runtime_version}, runner {device.runner_sha256[:8]}"
         )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Effort:
+    """How much work a measurement was; a larger one counts as more careful.
+
+    Compared by rounds first, since a latency is a quantile of them, then by the time in each, then
+    by the warm-up (assumption).
+
+    Parameters
+    ----------
+    rounds: how often the program was visited, in both runs together.
+    visit_ms: time spent on it in one visit.
+    warmup_ms: untimed execution before the first.
+    """
+
+    rounds: int
+    visit_ms: float
+    warmup_ms: float
+
+    def __post_init__(self) -> None:
+        times = (self.visit_ms, self.warmup_ms)
+        if not 1 <= self.rounds < 2**63 or not all(0 <= ms < math.inf for ms in times):
+            raise TableError(
+                "an effort has at least 1 round and times from 0 ms, got "
+                f"{self.rounds} rounds, {self.visit_ms} ms, {self.warmup_ms} ms; measure again"
+            )
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Self:
+        """What `spec` asks for."""
+        return cls(spec.rounds, spec.visit_ms, spec.warmup_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a row stays when it might be measured again.
+
+    Parameters
+    ----------
+    quality, repeat_dev, effort: as in `Row`.
+    """
+
+    quality: Quality
+    repeat_dev: float
+    effort: Effort | None
+
+    def settles(self, effort: Effort) -> bool:
+        """Whether measuring with this effort has nothing to add."""
+        return self.quality == "ok" and self.effort is not None and self.effort >= effort
+
+    def beats(self, other: Standing) -> bool:
+        """Whether a row like this replaces one like `other`: by quality, effort, repeatability."""
+        return self._rank > other._rank
+
+    @property
+    def _rank(self) -> tuple[int, bool, Effort, float]:
+        badness = get_args(Quality).index(self.quality)
+        return (
+            -badness,
+            self.effort is not None,
+            self.effort or _NO_EFFORT,
+            -abs(self.repeat_dev),
+        )
+
+
+_NO_EFFORT = Effort(1, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +137,7 @@ class Row:
     conditions: what the device was like in those runs.
     label: what a network is called, e.g. its arch as JSON; the first name it was measured under.
     input_shape: a network's, batch of 1 included; None for a kernel, and where it is not known.
+    effort: how much work it was; None where nobody recorded it.
 
     Raises `TableError` for values that no measurement gives.
     """
@@ -82,6 +157,7 @@ class Row:
     provenance: Provenance
     label: str | None = None
     input_shape: tuple[int, ...] | None = None
+    effort: Effort | None = None
 
     def __post_init__(self) -> None:
         self._check(bool(self.key), "has a key", self.key)
@@ -102,8 +178,8 @@ class Row:
         samples = (*self.conditions.sentinel_us, *(us for r in self.rounds_us for us in r))
         wrong = [us for us in samples if not 0 < us < math.inf]
         self._check(not wrong, "has samples above 0 us", wrong[:1])
-        told = (getattr(self.conditions, f.name) for f in dataclasses.fields(self.conditions))
-        wrong = [value for value in told if isinstance(value, int) and abs(value) >= 2**63]
+        values = (getattr(self.conditions, f.name) for f in dataclasses.fields(self.conditions))
+        wrong = [value for value in values if isinstance(value, int) and abs(value) >= 2**63]
         self._check(not wrong, "has conditions of up to 64 bits", wrong[:1])
         self._check(
             self.input_shape is None or all(size >= 1 for size in self.input_shape),
@@ -126,6 +202,11 @@ class Row:
     def name(self) -> str:
         """The key, with the number of copies of a chain."""
         return self.key if self.copies == 1 else f"{self.key} x{self.copies}"
+
+    @property
+    def standing(self) -> Standing:
+        """What decides whether it stays."""
+        return Standing(self.quality, self.repeat_dev, self.effort)
 
     @property
     def sentinel_us(self) -> float | None:

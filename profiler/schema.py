@@ -1,45 +1,48 @@
-"""The latency table's SQLite schema: made, checked and brought up to date.
+"""The latency table's SQLite schema: made, checked, and shown as one view.
 
-`FORMAT_VERSION` stands in the file's `user_version`, `APPLICATION_ID` marks a file as ours. In
-formats 1 and 2 each condition had a column of its own (2: those that came with phones, too), raw
-samples one of the same table, and networks were keyed by their names. Format 3 keeps conditions as
-one JSON record, samples apart, and keys networks by their content.
+`FORMAT_VERSION` stands in the file's `user_version`, `APPLICATION_ID` marks a file as ours. What
+older formats were is in `netadapt.profiler.migrations`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+import typing
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any
 
-from netadapt.android_runner.device import Conditions
-from netadapt.profiler.errors import ProfilerError, TableError
-from netadapt.profiler.keys import NETWORK, network_key
-from netadapt.profiler.row import Provenance
+from netadapt.profiler.columns import CONDITION_COLUMNS, DEVICE_COLUMNS, EFFORT_COLUMNS
+from netadapt.profiler.errors import TableError
+from netadapt.profiler.keys import key_fields
+from netadapt.profiler.row import Effort
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 APPLICATION_ID = 0x6E61_6C74  # "nalt": netadapt latency table
 
-PROVENANCE_FIELDS = tuple(f.name for f in dataclasses.fields(Provenance))
-
-_PROVENANCE_COLUMNS = ",\n    ".join(
-    f"{name} {'INTEGER' if name == 'threads' else 'TEXT'} NOT NULL" for name in PROVENANCE_FIELDS
+_SQL_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
+_EFFORT = "".join(
+    f"\n    {name} {_SQL_TYPES[kind]}," for name, kind in typing.get_type_hints(Effort).items()
 )
 
 TABLES = {
-    "provenance": f"""CREATE TABLE provenance (
+    "provenance": """CREATE TABLE provenance (
     provenance_id INTEGER PRIMARY KEY,
-    {_PROVENANCE_COLUMNS},
-    UNIQUE ({", ".join(PROVENANCE_FIELDS)})
+    device TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    recipe TEXT NOT NULL,
+    lowering TEXT NOT NULL,
+    threads INTEGER NOT NULL,
+    cpus TEXT NOT NULL
 )""",
-    "measurements": """CREATE TABLE measurements (
+    "measurements": f"""CREATE TABLE measurements (
     measurement_id INTEGER PRIMARY KEY,
     provenance_id INTEGER NOT NULL REFERENCES provenance,
     type TEXT NOT NULL,
     key TEXT NOT NULL,
+    fields TEXT,
     copies INTEGER NOT NULL,
     label TEXT,
     kernels TEXT,
@@ -48,7 +51,7 @@ TABLES = {
     repeat_dev REAL,
     spread REAL,
     quality TEXT NOT NULL,
-    attempts INTEGER,
+    attempts INTEGER,{_EFFORT}
     calls_per_sample INTEGER,
     program_sha256 TEXT,
     sentinel_us REAL,
@@ -63,12 +66,27 @@ TABLES = {
 }
 _INDEX = "CREATE INDEX measurements_by_type ON measurements (provenance_id, type, latency_us)"
 
-# Of formats 1 and 2: columns of `measurements` that are now in `conditions`.
-_FLAT_CONDITIONS = (
-    *("freq_khz_before", "freq_khz_after", "temperature_c_before", "temperature_c_after"),
-    *("load_avg_before", "load_avg_after", "performance", "battery_pct", "charging"),
-    *("screen_on", "thermal_status"),
+VIEW = "latencies"
+_BEFORE_FIELDS = ("measurement_id", "type", "key")
+_AFTER_FIELDS = (
+    *("label", "copies", "latency_us", "quality", "repeat_dev", "spread", "attempts"),
+    *EFFORT_COLUMNS,
+    *("calls_per_sample", "sentinel_us"),
 )
+_LAST = ("program_sha256", "kernels", "input_shape", "provenance_id")
+_OF_PROVENANCE = ("fingerprint", "recipe", "lowering", "threads", "cpus")
+_TAKEN = {
+    *(*_BEFORE_FIELDS, *_AFTER_FIELDS, *_LAST, *_OF_PROVENANCE),
+    *(*CONDITION_COLUMNS, *DEVICE_COLUMNS, "precision", "rounds_us", "freq_khz_lowest"),
+}
+_NAME = re.compile(r"[a-z0-9_]{1,60}")
+_FIELD = re.compile(r"json_extract\(m\.fields, '\$\.([a-z0-9_]{1,60})'\)")
+"""A kernel's field in the text of the view, which is not run to learn its columns."""
+
+
+def kernel_column(field: str) -> str:
+    """The column of a kernel's field, in the view and in frames; its name, if that is not taken."""
+    return f"kernel_{field}" if field in _TAKEN else field
 
 
 @contextmanager
@@ -90,15 +108,26 @@ def is_empty(db: sqlite3.Connection) -> bool:
 
 
 def make(db: sqlite3.Connection) -> None:
-    """The tables, in an empty database."""
+    """The tables and the view, in an empty database."""
     db.execute("PRAGMA journal_mode = WAL")
     with transaction(db):
         if is_empty(db):  # else another process was faster
-            _make_tables(db)
+            make_tables(db)
+            show_fields(db, ())
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def make_tables(db: sqlite3.Connection, left_out: Collection[str] = ()) -> None:
+    """All tables but those `left_out`, and the index; within a transaction."""
+    for name, statement in TABLES.items():
+        if name not in left_out:
+            db.execute(statement)
+    db.execute(_INDEX)
 
 
 def version(db: sqlite3.Connection) -> int:
+    """The format's version."""
     found: int = db.execute("PRAGMA user_version").fetchone()[0]
     return found
 
@@ -107,7 +136,7 @@ def check(db: sqlite3.Connection, name: object) -> None:
     """See that the database is a latency table of this format or an older one.
 
     What is called a table must be one: a view, virtual table or computed column could run anything,
-    and for ever. Raises `TableError`.
+    and for ever. Our own view is never read by us. Raises `TableError`.
     """
     db.execute("PRAGMA trusted_schema = OFF")
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
@@ -123,7 +152,7 @@ def check(db: sqlite3.Connection, name: object) -> None:
         for record in db.execute("SELECT name, type, sql FROM sqlite_master")
     }
     for table, sql in TABLES.items():
-        if found < FORMAT_VERSION and table == "samples":
+        if found < 3 and table == "samples":
             continue
         kind, text = master.get(table, (None, None))
         plain = kind == "table" and str(text).startswith("CREATE TABLE")
@@ -146,29 +175,7 @@ def check(db: sqlite3.Connection, name: object) -> None:
         )
 
 
-def upgrade(db: sqlite3.Connection) -> None:
-    """Bring an older format up to this one. Raises `TableError` for a damaged row."""
-    with transaction(db):
-        if version(db) < FORMAT_VERSION:  # else another process was faster
-            for table in ("measurements", "provenance"):
-                db.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-            _make_tables(db)
-            names = ", ".join(PROVENANCE_FIELDS)
-            db.execute(
-                f"INSERT INTO provenance (provenance_id, {names}) "
-                f"SELECT id, {names} FROM old_provenance"
-            )
-            _move_rows(db)
-            for table in ("measurements", "provenance"):
-                db.execute(f"DROP TABLE old_{table}")
-
-
-def _make_tables(db: sqlite3.Connection) -> None:
-    for statement in (*TABLES.values(), _INDEX, f"PRAGMA user_version = {FORMAT_VERSION}"):
-        db.execute(statement)
-
-
-def insert(db: sqlite3.Connection, values: dict[str, Any], rounds: bytes | None) -> None:
+def insert(db: sqlite3.Connection, values: Mapping[str, Any], rounds: bytes | None) -> None:
     """Write a row of `measurements` with its samples; one of the same key is replaced."""
     same = (
         "SELECT measurement_id FROM measurements WHERE key = ? AND copies = ? AND provenance_id = ?"
@@ -184,76 +191,38 @@ def insert(db: sqlite3.Connection, values: dict[str, Any], rounds: bytes | None)
         db.execute("INSERT INTO samples VALUES (?, ?)", (cursor.lastrowid, rounds))
 
 
-def _move_rows(db: sqlite3.Connection) -> None:
-    taken: set[tuple[int, str]] = set()
-    old = db.execute(
-        "SELECT m.*, p.cpus, p.threads FROM old_measurements m "
-        "JOIN old_provenance p ON p.id = m.provenance_id ORDER BY m.id"
+def show_fields(db: sqlite3.Connection, keys: Iterable[str]) -> None:
+    """See that the view is there and has a column for each field of the kernels of these keys."""
+    record = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (VIEW,)).fetchone()
+    text = None if record is None else str(record["sql"])
+    fields = dict.fromkeys(_FIELD.findall(text or ""))
+    fields |= dict.fromkeys(field for key in keys for field in key_fields(key))
+    wanted = _view(field for field in fields if _NAME.fullmatch(field))
+    if text != wanted:
+        db.execute(f"DROP VIEW IF EXISTS {VIEW}")
+        db.execute(wanted)
+
+
+def _view(fields: Iterable[str]) -> str:
+    """The view: a line for each row, with every record's fields as columns."""
+
+    def read(record: str, columns: Mapping[str, str]) -> list[str]:
+        return [f"json_extract({record}, '$.{f}') AS {column}" for column, f in columns.items()]
+
+    columns = [
+        *(f"m.{name}" for name in _BEFORE_FIELDS),
+        *read("m.fields", {kernel_column(field): field for field in fields}),
+        *(f"m.{name}" for name in _AFTER_FIELDS),
+        *read("m.conditions", CONDITION_COLUMNS),
+        *(f"m.{name}" for name in _LAST),
+        *read("p.device", DEVICE_COLUMNS),
+        *(f"p.{name}" for name in _OF_PROVENANCE),
+    ]
+    return (
+        f"CREATE VIEW {VIEW} AS SELECT\n    "
+        + ",\n    ".join(columns)
+        + "\nFROM measurements m JOIN provenance p ON p.provenance_id = m.provenance_id"
     )
-    for record in old:
-        try:
-            values = _moved(dict(record), taken)
-        except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
-            raise TableError(
-                f"row {record['key']!r} of the latency table is damaged ({error}); "
-                "delete it and profile again"
-            ) from error
-        insert(db, values, record["rounds_us"])
 
 
-def _moved(record: dict[str, Any], taken: set[tuple[int, str]]) -> dict[str, Any]:
-    """A row of format 1 or 2 as one of this format; `taken`: networks' keys so far."""
-    same = (
-        *("provenance_id", "copies", "latency_us", "repeat_dev", "spread", "quality"),
-        *("attempts", "calls_per_sample", "program_sha256", "sentinel_us"),
-    )
-    values = {"measurement_id": record["id"]} | {name: record[name] for name in same}
-    if not isinstance(record["key"], str):
-        raise TypeError("its key is no text")
-    if record["kernels"] is None:
-        values |= {"key": record["key"], "type": record["key"].partition("(")[0]}
-    else:
-        kernels = [str(key) for key in json.loads(record["kernels"])]
-        shape = _input_shape(kernels)
-        occasion = "" if kernels else str(record["program_sha256"])
-        key = network_key(kernels, shape, occasion)
-        if (record["provenance_id"], key) in taken:  # as after training: kept, by its name
-            key = network_key(kernels, shape, record["key"])
-        taken.add((record["provenance_id"], key))
-        values |= {
-            "key": key,
-            "type": NETWORK,
-            "label": record["key"],
-            "kernels": json.dumps(kernels),
-            "input_shape": None if shape is None else json.dumps(shape),
-        }
-    cpus = [part for part in record["cpus"].split(",") if part.isdecimal()]
-    conditions: dict[str, Any] = {name: record.get(name) for name in _FLAT_CONDITIONS}
-    for name in ("charging", "screen_on"):
-        if conditions[name] is not None:
-            conditions[name] = bool(conditions[name])
-    sentinel_us, lowest = record["sentinel_us"], record.get("freq_khz_lowest")
-    conditions |= {
-        "cpus": [int(cpu) for cpu in cpus],
-        "threads": record["threads"],
-        "sentinel_us": [] if sentinel_us is None else [sentinel_us],
-        "round_freqs_khz": [] if lowest is None else [lowest],
-        "started_at": record["measured_at"],
-    }
-    return values | {"conditions": json.dumps(conditions)}
-
-
-def _input_shape(kernels: Iterable[str]) -> tuple[int, ...] | None:
-    """Of a network: its first kernel's, where this version knows that kernel."""
-    first = next(iter(kernels), None)
-    if first is None:
-        return None
-    from netadapt.profiler.kernels import Kernel  # here: it brings torch
-
-    try:
-        return Kernel.from_key(first).input_shapes[0]
-    except ProfilerError:
-        return None
-
-
-assert {f.name for f in dataclasses.fields(Conditions)} >= set(_FLAT_CONDITIONS)
+assert all(NoneType not in typing.get_args(kind) for kind in typing.get_type_hints(Effort).values())

@@ -1,8 +1,9 @@
 """The latency table: what was measured, on what, under which conditions; one SQLite file.
 
 Format (also `docs/table.md`): `measurements` holds one row for each kernel, chain of a kernel or
-network under one `provenance`, `samples` the raw samples of each. The file is written in WAL mode,
-one transaction for each batch, so that a kill loses at most the batch in flight.
+network under one `provenance`, `samples` the raw samples of each; the view `latencies` shows all of
+it in columns. The file is written in WAL mode, one transaction for each batch, so that a kill loses
+at most the batch in flight.
 """
 
 from __future__ import annotations
@@ -13,28 +14,34 @@ import math
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from netadapt.android_runner.device import Conditions
-from netadapt.profiler import frame, schema
+from netadapt.android_runner.device import Conditions, DeviceInfo
+from netadapt.android_runner.text import printable
+from netadapt.profiler import frame, migrations, schema
 from netadapt.profiler.checking import checked, damaged
-from netadapt.profiler.errors import MissingLatencyError, TableError
-from netadapt.profiler.row import Provenance, Quality, Rounds, Row
+from netadapt.profiler.columns import EFFORT_COLUMNS
+from netadapt.profiler.errors import MissingLatencyError, RecipeError, TableError
+from netadapt.profiler.keys import key_fields
+from netadapt.profiler.lowering.recipe import Recipe
+from netadapt.profiler.row import Effort, Provenance, Quality, Rounds, Row, Standing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Effort",
     "LatencyTable",
     "Order",
     "Provenance",
     "Quality",
     "Rounds",
     "Row",
+    "Standing",
     "TypeSummary",
 ]
 
@@ -49,15 +56,17 @@ _ORDERS: dict[Order, str] = {
     "measured": "m.measurement_id",
     "type": "m.provenance_id, m.type, m.latency_us, m.measurement_id",
 }
-_PLAIN = (
-    *("key", "copies", "label", "latency_us", "repeat_dev", "spread", "quality"),
-    *("attempts", "calls_per_sample", "program_sha256"),
-)
 _JSON: dict[str, Any] = {
     "kernels": tuple[str, ...],
     "input_shape": tuple[int, ...],
     "conditions": Conditions,
 }
+_PLAIN = tuple(
+    field.name
+    for field in dataclasses.fields(Row)
+    if field.name not in (*_JSON, "provenance", "rounds_us", "effort")
+)
+"""Fields of a row that have a column of their own, as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ class LatencyTable:
 
     def __init__(self, path: Path | str | None = None, *, must_exist: bool = False) -> None:
         self.path = None if path is None else Path(path)
+        self._shown: set[str] | None = None
         with self._guard():
             self._db = self._connect_to_read() if must_exist else self._connect()
             try:
@@ -112,11 +122,19 @@ class LatencyTable:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write a batch in one transaction; a row measured again replaces the one before."""
+        fields = {
+            field: row.key for row in rows if row.kernels is None for field in key_fields(row.key)
+        }
         with self._guard(), schema.transaction(self._db):
+            if self._shown is None or not fields.keys() <= self._shown:
+                schema.show_fields(self._db, fields.values())
+            provenances = dict.fromkeys(row.provenance for row in rows)
+            numbers = {provenance: self._make_provenance(provenance) for provenance in provenances}
             for row in rows:
-                values = {"provenance_id": self._make_provenance(row.provenance), **_encode(row)}
+                values = {"provenance_id": numbers[row.provenance], **_encode(row)}
                 packed = zlib.compress(json.dumps(row.rounds_us).encode())
                 schema.insert(self._db, values, packed if row.rounds_us else None)
+        self._shown = (self._shown or set()) | fields.keys()
 
     def rows(self, provenance: Provenance | None = None, *, samples: bool = True) -> list[Row]:
         """Every row, in the order measured; of one provenance where given.
@@ -139,7 +157,7 @@ class LatencyTable:
 
         Raises `TableError` for a row whose values are no row's.
         """
-        columns = ["m.provenance_id", *(f"m.{name}" for name in (*_PLAIN, *_JSON))]
+        columns = [f"m.{name}" for name in ("provenance_id", *_PLAIN, *_JSON, *EFFORT_COLUMNS)]
         if samples:
             columns.append("s.rounds_us")
         by_id = self._provenances()
@@ -170,6 +188,26 @@ class LatencyTable:
         """(key, copies) of the rows of one provenance."""
         found = self._select(["m.key", "m.copies"], provenance)
         return {checked(tuple[str, int], tuple(record), "a row") for record in found}
+
+    def standings(self, provenance: Provenance) -> dict[tuple[str, int], Standing]:
+        """By (key, copies), what decides whether a row of one provenance stays."""
+        columns = ["m.key", "m.copies", "m.quality", "m.repeat_dev"]
+        found = self._select([*columns, *(f"m.{name}" for name in EFFORT_COLUMNS)], provenance)
+        standings = {}
+        for key, copies, quality, repeat_dev, *effort in found:
+            what = f"row {key!r}"
+            values = {"quality": quality, "repeat_dev": repeat_dev, "effort": _effort(effort)}
+            name = checked(tuple[str, int], (key, copies), what)
+            standings[name] = checked(Standing, values, what)
+        return standings
+
+    def settled(self, provenance: Provenance, effort: Effort) -> Collection[tuple[str, int]]:
+        """(key, copies) of the rows to which measuring with this effort has nothing to add.
+
+        The others are not there, or flagged, or were measured with less.
+        """
+        standings = self.standings(provenance)
+        return {name for name, standing in standings.items() if standing.settles(effort)}
 
     def sentinels_us(self, provenance: Provenance) -> list[float]:
         """The sentinel kernel's latencies in the rows of one provenance that have one."""
@@ -263,7 +301,7 @@ class LatencyTable:
             old, self._db = self._db, _connection("")  # a file of SQLite's own, gone when closed
             old.backup(self._db)
             old.close()
-        schema.upgrade(self._db)
+        migrations.upgrade(self._db)
 
     def _select(
         self,
@@ -305,36 +343,33 @@ class LatencyTable:
             yield from records
 
     def _provenances(self) -> dict[int, Provenance]:
-        names = ", ".join(schema.PROVENANCE_FIELDS)
         with self._guard():
             records = self._db.execute(
-                f"SELECT provenance_id, {names} FROM provenance ORDER BY provenance_id"
+                "SELECT provenance_id, device, recipe, lowering, threads, cpus FROM provenance "
+                "ORDER BY provenance_id"
             ).fetchall()
-        found = {}
-        for number, *values in records:
-            record = dict(zip(schema.PROVENANCE_FIELDS, values, strict=True))
-            found[int(number)] = checked(Provenance, record, f"provenance {number}")
-        return found
+        return {int(record["provenance_id"]): _provenance(record) for record in records}
 
     def _provenance_id(self, provenance: Provenance) -> int | None:
-        where = " AND ".join(f"{name} = ?" for name in schema.PROVENANCE_FIELDS)
-        with self._guard():
-            found = self._db.execute(
-                f"SELECT provenance_id FROM provenance WHERE {where}",
-                dataclasses.astuple(provenance),
-            ).fetchone()
-        return None if found is None else int(found[0])
+        numbers = {found: number for number, found in self._provenances().items()}
+        return numbers.get(provenance)
 
     def _make_provenance(self, provenance: Provenance) -> int:
-        names = schema.PROVENANCE_FIELDS
-        self._db.execute(
-            f"INSERT OR IGNORE INTO provenance ({', '.join(names)}) "
-            f"VALUES ({', '.join('?' * len(names))})",
-            dataclasses.astuple(provenance),
-        )
-        found = self._provenance_id(provenance)
-        assert found is not None  # it was just made
-        return found
+        number = self._provenance_id(provenance)
+        if number is not None:
+            return number
+        values = {
+            "device": json.dumps(dataclasses.asdict(provenance.device)),
+            "fingerprint": provenance.device.fingerprint,
+            "recipe": str(provenance.recipe),
+            **{name: getattr(provenance, name) for name in ("lowering", "threads", "cpus")},
+        }
+        made = self._db.execute(
+            f"INSERT INTO provenance ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+            tuple(values.values()),
+        ).lastrowid
+        assert made is not None  # it was just made
+        return made
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -342,7 +377,7 @@ class LatencyTable:
         try:
             yield
         except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            why = " ".join(str(error).split())  # SQLite quotes the statement, lines and all
+            why = printable(error)  # SQLite quotes statements and values, whatever is in them
             raise TableError(
                 f"the latency table {self.path or 'in memory'} cannot be used: {why}; "
                 "restore it from a copy, free disk space, or profile anew into another file"
@@ -361,8 +396,11 @@ def _connection(name: Path | str, *, uri: bool = False) -> sqlite3.Connection:
 
 def _encode(row: Row) -> dict[str, object]:
     record: dict[str, object] = {name: getattr(row, name) for name in _PLAIN}
+    if row.effort is not None:
+        record |= dataclasses.asdict(row.effort)
     return record | {
         "type": row.type,
+        "fields": json.dumps(key_fields(row.key)) if row.kernels is None else None,
         "kernels": None if row.kernels is None else json.dumps(row.kernels),
         "input_shape": None if row.input_shape is None else json.dumps(row.input_shape),
         "sentinel_us": row.sentinel_us,
@@ -381,8 +419,30 @@ def _decode(record: sqlite3.Row, provenances: dict[int, Provenance]) -> Row:
     if "rounds_us" in record.keys() and record["rounds_us"] is not None:  # noqa: SIM118
         unpacked = _unpacked(record["rounds_us"], what)
         values["rounds_us"] = checked(Rounds, unpacked, what, as_json=True)
+    values["effort"] = _effort([record[name] for name in EFFORT_COLUMNS])
     values["provenance"] = _of(provenances, record["provenance_id"])
     return checked(Row, values, what)
+
+
+def _effort(values: Sequence[Any]) -> dict[str, Any] | None:
+    """Of its columns, in their order; checked with the row."""
+    if all(value is None for value in values):
+        return None
+    return dict(zip(EFFORT_COLUMNS.values(), values, strict=True))
+
+
+def _provenance(record: sqlite3.Row) -> Provenance:
+    what = f"provenance {record['provenance_id']}"
+    try:
+        recipe = Recipe.parse(str(record["recipe"]))
+    except RecipeError as error:
+        raise damaged(what, str(error)) from error
+    values = {
+        "device": checked(DeviceInfo, record["device"], what, as_json=True),
+        "recipe": recipe,
+        **{name: record[name] for name in ("lowering", "threads", "cpus")},
+    }
+    return checked(Provenance, values, what)
 
 
 def _unpacked(packed: object, what: str) -> bytes:

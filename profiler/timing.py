@@ -13,6 +13,7 @@ import logging
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from netadapt.android_runner.device import (
     Device,
@@ -22,7 +23,7 @@ from netadapt.android_runner.device import (
     RunProgress,
     RunSpec,
 )
-from netadapt.profiler.table import Quality
+from netadapt.profiler.row import Effort, Quality
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +58,14 @@ class Timing:
     ----------
     pooled: the rounds of both runs as one measurement, conditions from the first's start to the
         second's end.
-    repeat_dev, quality, attempts: as in `netadapt.profiler.table.Row`.
+    repeat_dev, quality, attempts, effort: as in `netadapt.profiler.row.Row`.
     """
 
     pooled: Measurement
     repeat_dev: float
     quality: Quality
     attempts: int
+    effort: Effort | None = None
 
     @property
     def program(self) -> str:
@@ -76,6 +78,15 @@ class Timing:
     @property
     def sentinel_us(self) -> float | None:
         return _sentinel_us([self.pooled])
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A device of which every program was timed and judged before, so that nothing is run again."""
+
+    def timing(self, program: Program, spec: RunSpec) -> Timing | Failure:
+        """How `program` was timed with the threads and cores of `spec`, or why it was not."""
+        ...
 
 
 def time_programs(
@@ -94,7 +105,16 @@ def time_programs(
     spec: its rounds are spread over two runs of half the rounds each.
     sentinel_course_us: the sentinel's usual latency; None takes the median over these runs.
     on_progress: called with (visits done, visits expected); the expectation grows with repeats.
+
+    What a `Recording` was asked of before comes as it was judged then.
     """
+    if isinstance(device, Recording):
+        for program in programs:
+            yield device.timing(program, spec)
+        if on_progress:
+            on_progress(len(programs), len(programs))
+        return
+    effort = Effort.of(spec)
     spec = dataclasses.replace(spec, rounds=max(spec.rounds // 2, 1))
     runs: dict[str, list[Measurement]] = {program.name: [] for program in programs}
     # Of each run: the first one, which may be disturbed itself, must not judge all others.
@@ -131,7 +151,7 @@ def time_programs(
             course_us = statistics.median(sentinels_us)
         still_open = []
         for program in open_programs:
-            timing = judge(runs[program.name], gate, course_us)
+            timing = judge(runs[program.name], gate, course_us, effort)
             if timing.quality == "ok" or attempt + 1 == gate.max_attempts:
                 yield timing
             else:
@@ -146,8 +166,19 @@ def _sentinel_us(measurements: Sequence[Measurement]) -> float | None:
     return statistics.median(rounds) if rounds else None
 
 
-def judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> Timing:
-    """The pair of runs that agree best, the steadier by the sentinel where several agree."""
+def judge(
+    runs: Sequence[Measurement],
+    gate: Gate,
+    course_us: float | None,
+    effort: Effort | None = None,
+) -> Timing:
+    """The pair of runs that agree best, the steadier by the sentinel where several agree.
+
+    Parameters
+    ----------
+    course_us: the sentinel's usual latency; None where it is not known.
+    effort: of the two runs together.
+    """
 
     def off_course(run: Measurement) -> float:
         sentinel = _sentinel_us([run])
@@ -170,24 +201,28 @@ def judge(runs: Sequence[Measurement], gate: Gate, course_us: float | None) -> T
     elif disagreement > gate.max_repeat_dev:
         quality = "unstable"
     return Timing(
-        _pool(first, second), second.latency_us / first.latency_us - 1, quality, len(runs)
+        _pool(first, second),
+        second.latency_us / first.latency_us - 1,
+        quality,
+        len(runs),
+        effort,
     )
 
 
 def _pool(first: Measurement, second: Measurement) -> Measurement:
-    before, after = first.conditions, second.conditions
+    """Both runs as one: what was so before the first, all rounds, and the rest of the second."""
+    earlier, later = first.conditions, second.conditions
+    names = [field.name for field in dataclasses.fields(earlier)]
+    before = {name: getattr(earlier, name) for name in names if name.endswith("_before")}
     return dataclasses.replace(
         second,
         rounds_us=(*first.rounds_us, *second.rounds_us),
         conditions=dataclasses.replace(
-            after,
-            freq_khz_before=before.freq_khz_before,
-            temperature_c_before=before.temperature_c_before,
-            load_avg_before=before.load_avg_before,
-            limits_khz_before=before.limits_khz_before,
-            sentinel_us=(*before.sentinel_us, *after.sentinel_us),
-            round_freqs_khz=(*before.round_freqs_khz, *after.round_freqs_khz),
-            throttled=before.throttled or after.throttled,
-            started_at=before.started_at,
+            later,
+            **before,
+            sentinel_us=(*earlier.sentinel_us, *later.sentinel_us),
+            round_freqs_khz=(*earlier.round_freqs_khz, *later.round_freqs_khz),
+            throttled=earlier.throttled or later.throttled,
+            started_at=earlier.started_at,
         ),
     )

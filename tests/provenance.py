@@ -1,20 +1,24 @@
 """Where made-up rows of a latency table come from, and what it was like there."""
 
-from netadapt.android_runner.device import Conditions
+from netadapt.android_runner.device import Conditions, DeviceInfo
+from netadapt.profiler.lowering import Recipe
 from netadapt.profiler.table import Provenance
 
 MADE_UP = Provenance(
-    device_id="made-up",
-    device_kind="replay",
-    model="Made-up 1",
-    soc="none",
-    os="none",
-    abi="none",
-    fingerprint="0",
-    runtime_version="0",
-    runner_sha256="0" * 64,
-    build_options="none",
-    precision="fp32",
+    device=DeviceInfo(
+        id="made-up",
+        kind="other",
+        model="Made-up 1",
+        soc="none",
+        os="none",
+        abi="none",
+        cores=1,
+        runtime_version="0",
+        runner_sha256="0" * 64,
+        build_options="none",
+    ),
+    recipe=Recipe("made_up", "fp32", 1),
+    lowering="a made-up compiler 1.0",
     threads=1,
     cpus="0",
 )

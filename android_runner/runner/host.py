@@ -24,6 +24,7 @@ from netadapt.android_runner.device import (
     check_names,
 )
 from netadapt.android_runner.errors import DeviceError
+from netadapt.android_runner.machine import machine_hash
 from netadapt.android_runner.runner.batch import greet, run_batch
 from netadapt.android_runner.temporary import temporary_folder
 
@@ -62,6 +63,7 @@ class HostDevice:
                 runtime_version=hello.runtime,
                 runner_sha256=transport.binary.sha256,
                 build_options=f"{hello.options} {hello.layout}-layout",
+                machine=machine_hash(),
             )
         return self._info
 

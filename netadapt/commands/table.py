@@ -128,6 +128,8 @@ def _name(row: Row) -> str:
 
 
 def _record(row: Row, numbers: dict[Provenance, int]) -> dict[str, Any]:
-    record = dataclasses.asdict(row)
+    from netadapt.profiler.provenance import flat
+
+    record = dataclasses.asdict(row) | {"provenance": dict(flat(row.provenance))}
     del record["rounds_us"]
     return {"type": row.type, "provenance_number": numbers[row.provenance], **record}

@@ -97,14 +97,16 @@ def read_table(path: Path, provenance: Provenance | None) -> Measured:
 
 
 def _provenance_facts(provenance: Provenance) -> tuple[Fact, ...]:
+    device = provenance.device
     return (
-        Fact("Device", f"{provenance.device_id}: {provenance.model}"),
-        Fact("Chip", provenance.soc),
-        Fact("System", f"{provenance.os}, {provenance.abi}"),
+        Fact("Device", f"{device.id}: {device.model}"),
+        Fact("Chip", device.soc),
+        Fact("System", f"{device.os}, {device.abi}"),
         Fact("Cores used", f"{provenance.cpus}; {provenance.threads} thread(s)"),
-        Fact("Precision", provenance.precision),
-        Fact("Runtime", f"ExecuTorch {provenance.runtime_version}"),
-        Fact("Runtime's build", provenance.build_options),
-        Fact("Runner's hash", provenance.runner_sha256),
-        Fact("Conditions' hash", provenance.fingerprint),
+        Fact("Precision", provenance.recipe.precision),
+        Fact("Lowered", f"{provenance.recipe}: {provenance.lowering or 'versions not recorded'}"),
+        Fact("Runtime", f"ExecuTorch {device.runtime_version}"),
+        Fact("Runtime's build", device.build_options),
+        Fact("Runner's hash", device.runner_sha256),
+        Fact("Conditions' hash", device.fingerprint),
     )

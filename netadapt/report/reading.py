@@ -349,8 +349,10 @@ def _about(
     provenance = table.provenance
     facts = [Fact("Run by", made_by)]
     if provenance is not None:
-        cores = f"cpus {provenance.cpus}, {provenance.threads} thread(s), {provenance.precision}"
-        facts.append(Fact("Measured on", f"{provenance.model}, {cores}"))
+        cores = (
+            f"cpus {provenance.cpus}, {provenance.threads} thread(s), {provenance.recipe.precision}"
+        )
+        facts.append(Fact("Measured on", f"{provenance.device.model}, {cores}"))
     if table.rows:
         facts.append(Fact("Measured", table.period))
     again = "netadapt search run.toml --folder FOLDER, with the run.toml in this run's folder"

@@ -117,14 +117,14 @@ def source_commit() -> str | None:
 
 def _device_result(provenance: Provenance) -> DeviceResult:
     return DeviceResult(
-        id=provenance.device_id,
-        model=provenance.model,
-        soc=provenance.soc,
-        os=provenance.os,
-        abi=provenance.abi,
-        runtime_version=provenance.runtime_version,
-        runner_sha256=provenance.runner_sha256,
-        precision=provenance.precision,
+        id=provenance.device.id,
+        model=provenance.device.model,
+        soc=provenance.device.soc,
+        os=provenance.device.os,
+        abi=provenance.device.abi,
+        runtime_version=provenance.device.runtime_version,
+        runner_sha256=provenance.device.runner_sha256,
+        precision=provenance.recipe.precision,
         threads=provenance.threads,
         cpus=provenance.cpus,
     )

@@ -62,7 +62,8 @@ class NetworkTimer:
         self._profiler = Profiler(
             device or assembly.make_device(config.device),
             table,
-            settings=assembly.profile_settings(config, networks=True),
+            settings=assembly.profile_settings(config),
+            spec=assembly.run_spec(config, networks=True),
         )
         self._log = SessionLog(sessions)
         self._companions: list[tuple[Subject, float]] | None = None
@@ -143,6 +144,7 @@ class NetworkTimer:
             [self._network(arch) for arch in archs],
             self._space.input_shape,
             self._profiler.cache,
+            lowering=self._profiler.lowering,
             workers=self._profiler.settings.workers,
         )
 
@@ -243,7 +245,7 @@ class NetworkTimer:
             ]
             rows.sort(key=lambda row: row.latency_us)
             subjects = [(Subject(Kernel.from_key(r.key), r.copies), r.latency_us) for r in rows]
-            cached = [pair for pair in subjects if self._profiler.cache.get(pair[0].cache_key)]
+            cached = [pair for pair in subjects if self._profiler.program(pair[0])]
             self._companions = _at_even_ranks(cached, COMPANIONS)
         return _at_even_ranks(self._companions, count)
 

@@ -16,10 +16,10 @@ from netadapt import assembly
 from netadapt.android_runner.device import Device
 from netadapt.config import RunConfig, parse_config
 from netadapt.profiler.keys import network_key
-from netadapt.profiler.lowering import ProgramCache, Subject
-from netadapt.profiler.profile import provenance_of
+from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering
+from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR, provenance_of
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
-from netadapt.profiler.table import LatencyTable
+from netadapt.profiler.table import Effort, LatencyTable
 from netadapt.search.space import Arch, Space
 from netadapt.text import duration
 
@@ -45,7 +45,7 @@ class Forecast:
     kernels, chains, networks: what is measured for each number of threads.
     asked: the kernels asked for; the sample takes more where it has to.
     thread_counts: numbers of threads that all of it is measured with.
-    present: programs that the table holds already under the same conditions.
+    present: programs that the table holds already under the same conditions, measured as well.
     seconds: that the rest takes, roughly.
     """
 
@@ -133,21 +133,23 @@ class ProfilePlan:
         """Subjects, and the number of networks, that the table lacks for one number of threads."""
         if not table.exists():
             return list(self.sample.subjects), len(self.sample.archs)
-        spec = assembly.profile_settings(config).spec
+        spec, of_networks = (assembly.run_spec(config, networks=n) for n in (False, True))
         with LatencyTable(table, must_exist=True) as rows:
-            present = rows.keys(provenance_of(self.device, spec))
-        subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in present]
+            provenance = provenance_of(self.device, spec)
+            settled = rows.settled(provenance, Effort.of(spec))
+            settled_networks = rows.settled(provenance, Effort.of(of_networks))
+        subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in settled]
         space = assembly.make_space(config)
         keys = {
             network_key([kernel.key for kernel in space.kernels(arch)], space.input_shape)
             for arch in self.sample.archs
         }
-        return subjects, sum((key, 1) not in present for key in keys)
+        return subjects, sum((key, 1) not in settled_networks for key in keys)
 
     def _seconds(self, missing: Sequence[tuple[list[Subject], int]]) -> float:
-        cache = ProgramCache()
+        cache, lowering = ProgramCache(), find_lowering()
         subjects = {subject for some, _ in missing for subject in some}
-        to_lower = sum(cache.get(subject.cache_key) is None for subject in subjects)
+        to_lower = sum(cache.get(subject.cache_key(lowering)) is None for subject in subjects)
         networks = max(count for _, count in missing)
         workers = self.runs[0].profile.workers or os.cpu_count() or 1
         lowering_s = (to_lower * _LOWER_KERNEL_S + networks * _LOWER_NETWORK_S) / workers
@@ -156,7 +158,7 @@ class ProfilePlan:
         section = self.runs[0].profile
         visit_s = (section.warmup_ms + section.visit_ms + _LOAD_MS) / 1e3
         visits = section.rounds * sum(
-            len(some) + assembly.NETWORK_ROUNDS_FACTOR * count for some, count in missing
+            len(some) + NETWORK_ROUNDS_FACTOR * count for some, count in missing
         )
         return lowering_s + _REPEATS * visit_s * visits
 
@@ -170,7 +172,7 @@ def plan_profile(config: RunConfig, threads: Sequence[int] = ()) -> ProfilePlan:
     sample = sample_run(config)
     device = assembly.make_device(config.device)
     for run in runs:
-        device.cpus(assembly.profile_settings(run).spec)
+        device.cpus(assembly.run_spec(run))
     return ProfilePlan(runs, device, sample)
 
 

@@ -53,7 +53,7 @@ class Fit:
         config, folder = context.config, context.folder
         with context.progress.step("Fitting the predictor"):
             device = assembly.make_device(config.device)
-            provenance = provenance_of(device, assembly.profile_settings(config).spec)
+            provenance = provenance_of(device, assembly.run_spec(config))
             fit_predictor(folder.table, folder.predictor, provenance)
 
 
@@ -77,7 +77,8 @@ def _profile(
 ) -> ProfileSummary:
     sample = plan.sample
     with LatencyTable(table) as rows:
-        profiler = Profiler(plan.device, rows, settings=assembly.profile_settings(config))
+        settings, spec = assembly.profile_settings(config), assembly.run_spec(config)
+        profiler = Profiler(plan.device, rows, settings=settings, spec=spec)
         with phases(progress, "kernels") as on_progress:
             single = profiler.kernels(sample.subjects, on_progress)
         timer = NetworkTimer(config, sample.space, rows)

@@ -82,7 +82,7 @@ def run(
     if not folder.result.exists():
         # One that is not there, or lacks the cores, raises before files are made.
         device = assembly.make_device(config.device)
-        device.cpus(assembly.profile_settings(config).spec)
+        device.cpus(assembly.run_spec(config))
     with folder.locked():
         config = folder.claim(config, adding=adding)
         before = RunResult.load(folder.result) if folder.result.exists() else None

@@ -281,7 +281,7 @@ def test_a_table_is_exported(
     check_refused(["table", "export", str(table), str(tmp_path / "latency.xls")], capsys, ".csv")
 
 
-OTHER = replace(MADE_UP, threads=4, runner_sha256="1" * 64)
+OTHER = replace(MADE_UP, threads=4, device=replace(MADE_UP.device, runner_sha256="1" * 64))
 SEVERAL = [
     replace(ROW, key="linear(in_features=8, out_features=10)", latency_us=7.0),
     ROW,

@@ -56,7 +56,8 @@ def test_a_networks_share_of_the_reference_repeats_whatever_the_level(tmp_path: 
 def test_the_references_own_latency_is_at_the_level_of_the_table(tmp_path: Path) -> None:
     """Its milliseconds are the same in every session, as an absolute budget needs them."""
     with LatencyTable(tmp_path / "latency.sqlite") as table:
-        profiler = Profiler(TwoLevels(0), table, settings=assembly.profile_settings(CONFIG))
+        settings, spec = assembly.profile_settings(CONFIG), assembly.run_spec(CONFIG)
+        profiler = Profiler(TwoLevels(0), table, settings=settings, spec=spec)
         profiler.kernels(KERNELS)
         found = [timer(table, seed).reference() for seed in range(8)]
         alone = [timer(LatencyTable(), seed).reference()[0] for seed in range(8)]

@@ -61,7 +61,7 @@ def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path
     with LatencyTable(folder.table, must_exist=True) as table:
         (provenance,) = table.provenances()
         rows = table.rows()
-    assert (provenance.device_id, provenance.device_kind) == (PIXEL_1.serial, "adb")
+    assert (provenance.device.id, provenance.device.kind) == (PIXEL_1.serial, "adb")
     assert provenance.cpus == "3"
     assert {row.conditions.battery_pct for row in rows} == {PIXEL_1.battery.level_pct}
     assert {row.conditions.performance for row in rows} == {"default"}
@@ -88,7 +88,7 @@ def test_phones_of_one_model_are_measured_side_by_side_and_never_mixed(
         assert outcome["error"] == ""
         with LatencyTable(Path(outcome["summary"]["table"]), must_exist=True) as rows:
             provenances = rows.provenances()
-            assert {p.device_id for p in provenances} == {phone.description.serial}
+            assert {p.device.id for p in provenances} == {phone.description.serial}
             assert [p.threads for p in provenances] == [1, 2]
             assert [p.cpus for p in provenances] == ["3", "2,3"]
             keys.append({(row.key, row.copies) for row in rows.rows(provenances[0])})

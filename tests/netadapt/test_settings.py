@@ -23,6 +23,7 @@ from netadapt.config import (
     parse_config,
 )
 from netadapt.profiler.profile import ProfileSettings
+from netadapt.profiler.sampling import SampleSettings
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.searchers.base import Loop
@@ -40,6 +41,7 @@ PAIRS: list[tuple[type[Section], type, dict[str, str], set[str]]] = [
     (DeviceSection, PhoneSettings, {}, set()),
     (ProfileSection, RunSpec, {}, set()),
     (ProfileSection, ProfileSettings, {}, set()),
+    (ProfileSection, SampleSettings, {}, set()),
     (SearchSection, McdSettings, {}, set()),
     (SearchSection, RandomSettings, {"candidates": "round_size"}, {"evaluations"}),
     (SearchSection, GeometricSchedule, {}, {"approach"}),  # None: another kind of schedule
@@ -84,6 +86,7 @@ def test_an_empty_run_file_makes_the_parts_as_they_are_by_themselves() -> None:
     assert assembly.training_settings(config.supernet, 0) == TrainingSettings()
     assert assembly.training_settings(config.final, 0) == TrainingSettings()
     assert assembly.profile_settings(config) == ProfileSettings()
+    assert assembly.run_spec(config) == RunSpec()
 
 
 @pytest.mark.parametrize(

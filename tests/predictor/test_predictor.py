@@ -397,7 +397,7 @@ def test_a_published_table_is_keys_and_latencies(
     assert predictor.report_.to_dict()["kernels"]["repeat_median_pct"] is None
     low, high = predictor.predict_interval(trained[:5]).T
     assert np.all(high / low > 1.01)  # a measured kernel is not certain either
-    assert predictor.data_.provenance.model == "unknown"
+    assert predictor.data_.provenance.device.model == "unknown"
 
 
 def test_a_published_predictor_is_saved_and_loaded(trained: list[Kernel], tmp_path: Path) -> None:

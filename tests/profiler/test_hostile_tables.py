@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netadapt.profiler.errors import TableError
-from netadapt.profiler.table import LatencyTable
+from netadapt.profiler.table import LatencyTable, Row
 from tests.profiler.old_tables import write_old
 from tests.profiler.test_table import OLD, ROWS, row
 
@@ -90,6 +90,11 @@ def read_all(path: Path, *, must_exist: bool) -> str:
         ("attempts", "[2]"),
         ("calls_per_sample", None),
         ("program_sha256", None),
+        ("rounds", 0),
+        ("rounds", "many"),
+        ("visit_ms", None),
+        ("visit_ms", math.inf),
+        ("warmup_ms", -1.0),
         ("conditions", "no JSON"),
         ("conditions", "[]"),
         ("conditions", 7),
@@ -143,12 +148,17 @@ def test_samples_that_are_none_are_refused(path: Path, samples: Any) -> None:
 @pytest.mark.parametrize(
     "statements",
     [
-        ["ALTER TABLE measurements DROP COLUMN spread"],
+        ["DROP VIEW latencies", "ALTER TABLE measurements DROP COLUMN spread"],
         ["DROP TABLE samples"],
         ["DROP TABLE provenance"],
         ["DELETE FROM provenance"],
         ["UPDATE provenance SET threads = 'all' WHERE provenance_id = 1"],
-        ["UPDATE provenance SET model = x'ff'"],
+        ["UPDATE provenance SET lowering = x'ff'"],
+        ["UPDATE provenance SET recipe = 'the usual one'"],
+        ["UPDATE provenance SET device = 'no JSON'"],
+        ["UPDATE provenance SET device = json_remove(device, '$.model')"],
+        ["UPDATE provenance SET device = json_set(device, '$.cores', 'all')"],
+        ["UPDATE provenance SET device = x'ff'"],
     ],
 )
 def test_tables_that_lack_something_are_refused(path: Path, statements: list[str]) -> None:
@@ -156,11 +166,11 @@ def test_tables_that_lack_something_are_refused(path: Path, statements: list[str
     check_refused(path)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["measurements", "provenance"])
 def test_a_view_that_never_ends_is_not_looked_at(tmp_path: Path, version: int, name: str) -> None:
     path = tmp_path / "table.sqlite"
-    if version == 3:
+    if version == 4:
         LatencyTable(path).close()
     else:
         write_old(path, version, OLD)
@@ -168,7 +178,12 @@ def test_a_view_that_never_ends_is_not_looked_at(tmp_path: Path, version: int, n
     columns = [record[1] for record in db.execute(f"PRAGMA table_info({name})")]
     db.close()
     values = ", ".join(f"i AS {column}" for column in columns)
-    change(path, f"DROP TABLE {name}", f"CREATE VIEW {name} AS {ENDLESS}{values} FROM n")
+    change(
+        path,
+        "DROP VIEW IF EXISTS latencies",
+        f"DROP TABLE {name}",
+        f"CREATE VIEW {name} AS {ENDLESS}{values} FROM n",
+    )
     for must_exist in (True, False):
         assert f"its own table '{name}'" in check_refused(path, must_exist=must_exist)
 
@@ -186,6 +201,28 @@ def test_tables_with_triggers_and_computed_columns_are_refused(path: Path, tmp_p
     write_old(old, 2, OLD)
     change(old, computed)
     assert "another table" in check_refused(old)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_view_of_somebody_else_is_not_run(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "table.sqlite"
+    if version == 4:
+        LatencyTable(path).close()
+    else:
+        write_old(path, version, OLD)
+    endless = f"CREATE VIEW latencies AS {ENDLESS} i AS key, i AS wild, i AS label FROM n"
+    change(path, "DROP VIEW IF EXISTS latencies", endless)
+    assert read_all(path, must_exist=True) == ""
+    with LatencyTable(path) as table:
+        table.add(ROWS[:1])
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM latencies").fetchone()[0] == len(table_rows(path))
+    db.close()
+
+
+def table_rows(path: Path) -> list[Row]:
+    with LatencyTable(path, must_exist=True) as table:
+        return table.rows()
 
 
 def test_a_damaged_row_of_an_old_table_is_named_and_nothing_changed(tmp_path: Path) -> None:
@@ -262,13 +299,13 @@ def as_somebody_else() -> Iterator[None]:
             os.seteuid(0)
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_table_is_read_where_nothing_can_be_written(version: int) -> None:
     # Not in pytest's own folder, into which nobody else may look
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "table.sqlite"
-        if version == 3:
+        if version == 4:
             with LatencyTable(path) as table:
                 table.add(OLD)
         else:

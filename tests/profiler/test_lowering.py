@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from netadapt.profiler import lowering
 from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.kernels import (
     Bypass,
@@ -24,12 +23,15 @@ from netadapt.profiler.kernels import (
 from netadapt.profiler.lowering import (
     ProgramCache,
     Subject,
+    find_lowering,
     fold_norms,
     lower,
     lower_cached,
     lower_networks,
     lower_subjects,
+    xnnpack,
 )
+from netadapt.profiler.lowering.programs import KERNELS_PAY_FROM, NETWORKS_PAY_FROM
 
 SUBJECTS = [
     Subject(PointwiseConv(16, 24, 7, 7, "relu")),
@@ -52,7 +54,7 @@ def test_assisted_lowering_gives_the_same_bytes_and_values(
 ) -> None:
     inputs = subject.kernel.example_inputs()
     assisted = lower(subject.module(), inputs)
-    monkeypatch.setattr(lowering, "_lean_decompositions", lambda exported: nullcontext())
+    monkeypatch.setattr(xnnpack, "lean_decompositions", lambda exported: nullcontext())
     assert lower(subject.module(), inputs) == assisted
     with torch.no_grad():
         expected = subject.module()(*inputs)
@@ -130,11 +132,12 @@ def test_kernels_with_damaged_files_are_lowered_again(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path)
     subject, larger = (Subject(PointwiseConv(8, 8 * n, 4, 4)) for n in (1, 8))
     assert lower_subjects([subject, larger], cache, workers=1) == []
-    program = cache.get(subject.cache_key)
-    files = {s: tmp_path / s.cache_key[:2] / f"{s.cache_key}.pte" for s in (subject, larger)}
+    keys = {s: s.cache_key(find_lowering()) for s in (subject, larger)}
+    program = cache.get(keys[subject])
+    files = {s: tmp_path / key[:2] / f"{key}.pte" for s, key in keys.items()}
     files[subject].write_bytes(files[larger].read_bytes())
     assert lower_subjects([subject, larger], cache, workers=1) == []
-    assert cache.get(subject.cache_key) == program
+    assert cache.get(keys[subject]) == program
 
 
 def test_processes_fill_the_cache_and_name_what_fails(
@@ -142,7 +145,7 @@ def test_processes_fill_the_cache_and_name_what_fails(
 ) -> None:
     cache = ProgramCache(tmp_path)
     subjects: list[Subject] = [
-        Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in range(1, lowering._KERNELS_PAY_FROM + 1)
+        Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in range(1, KERNELS_PAY_FROM + 1)
     ]
     seen: list[tuple[int, int]] = []
     done = lower_subjects(subjects, cache, workers=2, on_progress=lambda *p: seen.append(p))
@@ -150,7 +153,7 @@ def test_processes_fill_the_cache_and_name_what_fails(
     assert seen[0] == (0, len(subjects))
     assert seen[-1] == (len(subjects), len(subjects))
     in_process = lower(subjects[3].module(), subjects[3].kernel.example_inputs())
-    assert cache.get(subjects[3].cache_key) == in_process
+    assert cache.get(subjects[3].cache_key(find_lowering())) == in_process
 
     def refuse(self: Kernel) -> nn.Module:
         return _Unexportable()
@@ -162,7 +165,7 @@ def test_processes_fill_the_cache_and_name_what_fails(
 
 
 def test_networks_come_back_in_their_order_from_processes(tmp_path: Path) -> None:
-    networks = [network_with_statistics(seed) for seed in range(lowering._NETWORKS_PAY_FROM)]
+    networks = [network_with_statistics(seed) for seed in range(NETWORKS_PAY_FROM)]
     programs = lower_networks(networks, (1, 8, 5, 5), ProgramCache(tmp_path), workers=2)
     x = torch.randn(1, 8, 5, 5)
     for network, program in zip(networks, programs, strict=True):

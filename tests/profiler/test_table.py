@@ -20,19 +20,24 @@ from hypothesis import strategies as st
 
 from netadapt.profiler.errors import MissingLatencyError, TableError
 from netadapt.profiler.keys import network_key
-from netadapt.profiler.table import LatencyTable, Provenance, Row
-from tests.profiler.old_tables import write_old
+from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row, Standing
+from tests.profiler.old_tables import former, write_old
 from tests.provenance import MADE_UP, NOTHING_TOLD
 
-PROVENANCE = dataclasses.replace(
-    MADE_UP,
+PHONE = dataclasses.replace(
+    MADE_UP.device,
     model="a model, with a comma",
-    fingerprint="f1",
+    kind="adb",
+    cores=4,
     runtime_version="1.4.1",
     runner_sha256="ab" * 32,
+    performance="fixed-performance",
 )
+PROVENANCE = dataclasses.replace(MADE_UP, device=PHONE)
 CONDITIONS = {field.name for field in dataclasses.fields(NOTHING_TOLD)}
-OTHER_PHONE = dataclasses.replace(PROVENANCE, device_id="another serial of the same model")
+OTHER_PHONE = dataclasses.replace(
+    PROVENANCE, device=dataclasses.replace(PHONE, id="another serial of the same model")
+)
 
 
 def row(
@@ -51,6 +56,7 @@ def row(
         "rounds_us": ((latency_us, latency_us * 1.1), (latency_us,)),
         "calls_per_sample": 3,
         "program_sha256": "cd" * 32,
+        "effort": Effort(rounds=2, visit_ms=3.0, warmup_ms=5.0),
     }
     conditions = {
         "sentinel_us": (79.0, 80.0, 82.5),
@@ -74,7 +80,7 @@ def row(
 ROWS = [
     row(),
     row("linear(in_features=8, out_features=16)", 0.1 + 0.2, sentinel_us=()),
-    row(copies=3, quality="unstable"),
+    row(copies=3, quality="unstable", effort=None),
     row(
         network_key(("linear(in_features=8, out_features=8)", "x"), (1, 8)),
         99.0,
@@ -153,7 +159,7 @@ def test_any_value_survives_the_frame(latency_us: float, repeat_dev: float, mode
     odd = row(
         latency_us=latency_us,
         repeat_dev=repeat_dev,
-        provenance=dataclasses.replace(PROVENANCE, model=model),
+        provenance=dataclasses.replace(PROVENANCE, device=dataclasses.replace(PHONE, model=model)),
     )
     table = LatencyTable()
     table.add([odd])
@@ -225,7 +231,7 @@ def test_other_databases_and_newer_formats_are_refused(tmp_path: Path) -> None:
 
 def old_row(*values: Any, **changes: Any) -> Row:
     """One figure of the sentinel was kept."""
-    return row(*values, **{"sentinel_us": (80.0,), **changes})
+    return former(row(*values, **{"sentinel_us": (80.0,), **changes}))
 
 
 OLD_KERNELS = ("linear(in_features=8, out_features=4)", "linear(in_features=4, out_features=2)")
@@ -246,7 +252,7 @@ OLD = [
     old_row(network_key((), None, "cd" * 32), kernels=(), label="unknown layers"),
     old_row(provenance=OTHER_PHONE, latency_us=20.0),
 ]
-PHONE = old_row(
+OF_A_PHONE = old_row(
     "linear(in_features=2, out_features=2)",
     round_freqs_khz=(1_363_200,),
     performance="fixed-performance",
@@ -257,7 +263,12 @@ PHONE = old_row(
 )
 
 
-@pytest.mark.parametrize(("version", "rows"), [(1, OLD), (2, [*OLD, PHONE])])
+OLD_3 = [former(one) for one in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("version", "rows"), [(1, OLD), (2, [*OLD, OF_A_PHONE]), (3, [*OLD, OF_A_PHONE]), (3, OLD_3)]
+)
 def test_old_tables_are_brought_up_to_date(tmp_path: Path, version: int, rows: list[Row]) -> None:
     path = tmp_path / "old.sqlite"
     write_old(path, version, rows)
@@ -276,6 +287,39 @@ def test_old_tables_are_brought_up_to_date(tmp_path: Path, version: int, rows: l
     assert [p.name for p in tmp_path.iterdir()] == ["old.sqlite"]
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_provenances_that_only_their_fingerprint_told_apart_stay_apart(
+    tmp_path: Path, version: int
+) -> None:
+    """Of old formats: the clock was kept in another way, or nobody knows what differed."""
+    device = dataclasses.replace(PHONE, performance="governor=performance freq=1190400kHz")
+    governed = old_row(
+        provenance=dataclasses.replace(PROVENANCE, device=device),
+        performance="governor=performance freq=1190400kHz",
+    )
+    strange = old_row(provenance=dataclasses.replace(PROVENANCE, threads=2))
+    path = tmp_path / "old.sqlite"
+    write_old(path, version, [OLD[0], governed, strange], {strange.provenance: "beef"})
+    with LatencyTable(path) as table:
+        first, second, third = table.provenances()
+        assert first == OLD[0].provenance
+        assert len(table) == 3
+        if version > 1:  # which did not say how the clock was kept
+            assert second == governed.provenance
+        assert third.device.cores == 0
+        assert "beef" in third.device.performance
+        assert len({str(p) for p in (first, second, third)}) == 3
+
+
+def test_a_new_field_of_a_device_leaves_old_rows_where_they_are(table: LatencyTable) -> None:
+    assert table.path is not None
+    with sqlite3.connect(table.path) as db:  # as a version without the field would have written
+        db.execute("UPDATE provenance SET device = json_remove(device, '$.machine')")
+    db.close()
+    table.add([row("linear(in_features=9, out_features=9)")])
+    assert table.provenances() == [PROVENANCE, OTHER_PHONE]
+
+
 def test_frames_of_old_tables_are_read(table: LatencyTable) -> None:
     frame = table.to_frame()
     later = ["label", "input_shape", "throttled", "limits_khz_before", "limits_khz_after"]
@@ -287,6 +331,11 @@ def test_frames_of_old_tables_are_read(table: LatencyTable) -> None:
     rows = LatencyTable.from_frame(frame.drop(columns=[*later, "freq_khz_lowest"])).rows()
     assert [r.conditions.battery_pct for r in rows] == [None] * len(ROWS)
     assert [r.conditions.cpus for r in rows] == [(0,)] * len(ROWS)
+    later += ["cores", "device_performance", "machine", "recipe", "lowering"]
+    later += ["rounds", "visit_ms", "warmup_ms"]
+    rows = LatencyTable.from_frame(frame.drop(columns=later)).rows()
+    assert [r.provenance for r in rows] == [former(r).provenance for r in ROWS]
+    assert [r.effort for r in rows] == [None] * len(ROWS)
 
 
 def test_columns_are_read_without_decoding_samples(table: LatencyTable) -> None:
@@ -352,3 +401,98 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
         assert len(rows) % 7 == 0, "a batch is there whole or not at all"
         assert len(rows) >= max(before, 7 * (len(told) + 1)), "what was committed is there"
         assert len({r.key for r in rows}) == len(rows)
+
+
+def test_the_view_shows_every_kernels_fields_and_conditions(table: LatencyTable) -> None:
+    assert table.path is not None
+    table.add([row("depthwise_conv(channels=8, kernel_size=3, activation=relu)", battery_pct=70)])
+    table.add([row("odd(threads=3, key=9)")])
+    with sqlite3.connect(table.path) as db:
+        db.row_factory = sqlite3.Row
+        records = db.execute("SELECT * FROM latencies ORDER BY measurement_id").fetchall()
+        wide = db.execute("SELECT key FROM latencies WHERE out_features > 16").fetchall()
+        counts = db.execute("SELECT recipe, count(*) FROM latencies GROUP BY recipe").fetchall()
+    db.close()
+    rows = table.rows()
+    assert [record["key"] for record in records] == [r.key for r in rows]
+    assert [record["latency_us"] for record in records] == [r.latency_us for r in rows]
+    assert [record["battery_pct"] for record in records] == [r.conditions.battery_pct for r in rows]
+    assert [record["device_id"] for record in records] == [r.provenance.device.id for r in rows]
+    efforts = [r.effort.rounds if r.effort else None for r in rows]
+    assert [record["rounds"] for record in records] == efforts
+    assert [record["key"] for record in wide] == [ROWS[5].key]
+    assert [tuple(record) for record in counts] == [("made_up-fp32-1", len(rows))]
+    depthwise, odd = records[-2:]
+    assert (depthwise["channels"], depthwise["activation"], depthwise["in_features"]) == (
+        8, "relu", None,
+    )  # fmt: skip
+    assert (odd["kernel_threads"], odd["kernel_key"], odd["threads"]) == (3, 9, 1)
+    frame = table.to_frame().iloc[-1]
+    assert (frame["kernel_threads"], frame["kernel_key"], frame["threads"]) == (3, 9, 1)
+
+
+def test_the_view_of_another_version_is_made_again_with_the_fields_it_had(
+    table: LatencyTable,
+) -> None:
+    assert table.path is not None
+    with sqlite3.connect(table.path) as db:
+        (text,) = db.execute("SELECT sql FROM sqlite_master WHERE type = 'view'").fetchone()
+        db.execute("DROP VIEW latencies")
+        db.execute(text.replace("m.quality,", ""))
+    db.close()
+    with LatencyTable(table.path) as again:
+        again.add([row("pooling(channels=8)")])
+    with sqlite3.connect(table.path) as db:
+        line = db.execute("SELECT quality, in_features, channels FROM latencies").fetchone()
+    db.close()
+    assert line == ("ok", 8, None)
+
+
+HASTY, CAREFUL = Effort(2, 1.0, 0.0), Effort(12, 3.0, 5.0)
+
+
+def test_efforts_are_ordered_by_rounds_then_time_then_warm_up() -> None:
+    assert HASTY < Effort(2, 1.0, 5.0) < Effort(2, 3.0, 0.0) < CAREFUL
+    for wrong in ((0, 1.0, 1.0), (1, -1.0, 0.0), (1, 1.0, float("inf")), (1, float("nan"), 0.0)):
+        with pytest.raises(TableError, match="an effort"):
+            Effort(*wrong)
+
+
+def test_what_is_settled_and_what_is_better() -> None:
+    ok = Standing("ok", 0.01, CAREFUL)
+    assert ok.settles(HASTY)
+    assert ok.settles(CAREFUL)
+    assert not ok.settles(Effort(24, 3.0, 5.0))
+    assert not Standing("unstable", 0.01, CAREFUL).settles(HASTY)
+    assert not Standing("ok", 0.01, None).settles(HASTY)
+    worse_first = [
+        Standing("throttled", 0.0, CAREFUL),
+        Standing("drifted", 0.0, CAREFUL),
+        Standing("unstable", -0.3, None),
+        Standing("unstable", 0.5, CAREFUL),
+        Standing("unstable", -0.1, CAREFUL),
+        Standing("ok", 0.01, None),
+        Standing("ok", 0.03, HASTY),
+        ok,
+    ]
+    for i, worse in enumerate(worse_first):
+        assert not worse.beats(worse)
+        for better in worse_first[i + 1 :]:
+            assert better.beats(worse)
+            assert not worse.beats(better)
+
+
+def test_settled_rows_are_those_that_are_believed_and_careful_enough() -> None:
+    table = LatencyTable()
+    rows = [
+        row("a(x=1)", effort=CAREFUL),
+        row("a(x=2)", effort=HASTY),
+        row("a(x=3)", effort=None),
+        row("a(x=4)", effort=CAREFUL, quality="drifted"),
+        row("a(x=1)", effort=HASTY, provenance=OTHER_PHONE),
+    ]
+    table.add(rows)
+    assert set(table.settled(PROVENANCE, CAREFUL)) == {("a(x=1)", 1)}
+    assert set(table.settled(PROVENANCE, HASTY)) == {("a(x=1)", 1), ("a(x=2)", 1)}
+    assert table.settled(OTHER_PHONE, CAREFUL) == set()
+    assert table.standings(PROVENANCE) == {(r.key, r.copies): r.standing for r in rows[:4]}

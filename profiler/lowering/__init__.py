@@ -1,0 +1,58 @@
+"""Modules to programs: recipes, what makes programs of each, and a cache of what was made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netadapt.android_runner.exports import exports
+
+if TYPE_CHECKING:
+    from netadapt.profiler.lowering.cache import ProgramCache
+    from netadapt.profiler.lowering.programs import (
+        LoweringFailure,
+        lower,
+        lower_cached,
+        lower_networks,
+        lower_subjects,
+    )
+    from netadapt.profiler.lowering.recipe import UNKNOWN_RECIPE, Recipe
+    from netadapt.profiler.lowering.registry import DEFAULT_RECIPE, LOWERINGS, find_lowering
+    from netadapt.profiler.lowering.seam import Constant, Lowering, fold_norms
+    from netadapt.profiler.lowering.subject import Subject
+
+__all__ = [
+    "DEFAULT_RECIPE",
+    "LOWERINGS",
+    "UNKNOWN_RECIPE",
+    "Constant",
+    "Lowering",
+    "LoweringFailure",
+    "ProgramCache",
+    "Recipe",
+    "Subject",
+    "find_lowering",
+    "fold_norms",
+    "lower",
+    "lower_cached",
+    "lower_networks",
+    "lower_subjects",
+]
+
+_HOMES = {
+    "DEFAULT_RECIPE": "netadapt.profiler.lowering.registry",
+    "LOWERINGS": "netadapt.profiler.lowering.registry",
+    "UNKNOWN_RECIPE": "netadapt.profiler.lowering.recipe",
+    "Constant": "netadapt.profiler.lowering.seam",
+    "Lowering": "netadapt.profiler.lowering.seam",
+    "LoweringFailure": "netadapt.profiler.lowering.programs",
+    "ProgramCache": "netadapt.profiler.lowering.cache",
+    "Recipe": "netadapt.profiler.lowering.recipe",
+    "Subject": "netadapt.profiler.lowering.subject",
+    "find_lowering": "netadapt.profiler.lowering.registry",
+    "fold_norms": "netadapt.profiler.lowering.seam",
+    "lower": "netadapt.profiler.lowering.programs",
+    "lower_cached": "netadapt.profiler.lowering.programs",
+    "lower_networks": "netadapt.profiler.lowering.programs",
+    "lower_subjects": "netadapt.profiler.lowering.programs",
+}
+__getattr__ = exports(__name__, _HOMES)

@@ -1,0 +1,91 @@
+"""XNNPACK in fp32: all that knows this backend and the internals of the pinned torch.
+
+About a third of a second of every call goes into tables of operator decompositions that are
+rebuilt and installed anew although a program uses a handful of operators. `lean_decompositions`
+installs those of the program at hand only; the programs are the same to the byte
+(`tests/profiler/test_lowering.py` compares them).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from netadapt.profiler.lowering.recipe import Recipe
+from netadapt.profiler.lowering.seam import Constant, Lowering, quiet, refusal
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+logger = logging.getLogger(__name__)
+
+
+class XnnpackFp32(Lowering):
+    """Partitioned to XNNPACK's fp32 kernels; what it does not take runs as portable operators."""
+
+    recipe = Recipe("xnnpack", "fp32", 1)
+
+    def to_program(
+        self, exported: ExportedProgram, constants: Mapping[str, Constant] | None = None
+    ) -> bytes:
+        """See `Lowering.to_program`."""
+        with quiet():
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+                XnnpackPartitioner,
+            )
+            from executorch.exir import to_edge_transform_and_lower
+
+            try:
+                with lean_decompositions(exported):
+                    edge = to_edge_transform_and_lower(
+                        exported,
+                        partitioner=[XnnpackPartitioner()],
+                        constant_methods=None if constants is None else dict(constants),
+                    )
+                return bytes(edge.to_executorch().buffer)
+            except Exception as error:  # backends raise what they like
+                raise refusal("ExecuTorch", exported, error) from error
+
+
+@contextmanager
+def lean_decompositions(exported: ExportedProgram) -> Iterator[None]:
+    """Install only the decompositions of operators that `exported` calls while it is lowered.
+
+    Private names of the pinned torch are replaced for the time being; where they are not found
+    (another torch), lowering takes its ordinary, slower way.
+    """
+    import torch._export.utils as export_utils
+    import torch.export.exported_program
+
+    exported_program: Any = torch.export.exported_program
+    names = ("_collect_all_valid_cia_ops_for_namespace", "_materialize_cpp_cia_ops")
+    install = getattr(exported_program, "_override_composite_implicit_decomp", None)
+    if install is None or not all(hasattr(export_utils, name) for name in names):
+        logger.debug("torch has no decomposition tables where expected: lowering unassisted")
+        yield
+        return
+
+    operators = {node.target for node in exported.graph.nodes if node.op == "call_function"}
+
+    def install_used(table: dict[Any, Any]) -> Any:
+        return install({op: how for op, how in table.items() if op in operators})
+
+    originals = {name: getattr(export_utils, name) for name in names}
+    exported_program._override_composite_implicit_decomp = install_used
+    for name, original in originals.items():
+        setattr(export_utils, name, _remembered(original))
+    try:
+        yield
+    finally:
+        exported_program._override_composite_implicit_decomp = install
+        for name, original in originals.items():
+            setattr(export_utils, name, original)
+
+
+@functools.cache
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    # One memory for the process: the operators registered do not change between two programs.
+    return functools.cache(function)
