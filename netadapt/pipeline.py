@@ -47,7 +47,7 @@ from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.network import build_network
 from netadapt.search.searchers.base import Searcher
 from netadapt.search.space import Arch, Space
-from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.supernet import calibrate, extract
 from netadapt.search.training import TrainingProgress, train_network, train_supernet
 from netadapt.text import milliseconds
 from netadapt.training_log import TrainingLog
@@ -290,8 +290,8 @@ class _Run:
         self.task = assembly.make_task(config)
         self.predictor = LatencyPredictor.load(folder.predictor)
         self.timer = NetworkTimer(config, self.space, table, sessions=folder.sessions)
-        self.supernet = SuperNetwork(
-            self.space, generator=torch.Generator().manual_seed(config.run.seed)
+        self.supernet = self.space.supernetwork(
+            generator=torch.Generator().manual_seed(config.run.seed)
         )
 
     def result(self, before: RunResult | None = None) -> RunResult:
