@@ -70,12 +70,13 @@ class TableReader:
         self, key: str, kind: type | tuple[type, ...], default: object = _REQUIRED
     ) -> Any:  # as many types as keys
         """The value of `key`, of this type; the default where it is not there."""
-        value = self._left.pop(key, default)
-        if value is _REQUIRED:
-            raise SpaceFileError(f"{self._where}: {key} is missing; add it")
-        if value is not default:
+        if key in self._left:
+            value = self._left.pop(key)
             self._check(key, value, kind)
-        return value
+            return value
+        if default is _REQUIRED:
+            raise SpaceFileError(f"{self._where}: {key} is missing; add it")
+        return default
 
     def number(self, key: str, default: object = _REQUIRED) -> float:
         """A float; an integer larger than any is infinite."""
@@ -96,9 +97,8 @@ class TableReader:
 
     def table(self, key: str, default: dict[str, Any] | None = None) -> TableReader | None:
         """A reader of the table under `key`; None where neither it nor a default is there."""
-        if key not in self._left and default is None:
-            return None
-        return TableReader(self.take(key, dict, default), f"{self._where}: [{key}]")
+        found = self.take(key, dict, default)
+        return None if found is None else TableReader(found, f"{self._where}: [{key}]")
 
     def finish(self) -> None:
         """Raises for keys that nobody has taken."""

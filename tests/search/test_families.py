@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netadapt.profiler.kernels import AddKernel, BypassKernel
+from netadapt.profiler.lowering import lower
 from netadapt.search.errors import ArchError, SpaceFileError
 from netadapt.search.families.inverted_residual import REMOVED, InvertedResidualSpace
-from netadapt.search.space import Arch, Dimension, Space
+from netadapt.search.space import Dimension, Space
+from netadapt.search.space_file import load_space_table
 from tests.contracts.space import SpaceContract
+from tests.toy_family import STACK, Stack
+from tests.xnnpack_ops import expected_ops, lowered_ops
 
 
 def row(width: int, **keys: object) -> dict[str, object]:
@@ -159,6 +168,13 @@ class TestDepthsAndWidths(SpaceContract):
         )
 
 
+class TestSomebodyElses(SpaceContract):
+    """A family that the package does not know, named by its place."""
+
+    def make_space(self) -> Space:
+        return Space.from_table(STACK)
+
+
 # The published networks: parameters as torchvision's and timm's have them, MACs as the papers say.
 PUBLISHED = {
     "mobilenet_v2": (3_504_872, 301e6),
@@ -232,19 +248,14 @@ def test_archs_are_counted_with_depths_and_resolutions() -> None:
     assert len(found) == space.count() == 2 * (4 + 4**2 + 4**3) * (4 + 4**2)
 
 
-class Elsewhere(InvertedResidualSpace):
-    """A family of somebody else's."""
-
-    family = f"{__name__}:Elsewhere"
-
-
 def test_a_family_comes_from_a_registered_name_or_from_outside() -> None:
     assert type(Space.from_table(TOY | {"family": "inverted_residual"})) is InvertedResidualSpace
-    other = Space.from_table(TOY | {"family": Elsewhere.family})
-    assert type(other) is Elsewhere
-    assert other.kernels(other.reference()) == toy().kernels(toy().reference())
+    other = Space.from_table(STACK)
+    assert type(other) is Stack
     with pytest.raises(SpaceFileError, match="the family is"):
-        Elsewhere.from_table(TOY)
+        InvertedResidualSpace.from_table(STACK)
+    with pytest.raises(ArchError, match="another space"):
+        toy().kernels(other.reference())
 
 
 @pytest.mark.parametrize(
@@ -318,14 +329,55 @@ def test_a_file_with_a_mistake_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_an_arch_of_another_family_is_refused() -> None:
-    class Other:
-        def to_json(self) -> str:
-            return "{}"
+RICH = TOY | {
+    "resolution": [16, 12],
+    "resolutions": [[12, 8], [16, 12]],
+    "expansion_ratios": [2, 3.5],
+    "search_widths": False,
+    "bypass": False,
+    "squeeze_excite": {"ratio": 0.5, "base": "input", "divisor": 1, "gate": "sigmoid"},
+    "stem": {"width": 8, "stride": 1, "kernel_size": 5, "activation": "silu"},
+    "blocks": [
+        row(8, kind="fused", searched=False, shortcut=False),
+        row(16, ratio=2, se=True, repeat=3, depths=[1, 2, 3], depth=2),
+    ],
+}
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-9, 99),
+    st.integers(),
+    st.integers(300, 400).map(lambda digits: 10**digits),
+    st.floats(),
+    st.sampled_from(["", "relu", "fused", "residual", "input", "silu"]),
+    st.lists(st.integers(-1, 20) | st.floats(), max_size=3),
+    st.lists(st.lists(st.integers(1, 20), max_size=3), max_size=3),
+)
 
-        def __hash__(self) -> int:
-            return 0
 
-    other: Arch = Other()
-    with pytest.raises(ArchError, match="another space"):
-        toy().validate(other)
+@given(st.data())
+def test_any_value_anywhere_makes_a_space_or_a_named_error(data: st.DataObject) -> None:
+    table = copy.deepcopy(RICH)
+    parts = [table, table["stem"], table["squeeze_excite"], *table["blocks"]]
+    part = data.draw(st.sampled_from(parts))
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(VALUES)
+    try:
+        space = Space.from_table(table)
+    except SpaceFileError:
+        return
+    for arch in (space.reference(), space.full(), space.random(np.random.default_rng(0))):
+        space.validate(arch)
+        assert space.macs(arch) <= space.macs(space.full())
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_published_network_is_lowered_as_it_is() -> None:
+    """At few pixels: what it runs does not depend on them."""
+    table, _ = load_space_table("efficientnet_b0")
+    space = Space.from_table(table | {"resolution": 32, "dropout": 0.0})
+    reference = space.reference()
+    network = space.network(reference, generator=torch.Generator().manual_seed(0)).eval()
+    with lowered_ops() as ops:
+        lower(network, (torch.zeros(space.input_shape),))
+    assert ops == expected_ops(space.kernels(reference))
