@@ -104,7 +104,11 @@ class Part:
 class Layer:
     """A block, or another searched layer, as a report draws it.
 
-    size_px: height of its output. expansion, max_expansion: 0 where it has none. width 0: removed.
+    Parameters
+    ----------
+    size_px: height of its output.
+    width: 0 where it is removed.
+    expansion, max_expansion: 0 where it has none.
     kernel_size: None where there is nothing to choose or nothing left.
     """
 
@@ -132,7 +136,7 @@ class Space(ABC):
     name: how runs and logs call the space.
     classes: outputs of its networks.
 
-    `repr` of a space tells all that its networks depend on: runs are resumed by it.
+    Its `repr` names all that the networks depend on: a run is resumed with the same one only.
     """
 
     family: ClassVar[str]

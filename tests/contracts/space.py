@@ -45,7 +45,7 @@ class SpaceContract(ABC):
         rng = np.random.default_rng(0)
         return [space.reference(), space.full(), *(space.random(rng) for _ in range(self.drawn))]
 
-    def test_a_space_is_told_by_its_repr(self, space: Space) -> None:
+    def test_a_space_is_known_by_its_repr(self, space: Space) -> None:
         assert repr(space) == repr(self.make_space())
         assert space.name
         assert space.family

@@ -263,5 +263,6 @@ def multiple(ratio: float, channels: int, step: int) -> int:
 
     What is out of bounds is refused where the whole space is checked.
     """
-    within = 0 < ratio <= MAX_RATIO and 0 < channels <= LARGEST_WIDTH and step > 0
+    sides = (channels, step)
+    within = 0 < ratio <= MAX_RATIO and all(0 < side <= LARGEST_WIDTH for side in sides)
     return make_divisible(channels * ratio, step) if within else 0

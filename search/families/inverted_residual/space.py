@@ -298,14 +298,16 @@ class InvertedResidualSpace(Space):
         return blocks
 
     def point(self, values: Sequence[int]) -> InvertedResidualArch:
-        ends, blocks, depths = self._template.copy(), [list(b) for b in self._block_templates], {}
+        ends = self._template.copy()
+        blocks = [list(block) for block in self._block_templates]
+        depths: dict[int, int] = {}
         for (index, attribute), value in zip(self._positions.values(), values, strict=True):
             if index is None:
                 ends[attribute] = value
             elif attribute == "depth":
                 depths[index] = value
             else:
-                blocks[index][_FIELDS.index(attribute)] = value
+                blocks[index][_COLUMNS[attribute]] = value
         found = [
             BlockArch(width, expansion, size)
             if width and (expansion or not spec.expansion)
@@ -583,7 +585,7 @@ class InvertedResidualSpace(Space):
             # 0 removes the block, but for an expansion that is not there: it is all there is.
             return tuple(v for v in self._block_values(index, name) if v) or (0,)
 
-        return tuple({n: present(i, n) for n in _FIELDS} for i in range(len(self.blocks)))
+        return tuple({n: present(i, n) for n in _COLUMNS} for i in range(len(self.blocks)))
 
     def _steps(self, largest: int) -> tuple[int, ...]:
         return tuple(range(self.width_step, largest + 1, self.width_step))
@@ -610,5 +612,5 @@ class InvertedResidualSpace(Space):
             ) from None
 
 
-_FIELDS = ("width", "expansion", "kernel_size")
+_COLUMNS = {"width": 0, "expansion": 1, "kernel_size": 2}
 """What there is to choose in a block that is there."""
