@@ -20,8 +20,11 @@ from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.profile_plan import sample_space
+from netadapt.search.families.inverted_residual import (
+    InvertedResidualArch,
+    InvertedResidualSpace,
+)
 from netadapt.search.network import build_network
-from netadapt.search.space import Arch, Space
 
 LEARN, UNSEEN = "learn", "unseen"
 MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
@@ -31,7 +34,7 @@ MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
 def main() -> None:
     """Profile, predict, measure, print the figures."""
     options = parser(__doc__).parse_args()
-    space = Space.load(QUICK_SPACE if options.quick else "mobilenet_v3_large")
+    space = InvertedResidualSpace.load(QUICK_SPACE if options.quick else "mobilenet_v3_large")
     kernels, chains, learn, unseen = (40, 6, 3, 3) if options.quick else (400, 48, 9, 38)
     rng = np.random.default_rng(0)
     archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}
@@ -102,7 +105,9 @@ def main() -> None:
     )
 
 
-def _shrunk(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
+def _shrunk(
+    space: InvertedResidualSpace, count: int, rng: np.random.Generator
+) -> list[InvertedResidualArch]:
     """Networks from nearly all to a fifth of the reference's MACs, made by random shrinking.
 
     Two of three have a removed block and a partial bypass.
@@ -114,7 +119,9 @@ def _shrunk(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
     ]
 
 
-def _thinned(space: Space, arch: Arch, rng: np.random.Generator) -> Arch:
+def _thinned(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, rng: np.random.Generator
+) -> InvertedResidualArch:
     """`arch` with one block removed and another that bypasses some of its input."""
     removable = [i for i in range(len(arch.blocks)) if space.removable(i)]
     removed, bypassed = rng.choice(removable, size=2, replace=False)
@@ -125,12 +132,16 @@ def _thinned(space: Space, arch: Arch, rng: np.random.Generator) -> Arch:
     return space.with_value(arch, dimension, int(rng.choice(fewer)))
 
 
-def _shrink(space: Space, arch: Arch, share: float, rng: np.random.Generator) -> Arch:
+def _shrink(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, share: float, rng: np.random.Generator
+) -> InvertedResidualArch:
     """`arch` shrunk by small random steps to `share` of the reference's MACs."""
     target = share * space.macs(space.reference())
     dimensions = space.dimensions
     while space.macs(arch) > target:
-        choices: Sequence[Arch] = space.smaller(arch, dimensions[rng.integers(len(dimensions))])
+        choices: Sequence[InvertedResidualArch] = space.smaller(
+            arch, dimensions[rng.integers(len(dimensions))]
+        )
         # Removal is for `_thinned`: here it would leave little of the smallest networks.
         kept = [c for c in choices if not _lost_block(arch, c)]
         if kept:
@@ -138,11 +149,11 @@ def _shrink(space: Space, arch: Arch, share: float, rng: np.random.Generator) ->
     return arch
 
 
-def _lost_block(before: Arch, after: Arch) -> bool:
+def _lost_block(before: InvertedResidualArch, after: InvertedResidualArch) -> bool:
     return sum(b.removed for b in after.blocks) > sum(b.removed for b in before.blocks)
 
 
-def _removed_and_bypassed(space: Space, arch: Arch) -> bool:
+def _removed_and_bypassed(space: InvertedResidualSpace, arch: InvertedResidualArch) -> bool:
     removed = any(block.removed for block in arch.blocks)
     return removed and any(k.type_name == "bypass" for k in space.kernels(arch))
 

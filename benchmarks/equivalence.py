@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from benchmarks.common import parser, print_result, say
 from netadapt.profiler.lowering import lower
-from netadapt.search.space import Arch, Space
-from netadapt.search.supernet import BatchNormStats, NormStats, SuperNetwork, calibrate, extract
+from netadapt.search.families.inverted_residual import (
+    InvertedResidualArch,
+    InvertedResidualSpace,
+)
+from netadapt.search.supernet import BatchNormStats, NormStats, calibrate, extract
 
 IMAGES = 4
 
@@ -31,9 +34,9 @@ def main() -> None:
     pte_errors: list[float] = []
     for name, count, lowered in plan:
         say(f"{name}: {count} archs, {lowered} of them lowered")
-        space = Space.load(name, bypass=True)
+        space = InvertedResidualSpace.load(name, bypass=True)
         generator = torch.Generator().manual_seed(0)
-        supernet = SuperNetwork(space, generator=generator).eval()
+        supernet = space.supernetwork(generator=generator).eval()
         unsettle(supernet, generator)
         images = torch.randn(IMAGES, *space.input_shape[1:], generator=generator)
         for index, arch in enumerate(itertools.islice(archs(space, seed=0), count)):
@@ -55,7 +58,7 @@ def main() -> None:
     )
 
 
-def archs(space: Space, seed: int) -> Iterator[Arch]:
+def archs(space: InvertedResidualSpace, seed: int) -> Iterator[InvertedResidualArch]:
     """Random archs without end, the four kinds in turn."""
     rng = np.random.default_rng(seed)
     for kind in itertools.cycle((_filterless, _expansionless, _partly_bypassed, _mixed_kernels)):
@@ -66,24 +69,32 @@ def archs(space: Space, seed: int) -> Iterator[Arch]:
         yield arch
 
 
-def _filterless(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+def _filterless(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, rng: np.random.Generator
+) -> InvertedResidualArch | None:
     """With a block removed by M = 0."""
     return _without(space, arch, "width", rng)
 
 
-def _expansionless(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+def _expansionless(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, rng: np.random.Generator
+) -> InvertedResidualArch | None:
     """With a block removed by expansion 0."""
     return _without(space, arch, "expansion", rng)
 
 
-def _without(space: Space, arch: Arch, what: str, rng: np.random.Generator) -> Arch:
+def _without(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, what: str, rng: np.random.Generator
+) -> InvertedResidualArch:
     removable = [i for i in range(len(space.blocks)) if space.removable(i)]
     name = f"blocks.{rng.choice(removable)}.{what}"
     (dimension,) = (d for d in space.dimensions if d.name == name)
     return space.with_value(arch, dimension, 0)
 
 
-def _partly_bypassed(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+def _partly_bypassed(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, rng: np.random.Generator
+) -> InvertedResidualArch | None:
     """With fewer filters in a block than channels that enter it."""
     channels = arch.stem
     candidates = []
@@ -100,7 +111,9 @@ def _partly_bypassed(space: Space, arch: Arch, rng: np.random.Generator) -> Arch
     return replace(arch, blocks=tuple(blocks))
 
 
-def _mixed_kernels(space: Space, arch: Arch, rng: np.random.Generator) -> Arch | None:
+def _mixed_kernels(
+    space: InvertedResidualSpace, arch: InvertedResidualArch, rng: np.random.Generator
+) -> InvertedResidualArch | None:
     """With every kernel size of the space in it."""
     del rng
     found = {block.kernel_size for block in arch.blocks} - {None}

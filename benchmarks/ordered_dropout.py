@@ -20,7 +20,6 @@ from torch.nn import functional
 from benchmarks.common import parser, print_result, say
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.space import Arch, Space
-from netadapt.search.supernet import SuperNetwork
 
 Archs = Arch | Sequence[Arch]
 
@@ -108,7 +107,7 @@ def measure(space: Space, batch_size: int, repeats: int) -> Result:
 def _training_step(
     space: Space, images: Tensor, targets: Tensor, memory_format: torch.memory_format
 ) -> Callable[[Archs], None]:
-    supernet = SuperNetwork(space, generator=torch.Generator().manual_seed(0)).train()
+    supernet = space.supernetwork(generator=torch.Generator().manual_seed(0)).train()
     supernet.to(memory_format=memory_format)  # type: ignore[call-overload]
     batch = images.contiguous(memory_format=memory_format)
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.01, momentum=0.9, foreach=True)

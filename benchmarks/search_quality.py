@@ -206,7 +206,6 @@ def real(
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.result import RunResult
     from netadapt.search.evaluation import Evaluator
-    from netadapt.search.supernet import SuperNetwork
     from netadapt.search.task import Samples
     from netadapt.search.tasks.digits import ClutteredDigits
     from netadapt.search.training import train_supernet
@@ -219,7 +218,7 @@ def real(
     if budget_ms is None:
         raise SystemExit(f"--real takes a run with a latency budget, {run} has none")
     space, task = assembly.make_space(config), assembly.make_task(config)
-    supernet = SuperNetwork(space, generator=torch.Generator().manual_seed(config.run.seed))
+    supernet = space.supernetwork(generator=torch.Generator().manual_seed(config.run.seed))
     # The training is complete: this only reads its checkpoint.
     train_supernet(
         supernet,

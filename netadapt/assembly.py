@@ -56,6 +56,11 @@ def check_fit(space: Space, task: Task) -> None:
             f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
             f"{task.outputs}; set task.channels and task.pixels, or another space.name"
         )
+    if any(dimension.kind == "resolution" for dimension in space.dimensions):
+        raise ConfigError(
+            f"a run times its networks at one resolution so far, but {space.name!r} has several; "
+            "leave one of them in its file (profile with --networks 0 to measure all)"
+        )
 
 
 def task_seed(config: RunConfig) -> int:

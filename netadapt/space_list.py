@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +13,8 @@ from netadapt.search.space_file import SPACES
 class ListedSpace:
     """A line of `netadapt spaces`.
 
-    space: what `--space` takes. input_shape: channels, height and width in pixels of one image.
+    space: what `--space` takes. input_shape: channels, height and width in pixels of one image, at
+    the largest resolution.
     archs: networks in the space.
     """
 
@@ -34,21 +33,6 @@ def list_spaces(wanted: Sequence[str] = ()) -> list[ListedSpace]:
     return [_listed(name, Space.load(name)) for name in names]
 
 
-def count_archs(space: Space) -> int:
-    """Networks in the space; a removed block is one choice, whatever its other values were."""
-    layers = 1
-    blocks: dict[str, int] = defaultdict(lambda: 1)
-    for dimension in space.dimensions:
-        choices = sum(value > 0 for value in dimension.values)
-        block, _, _ = dimension.name.removeprefix("blocks.").partition(".")
-        if dimension.name.startswith("blocks."):
-            blocks[block] *= choices
-        else:
-            layers *= choices
-    present = (blocks[str(index)] + space.removable(index) for index in range(len(space.blocks)))
-    return layers * math.prod(present)
-
-
 def _listed(wanted: str, space: Space) -> ListedSpace:
     reference = space.reference()
     _, channels, height, width = space.input_shape
@@ -57,7 +41,7 @@ def _listed(wanted: str, space: Space) -> ListedSpace:
         space.name,
         (channels, height, width),
         space.classes,
-        count_archs(space),
+        space.count(),
         space.macs(reference),
         space.params(reference),
     )

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netadapt.search.errors import InvalidSettingError
-from netadapt.search.space import REMOVED, Arch, BlockArch, Dimension, Space
+from netadapt.search.space import Arch, Dimension, Space
 
 KernelPer = Literal["image", "step"]
 
 
 class OrderedDropout:
-    """Draws the archs of a batch: every width and kernel size uniformly (assumption).
+    """Draws the archs of a batch: every dimension of the space uniformly (assumption).
+
+    A batch has one resolution, since it is resized as a whole (Once-for-all's way).
 
     Parameters
     ----------
@@ -54,7 +56,6 @@ class OrderedDropout:
         self.space = space
         self.kernel_per = kernel_per
         self.ramp = ramp
-        self._dimensions = {dimension.name: dimension for dimension in space.dimensions}
 
     def __call__(
         self, count: int, rng: np.random.Generator, progress: float = 1.0
@@ -68,35 +69,10 @@ class OrderedDropout:
         if drawn == 0:
             return full
 
-        def column(name: str, largest: int | None) -> list[int | None]:
-            dimension = self._dimensions.get(name)
-            if dimension is None:
-                return [largest] * count
-            return list(self._draw(dimension, count, rng, drawn).tolist())
-
-        stems = column("stem", full.stem)
-        blocks = []
-        for index, block in enumerate(full.blocks):
-            columns = (
-                column(f"blocks.{index}.{name}", getattr(block, name))
-                for name in ("width", "expansion", "kernel_size")
-            )
-            # The first block has no expand layer: there 0 does not mean removed.
-            blocks.append(
-                [
-                    BlockArch(width, expansion or 0, size)
-                    if width and (expansion or not block.expansion)
-                    else REMOVED
-                    for width, expansion, size in zip(*columns, strict=True)
-                ]
-            )
-        ends = (column("head", full.head), column("hidden", full.hidden))
-        return [
-            Arch(stem, chosen, head, hidden)  # type: ignore[arg-type]
-            for stem, chosen, head, hidden in zip(
-                stems, zip(*blocks, strict=True), *ends, strict=True
-            )
-        ]
+        if not self.space.dimensions:
+            return full
+        columns = [self._draw(d, count, rng, drawn).tolist() for d in self.space.dimensions]
+        return [self.space.point(values) for values in zip(*columns, strict=True)]
 
     def _drawn_share(self, progress: float) -> float:
         begin, end = self.ramp
@@ -108,10 +84,10 @@ class OrderedDropout:
         self, dimension: Dimension, count: int, rng: np.random.Generator, drawn: float
     ) -> NDArray[np.int64]:
         values = np.array(dimension.values)
-        if not dimension.name.endswith(".kernel_size"):
+        if dimension.kind in ("width", "depth"):
             chosen = values[rng.integers(len(values), size=count)]
             return np.where(rng.random(count) < drawn, chosen, values[-1])
-        if self.kernel_per == "step":
+        if dimension.kind == "resolution" or self.kernel_per == "step":
             return np.full(count, rng.choice(values) if rng.random() < drawn else values[-1])
         # Places on a ring, so that images of equal size stand together: the first share of it is
         # drawn, in equal parts, the rest has the largest size.

@@ -1,52 +1,16 @@
-"""A space's file: TOML in, checked for names and types; out come the arguments of `Space`."""
+"""A space's file: TOML in, a table out, and the reader that families take typed values with."""
 
 from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netadapt.search.errors import SpaceFileError, shown
+from netadapt.android_runner.text import shown
+from netadapt.search.errors import SpaceFileError
 
 SPACES = Path(__file__).parent / "spaces"
-
-
-@dataclass(frozen=True, slots=True)
-class LayerSpec:
-    """A layer with a plain width (no bypass): the stem, the head, the hidden linear layer.
-
-    `searched` false fixes it at the reference's width.
-    """
-
-    width: int
-    max_width: int
-    stride: int = 1
-    searched: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class BlockSpec:
-    """A row of the reference's table, and how large the block may get.
-
-    `expansion` 0: no expand layer, and a plain width instead of a bypass (the first block).
-    """
-
-    kernel_size: int
-    width: int
-    max_width: int
-    activation: str
-    stride: int
-    expansion: int = 0
-    max_expansion: int = 0
-    se: bool = False
-    searched: bool = True
-
-    @property
-    def fused_activation(self) -> str:
-        """What the runtime fuses into the convolutions; h-swish is a layer of its own."""
-        return "relu" if self.activation == "relu" else "none"
 
 
 def read_space_text(name_or_path: str | Path) -> tuple[str, str]:
@@ -89,67 +53,14 @@ def _unreadable(where: str | Path, error: Exception) -> SpaceFileError:
     )
 
 
-def space_arguments(table: dict[str, Any], where: str) -> dict[str, Any]:
-    """The arguments of `Space` from a parsed file; errors name it `where`.
-
-    Raises `SpaceFileError`.
-    """
-    read = _Reader(table, where)
-    arguments: dict[str, Any] = {
-        "name": read.take("name", str),
-        "in_channels": read.take("in_channels", int),
-        "resolution": read.take("resolution", int),
-        "classes": read.take("classes", int),
-        "width_step": read.take("width_step", int),
-        "kernel_sizes": tuple(read.many("kernel_sizes", int)),
-        "bypass": read.take("bypass", bool, True),
-        "dropout": _as_float(read.take("dropout", (int, float), 0.0)),
-    }
-    for name in ("stem", "head", "hidden"):
-        layer = _Reader(read.take(name, dict), f"{where}: [{name}]")
-        width = layer.take("width", int)
-        arguments[name] = LayerSpec(
-            width,
-            layer.take("max_width", int, width),
-            layer.take("stride", int) if name == "stem" else 1,
-            layer.take("searched", bool, True),
-        )
-        layer.finish()
-    blocks = []
-    for index, row in enumerate(read.many("blocks", dict)):
-        block = _Reader(row, f"{where}: block {index}")
-        width, expansion = block.take("width", int), block.take("expansion", int, 0)
-        blocks.append(
-            BlockSpec(
-                kernel_size=block.take("kernel_size", int),
-                expansion=expansion,
-                max_expansion=block.take("max_expansion", int, expansion),
-                width=width,
-                max_width=block.take("max_width", int, width),
-                se=block.take("se", bool, False),
-                activation=block.take("activation", str),
-                stride=block.take("stride", int),
-                searched=block.take("searched", bool, True),
-            )
-        )
-        block.finish()
-    read.finish()
-    return arguments | {"blocks": tuple(blocks)}
-
-
-def _as_float(value: float) -> float:
-    """An integer may be larger than any float."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
 _REQUIRED = object()
 
 
-class _Reader:
-    """Takes typed values out of a TOML table and complains about what is left."""
+class TableReader:
+    """Takes typed values out of a TOML table and complains about what is left.
+
+    Everything raises `SpaceFileError` that names the table `where`.
+    """
 
     def __init__(self, table: dict[str, Any], where: str) -> None:
         self._left = dict(table)
@@ -158,23 +69,47 @@ class _Reader:
     def take(
         self, key: str, kind: type | tuple[type, ...], default: object = _REQUIRED
     ) -> Any:  # as many types as keys
-        value = self._left.pop(key, default)
-        if value is _REQUIRED:
+        """The value of `key`, of this type; the default where it is not there."""
+        if key in self._left:
+            value = self._left.pop(key)
+            self._check(key, value, kind)
+            return value
+        if default is _REQUIRED:
             raise SpaceFileError(f"{self._where}: {key} is missing; add it")
-        self._check(key, value, kind)
-        return value
+        return default
 
-    def many(self, key: str, kind: type) -> list[Any]:
-        values = self.take(key, list)
+    def number(self, key: str, default: object = _REQUIRED) -> float:
+        """A float; an integer larger than any is infinite."""
+        return _as_float(self.take(key, (int, float), default))
+
+    def many(
+        self, key: str, kind: type | tuple[type, ...], default: object = _REQUIRED
+    ) -> list[Any]:
+        """The values of a list, each of this type."""
+        values = self.take(key, list, default)
         for value in values:
             self._check(key, value, kind)
         return list(values)
 
+    def numbers(self, key: str, default: object = _REQUIRED) -> tuple[float, ...]:
+        """The floats of a list."""
+        return tuple(map(_as_float, self.many(key, (int, float), default)))
+
+    def table(self, key: str, default: dict[str, Any] | None = None) -> TableReader | None:
+        """A reader of the table under `key`; None where neither it nor a default is there."""
+        found = self.take(key, dict, default)
+        return None if found is None else TableReader(found, f"{self._where}: [{key}]")
+
     def finish(self) -> None:
+        """Raises for keys that nobody has taken."""
         if self._left:
             raise SpaceFileError(
                 f"{self._where}: {', '.join(sorted(self._left))} is not known; check the spelling"
             )
+
+    def refuse(self, key: str, rule: str, value: object) -> SpaceFileError:
+        """What to raise for a `value` of `key` that is against the rule."""
+        return SpaceFileError(f"{self._where}: {key} {rule}, got {shown(value)}; correct it")
 
     def _check(self, key: str, value: object, kind: type | tuple[type, ...]) -> None:
         # In Python a bool is an int; in a space's file it is a mistake.
@@ -184,3 +119,11 @@ class _Reader:
                 f"{self._where}: {key} is of type {' or '.join(names)}, got {shown(value)}; "
                 "correct it"
             )
+
+
+def _as_float(value: float) -> float:
+    """An integer may be larger than any float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -37,7 +37,8 @@ from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.training_log import read_metrics
 from netadapt.search.errors import SearchError
-from netadapt.search.space import Arch, Space
+from netadapt.search.families.inverted_residual import InvertedResidualArch
+from netadapt.search.space import Space
 from netadapt.search.trials import read_iterations
 from netadapt.virtual_phone.description import PhoneDescription
 from netadapt.virtual_phone.wire import (
@@ -177,6 +178,10 @@ def space_use(space: Space) -> None:
     space.random(np.random.default_rng(0))
 
 
+def read_arch(data: bytes, folder: Path) -> object:
+    return InvertedResidualArch.from_json(data.decode(errors="replace"))
+
+
 def table_bytes() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "latency.sqlite"
@@ -286,7 +291,7 @@ READERS = [
     Reader("a saved predictor", predictor_json, read_predictor, 60),
     Reader("a space's file", (SPACES / "digits.toml").read_bytes,
            in_file("space.toml", lambda path: space_use(Space.load(str(path))))),
-    Reader("an arch", ARCH.encode, lambda data, _: Arch.from_json(data.decode(errors="replace"))),
+    Reader("an arch", ARCH.encode, read_arch),
     Reader("a trial log", lambda: TRIALS, in_file("trials.jsonl", read_trials)),
     Reader("a run file", lambda: config_text(demo_config()).encode(),
            in_file("run.toml", read_config)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +50,7 @@ def pairs(
     if predictor is None:
         return tuple(found)
     archs = {m.arch for iterations in logs.values() for i in iterations for m in i.measured}
-    known = {_keys(space, Arch.from_json(arch)) for arch in archs}
+    known = {_keys(space, space.arch_from_json(arch)) for arch in archs}
     others = [
         ("other networks of the table", row.kernels, row.latency_us / 1e3)
         for row in table.networks
@@ -62,7 +63,7 @@ def pairs(
         for outcome in result.searches:
             trained += [outcome.found, *outcome.scaled_variants]
         others += [
-            ("trained", _keys(space, Arch.from_json(n.arch)), n.measured_ms) for n in trained
+            ("trained", _keys(space, space.arch_from_json(n.arch)), n.measured_ms) for n in trained
         ]
     if not others:
         return tuple(found)
@@ -145,8 +146,7 @@ def latency_map(space: Space, predictor: MemoisedPredictor | None) -> LatencyMap
     rows = {Kernel.from_key(s.key) for s in predictor.predictor.data_.kernels if s.copies == 1}
     alike = [k for k in rows if k.type_name == shape.type_name]
     ins, outs = (
-        _widths(max(getattr(k, side) for k in alike), space.width_step)
-        for side in ("in_channels", "out_channels")
+        _widths([getattr(k, side) for k in alike]) for side in ("in_channels", "out_channels")
     )
     cells = [[_with_channels(shape, i, o) for i in ins] for o in outs]
     times = iter(predictor.predict([cell for row in cells for cell in row]))
@@ -184,8 +184,9 @@ def _with_channels(kernel: Kernel, in_channels: int, out_channels: int) -> Kerne
     return dataclasses.replace(kernel, **channels)
 
 
-def _widths(most: int, step: int) -> tuple[int, ...]:
-    """About `MAP_WIDTHS` multiples of `step`, evenly up to `most`."""
+def _widths(channels: Sequence[int]) -> tuple[int, ...]:
+    """About `MAP_WIDTHS` multiples of what divides all `channels`, evenly up to the most."""
+    most, step = max(channels), math.gcd(*channels)
     stride = step * max(1, round(most / step / MAP_WIDTHS))
     return tuple(range(stride, most + 1, stride)) or (most,)
 

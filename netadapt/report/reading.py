@@ -18,7 +18,6 @@ from netadapt.report.records import (
     Duration,
     Fact,
     Kind,
-    Layer,
     LossCurve,
     PathStep,
     Probe,
@@ -124,12 +123,13 @@ def _archs(
     several = len(logs) > 1
     if result is not None:
         others = {
-            _named("found", s.label, several): Arch.from_json(s.found.arch) for s in result.searches
+            _named("found", s.label, several): space.arch_from_json(s.found.arch)
+            for s in result.searches
         }
     else:
         paths = {label: accepted_path(iterations) for label, iterations in logs.items()}
         others = {
-            _named("kept so far", label, several): Arch.from_json(path[-1].arch)
+            _named("kept so far", label, several): space.arch_from_json(path[-1].arch)
             for label, path in paths.items()
             if path
         }
@@ -307,25 +307,7 @@ def _alone_ms(outcome: SearchOutcome | None, iterations: Sequence[Iteration]) ->
 
 
 def _drawing(space: Space, label: str, arch: Arch) -> Drawing:
-    sizes = space.sizes
-    layers = [Layer("stem", sizes[0], arch.stem, space.stem.max_width, stride=space.stem.stride)]
-    for index, (spec, block) in enumerate(zip(space.blocks, arch.blocks, strict=True)):
-        layers.append(
-            Layer(
-                name=f"block {index + 1}",
-                size_px=sizes[index + 1],
-                width=block.width,
-                max_width=spec.max_width,
-                expansion=block.expansion,
-                max_expansion=spec.max_expansion,
-                kernel_size=block.kernel_size,
-                stride=spec.stride,
-                se=spec.se,
-            )
-        )
-    layers.append(Layer("head", sizes[-1], arch.head, space.head.max_width))
-    layers.append(Layer("hidden", 1, arch.hidden, space.hidden.max_width))
-    return Drawing(label, space.depth(arch), tuple(layers))
+    return Drawing(label, space.depth(arch), space.drawing(arch))
 
 
 def _losses(folder: RunFolder) -> tuple[LossCurve, ...]:

@@ -13,6 +13,7 @@ from typing import Literal
 from netadapt.predictor.report import ErrorFigures
 from netadapt.report import intervals
 from netadapt.report.intervals import Estimate
+from netadapt.search.space import Layer
 
 Kind = Literal["reference", "found", "scaled"]
 
@@ -163,29 +164,6 @@ class PredictedMeasured:
     def error(self) -> float:
         """Predicted against measured, as a share of the measured."""
         return self.predicted_ms / self.measured_ms - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A block, or another searched layer, as drawn.
-
-    size_px: height and width of its output. expansion, max_expansion: 0 where it has none.
-    width 0: removed. kernel_size: None where there is nothing to choose or nothing left.
-    """
-
-    name: str
-    size_px: int
-    width: int
-    max_width: int
-    expansion: int = 0
-    max_expansion: int = 0
-    kernel_size: int | None = None
-    stride: int = 1
-    se: bool = False
-
-    @property
-    def removed(self) -> bool:
-        return self.width == 0
 
 
 @dataclass(frozen=True, slots=True)

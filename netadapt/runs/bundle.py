@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class SavedNetwork:
     labels: tuple[str, ...]
 
 
-def constants(space: Space, task: Task) -> dict[str, Constant]:
+def constants(space: Space, arch: Arch, task: Task) -> dict[str, Constant]:
     """What somebody who runs the network must know, by the name of the program's method.
 
     input_shape: of one image, e.g. 1, 3, 24, 24. input_layout: what its axes are, "NCHW".
@@ -55,7 +56,7 @@ def constants(space: Space, task: Task) -> dict[str, Constant]:
     """
     shape = task.input_format
     known: dict[str, Constant] = {
-        "input_shape": list(space.input_shape),
+        "input_shape": list(space.input_shape_of(arch)),
         "input_layout": LAYOUT,
         "input_channels": list(shape.channels),
         "input_range": list(map(float, shape.pixel_range)),
@@ -75,7 +76,7 @@ def save_bundle(
 
     Raises `LoweringError` where the network cannot be lowered.
     """
-    about = constants(space, task)
+    about = constants(space, arch, task)
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     plain.eval()
     buffer = io.BytesIO()
@@ -83,7 +84,7 @@ def save_bundle(
         {
             "space": space.name,
             "space_toml": space_text,
-            "bypass": space.bypass,
+            "options": space.options,
             "arch": arch.to_json(),
             "state_dict": plain.state_dict(),
             "input_format": asdict(task.input_format),
@@ -92,8 +93,9 @@ def save_bundle(
         buffer,
     )
     write_atomically(folder.weights, buffer.getvalue())
-    write_atomically(folder.exported, _exported(plain, space, about))
-    write_atomically(folder.program, lower(plain, (torch.zeros(space.input_shape),), about))
+    write_atomically(folder.exported, _exported(plain, space.input_shape_of(arch), about))
+    example = torch.zeros(space.input_shape_of(arch))
+    write_atomically(folder.program, lower(plain, (example,), about))
 
 
 def load_network(path: Path) -> SavedNetwork:
@@ -103,9 +105,8 @@ def load_network(path: Path) -> SavedNetwork:
     """
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        space = Space.from_text(saved["space_toml"], str(path), bypass=bool(saved["bypass"]))
-        arch = Arch.from_json(saved["arch"])
-        space.validate(arch)
+        space = Space.from_text(saved["space_toml"], str(path), **saved["options"])
+        arch = space.arch_from_json(saved["arch"])
         network = build_network(space, arch)
         network.load_state_dict(saved["state_dict"])
         told = {name: tuple(value) for name, value in saved["input_format"].items()}
@@ -127,9 +128,9 @@ def load_network(path: Path) -> SavedNetwork:
     return SavedNetwork(space, arch, network.eval(), input_format, labels)
 
 
-def _exported(network: nn.Module, space: Space, about: dict[str, Constant]) -> bytes:
+def _exported(network: nn.Module, shape: Sequence[int], about: dict[str, Constant]) -> bytes:
     """For any number of images at a time."""
-    images = torch.zeros(2, *space.input_shape[1:])  # one image would fix it to one
+    images = torch.zeros(2, *shape[1:])  # one image would fix it to one
     batch = torch.export.Dim("batch", min=1)
     exported = torch.export.export(network, (images,), dynamic_shapes=({0: batch},), strict=False)
     buffer = io.BytesIO()

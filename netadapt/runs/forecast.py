@@ -85,7 +85,7 @@ def plan_run(config: RunConfig, folder: RunFolder) -> RunForecast:
         return RunForecast(True, None, 0, 0, 0, 0, 0, 0.0)
     plan = plan_profile(config)
     profile = None if folder.predictor.exists() else plan.forecast(folder.table)
-    supernet = SuperNetwork(space, generator=torch.Generator().manual_seed(config.run.seed))
+    supernet = space.supernetwork(generator=torch.Generator().manual_seed(config.run.seed))
     budgets = budgets_of(config.search.constraints)
     searches = [_evaluations(config, space, budget) for budget in budgets]
     evaluations = sum(judged for judged, _ in searches)

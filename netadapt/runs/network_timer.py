@@ -250,6 +250,11 @@ class NetworkTimer:
         return _at_even_ranks(self._companions, count)
 
     def _network(self, arch: Arch) -> nn.Module:
+        if self._space.input_shape_of(arch) != self._space.input_shape:
+            raise MeasurementError(
+                f"networks are timed at their space's largest resolution so far, got "
+                f"{arch.to_json()} of space {self._space.name!r}; leave one of its resolutions"
+            )
         # The same weights each time, so that the program is found in the cache
         return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
 

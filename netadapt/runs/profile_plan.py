@@ -141,7 +141,7 @@ class ProfilePlan:
         subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in settled]
         space = assembly.make_space(config)
         keys = {
-            network_key([kernel.key for kernel in space.kernels(arch)], space.input_shape)
+            network_key([k.key for k in space.kernels(arch)], space.input_shape_of(arch))
             for arch in self.sample.archs
         }
         return subjects, sum((key, 1) not in settled_networks for key in keys)

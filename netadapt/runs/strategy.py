@@ -59,8 +59,8 @@ class SuperNetworkSearch:
 
     def prepare(self, context: Context) -> None:
         config = context.config
-        supernet = SuperNetwork(
-            context.space, generator=torch.Generator().manual_seed(config.run.seed)
+        supernet = context.space.supernetwork(
+            generator=torch.Generator().manual_seed(config.run.seed)
         )
         settings = assembly.training_settings(config.supernet, config.run.seed)
         with context.training("supernet", "the super-network") as on_progress:

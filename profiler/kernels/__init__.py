@@ -14,9 +14,21 @@ from netadapt.profiler.kernels.convolution import (
     StandardConv,
     StandardConvNorm,
 )
-from netadapt.profiler.kernels.linear import Linear, LinearKernel
+from netadapt.profiler.kernels.linear import (
+    ClampedLinear,
+    ClampedLinearKernel,
+    Linear,
+    LinearKernel,
+)
 from netadapt.profiler.kernels.pooling import GlobalPool, GlobalPoolKernel
-from netadapt.profiler.kernels.squeeze_excite import SqueezeExcite, SqueezeExciteKernel
+from netadapt.profiler.kernels.squeeze_excite import (
+    GeneralSqueezeExcite,
+    GeneralSqueezeExciteKernel,
+    SqueezeExcite,
+    SqueezeExciteKernel,
+    make_squeeze_excite,
+    squeeze_excite_kernel,
+)
 
 __all__ = [
     "Activation",
@@ -25,9 +37,13 @@ __all__ = [
     "AddKernel",
     "Bypass",
     "BypassKernel",
+    "ClampedLinear",
+    "ClampedLinearKernel",
     "ConvNorm",
     "DepthwiseConv",
     "DepthwiseConvNorm",
+    "GeneralSqueezeExcite",
+    "GeneralSqueezeExciteKernel",
     "GlobalPool",
     "GlobalPoolKernel",
     "Kernel",
@@ -42,5 +58,7 @@ __all__ = [
     "StandardConvNorm",
     "kernel_of",
     "kernel_types",
+    "make_squeeze_excite",
     "record_kernels",
+    "squeeze_excite_kernel",
 ]

@@ -11,7 +11,12 @@ from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
 
-FUNCTIONS = {"hardswish": functional.hardswish, "hardsigmoid": functional.hardsigmoid}
+FUNCTIONS = {
+    "hardswish": functional.hardswish,
+    "hardsigmoid": functional.hardsigmoid,
+    # The runtime has none: it runs a sigmoid and a multiplication, which are one kernel here.
+    "silu": functional.silu,
+}
 
 
 class Activation(nn.Module):
@@ -22,7 +27,7 @@ class Activation(nn.Module):
         if function not in FUNCTIONS:
             raise ValueError(
                 f"a stand-alone activation is one of {sorted(FUNCTIONS)}, got {function!r}; "
-                "ReLU is fused into the convolution"
+                "ReLU and ReLU6 are fused into the layer before"
             )
         self.function = function
 

@@ -1,21 +1,24 @@
 """Convolution kernels: standard, pointwise (1x1) and depthwise, with folded norm and clamp.
 
-The runtime folds batch normalisation into the weights and fuses ReLU (a clamp) into the
-convolution; h-swish stays a kernel of its own (`netadapt.profiler.kernels.activation`).
+The runtime folds batch normalisation into the weights and fuses ReLU and ReLU6 (clamps) into the
+convolution; h-swish and SiLU stay kernels of their own (`netadapt.profiler.kernels.activation`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
 
-FUSED_ACTIVATIONS = ("none", "relu")
+CLAMPS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "relu6": functional.relu6}
+"""Activations that the runtime fuses into the layer before them."""
+FUSED_ACTIVATIONS = ("none", *CLAMPS)
 
 
 class ConvNorm(nn.Module):
@@ -23,7 +26,7 @@ class ConvNorm(nn.Module):
 
     Parameters
     ----------
-    activation: "none" or "relu", what the runtime fuses.
+    activation: "none", "relu" or "relu6", what the runtime fuses.
     norm: whether a batch norm follows; without one the convolution has a bias (the folded form).
     """
 
@@ -61,7 +64,7 @@ class ConvNorm(nn.Module):
         x = self.conv(x)
         if self.norm is not None:
             x = self.norm(x)
-        return torch.relu(x) if self.activation == "relu" else x
+        return x if self.activation == "none" else CLAMPS[self.activation](x)
 
     @torch.no_grad()
     def fold_norm(self) -> None:

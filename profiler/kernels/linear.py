@@ -1,4 +1,4 @@
-"""Fully connected layer."""
+"""Fully connected layers, with or without a clamp that the runtime fuses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+from netadapt.profiler.kernels.convolution import CLAMPS
 
 
 class Linear(nn.Module):
@@ -21,6 +22,22 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.linear(x)
         return y
+
+
+class ClampedLinear(Linear):
+    """`Linear` with "relu" or "relu6" behind it."""
+
+    def __init__(self, in_features: int, out_features: int, activation: str) -> None:
+        super().__init__(in_features, out_features)
+        if activation not in CLAMPS:
+            raise ValueError(
+                f"a linear layer fuses one of {sorted(CLAMPS)}, got {activation!r}; "
+                "put an Activation module behind a Linear"
+            )
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return CLAMPS[self.activation](self.linear(x))
 
 
 @dataclass(frozen=True)
@@ -60,3 +77,25 @@ class LinearKernel(Kernel):
     def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
         assert isinstance(module, Linear)
         return cls(module.linear.in_features, module.linear.out_features)
+
+
+@dataclass(frozen=True)
+class ClampedLinearKernel(LinearKernel):
+    """`(1, in_features)` to `(1, out_features)` with a fused `activation`.
+
+    A type beside `LinearKernel`, so that the keys of that one stay as tables have them.
+    """
+
+    type_name: ClassVar[str] = "clamped_linear"
+    module_type: ClassVar[type[nn.Module]] = ClampedLinear
+
+    activation: str
+
+    def module(self) -> nn.Module:
+        return ClampedLinear(self.in_features, self.out_features, self.activation).eval()
+
+    @classmethod
+    def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
+        assert isinstance(module, ClampedLinear)
+        linear = module.linear
+        return cls(linear.in_features, linear.out_features, module.activation)

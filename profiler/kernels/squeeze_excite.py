@@ -1,8 +1,8 @@
-"""Squeeze-excite: pool, two 1x1 convolutions, hard sigmoid, scale; one kernel."""
+"""Squeeze-excite: pool, two 1x1 convolutions, a gate, scale; one kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -12,9 +12,20 @@ from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
 
+INNER: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "silu": functional.silu}
+"""Activations between the two convolutions."""
+GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "hardsigmoid": functional.hardsigmoid,
+    "sigmoid": torch.sigmoid,
+}
+USUAL = ("relu", "hardsigmoid")
+"""MobileNetV3's activation and gate, a kernel type of their own."""
+
 
 class SqueezeExcite(nn.Module):
     """`x * hard_sigmoid(expand(relu(reduce(mean(x)))))`, input and output `(B, C, H, W)`."""
+
+    activation, gate = USUAL
 
     def __init__(self, channels: int, squeeze_channels: int) -> None:
         super().__init__()
@@ -22,8 +33,25 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeeze_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.expand(torch.relu(self.reduce(x.mean((2, 3), keepdim=True))))
-        return x * functional.hardsigmoid(gate)
+        inner = INNER[self.activation](self.reduce(x.mean((2, 3), keepdim=True)))
+        return x * GATES[self.gate](self.expand(inner))
+
+
+class GeneralSqueezeExcite(SqueezeExcite):
+    """The same with another activation than relu, or another gate than the hard sigmoid."""
+
+    def __init__(self, channels: int, squeeze_channels: int, activation: str, gate: str) -> None:
+        super().__init__(channels, squeeze_channels)
+        self.activation, self.gate = activation, gate
+
+
+def make_squeeze_excite(
+    channels: int, squeeze_channels: int, activation: str, gate: str
+) -> SqueezeExcite:
+    """The module of these; see `squeeze_excite_kernel`."""
+    if (activation, gate) == USUAL:
+        return SqueezeExcite(channels, squeeze_channels)
+    return GeneralSqueezeExcite(channels, squeeze_channels, activation, gate)
 
 
 @dataclass(frozen=True)
@@ -62,3 +90,47 @@ class SqueezeExciteKernel(Kernel):
         assert isinstance(module, SqueezeExcite)
         (_, channels, height, width) = inputs[0]
         return cls(channels, module.reduce.out_channels, height, width)
+
+
+@dataclass(frozen=True)
+class GeneralSqueezeExciteKernel(SqueezeExciteKernel):
+    """Squeeze-excite with another activation or gate than `SqueezeExciteKernel`'s.
+
+    A type beside it, so that the keys of that one stay as tables have them.
+    """
+
+    type_name: ClassVar[str] = "general_squeeze_excite"
+    module_type: ClassVar[type[nn.Module]] = GeneralSqueezeExcite
+
+    activation: str
+    gate: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pair = (self.activation, self.gate)
+        if self.activation not in INNER or self.gate not in GATES or pair == USUAL:
+            raise ValueError(
+                f"this type has an activation of {sorted(INNER)} and a gate of {sorted(GATES)} "
+                f"other than {USUAL}, got {pair}; squeeze_excite_kernel() chooses the type"
+            )
+
+    def module(self) -> nn.Module:
+        return GeneralSqueezeExcite(
+            self.channels, self.squeeze_channels, self.activation, self.gate
+        ).eval()
+
+    @classmethod
+    def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
+        assert isinstance(module, GeneralSqueezeExcite)
+        (_, channels, height, width) = inputs[0]
+        squeeze_channels = module.reduce.out_channels
+        return cls(channels, squeeze_channels, height, width, module.activation, module.gate)
+
+
+def squeeze_excite_kernel(
+    channels: int, squeeze_channels: int, height: int, width: int, activation: str, gate: str
+) -> SqueezeExciteKernel:
+    """The one kernel of these."""
+    if (activation, gate) == USUAL:
+        return SqueezeExciteKernel(channels, squeeze_channels, height, width)
+    return GeneralSqueezeExciteKernel(channels, squeeze_channels, height, width, activation, gate)

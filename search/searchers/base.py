@@ -219,7 +219,7 @@ class Searcher(ABC):
                 "landing": asdict(self.landing),
                 "loop": asdict(self.loop),
                 "space": self.space.name,
-                "bypass": self.space.bypass,
+                **self.space.options,
                 "constraints": {c.metric.name: c.budget for c in self.constraints},
                 "seed": self.seed,
             }

@@ -16,7 +16,6 @@ from netadapt.report.records import (
     Fact,
     LatencyMap,
     LatencyPart,
-    Layer,
     LossCurve,
     PathStep,
     PredictedMeasured,
@@ -27,6 +26,7 @@ from netadapt.report.records import (
     TrainedNetwork,
     WholeLatency,
 )
+from netadapt.search.space import Layer
 
 REFERENCE = TrainedNetwork(
     label="reference",

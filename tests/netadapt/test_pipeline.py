@@ -135,11 +135,11 @@ class TestFinishedRun:
         from executorch.runtime import Runtime
 
         from netadapt.search.network import build_network
-        from netadapt.search.space import Arch, Space
+        from netadapt.search.space import Space
 
         saved = torch.load(finished.search("0.8").weights, weights_only=True)
         space = Space.load(read_config(finished.config).space.name)
-        network = build_network(space, Arch.from_json(saved["arch"]))
+        network = build_network(space, space.arch_from_json(saved["arch"]))
         network.load_state_dict(saved["state_dict"])
         x = torch.rand(space.input_shape, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():

@@ -22,7 +22,6 @@ from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.run import keep_torch_threads
 from netadapt.runs.run import run as run_in
-from netadapt.search.supernet import SuperNetwork
 from tests.two_levels import TwoLevels
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
@@ -233,7 +232,7 @@ def test_a_file_without_a_number_of_threads_is_one_line(tmp_path: Path, threads:
 def test_a_supernetworks_fingerprint_is_of_its_weights_not_of_its_file(tmp_path: Path) -> None:
     space = assembly.make_space(read_config(TOY))
     one, other, third = (
-        SuperNetwork(space, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+        space.supernetwork(generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )
     torch.save(one.state_dict(), tmp_path / "a.pt")
     torch.save(one.state_dict(), tmp_path / "b.pt", _use_new_zipfile_serialization=False)

@@ -86,7 +86,7 @@ def test_the_log_holds_the_whole_search(finished: tuple[Path, SearchResult, Work
     trials = [trial for i in iterations for trial in i.trials]
     assert {t.arch for t in trials} == {arch.to_json() for arch in workshop.evaluated}
     assert result.evaluations == len(workshop.evaluated) == len(set(workshop.evaluated))
-    assert all(t.score == score(Arch.from_json(t.arch)) for t in trials)
+    assert all(t.score == score(SPACE.arch_from_json(t.arch)) for t in trials)
     measured = [m.arch for i in iterations for m in i.measured]
     assert measured == [arch.to_json() for arch in workshop.measured]
     assert len(measured) == len(set(measured))

@@ -30,7 +30,7 @@ def task() -> ClutteredDigits:
 
 @pytest.fixture(scope="module")
 def supernet() -> SuperNetwork:
-    return SuperNetwork(Space.load("digits"), generator=torch.Generator().manual_seed(0))
+    return Space.load("digits").supernetwork(generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from netadapt.profiler.kernels import record_kernels
 from netadapt.search.errors import ArchError
+from netadapt.search.families.inverted_residual import REMOVED
 from netadapt.search.network import build_network
-from netadapt.search.space import REMOVED, Arch, Space
+from netadapt.search.space import Space
 
 SPACES = [("digits", 12), ("mobilenet_v3_large", 3)]
 
@@ -30,7 +33,7 @@ def test_kernels_are_what_hooks_record(name: str, count: int, bypass: bool) -> N
 def test_a_removed_block_is_not_there() -> None:
     space = Space.load("digits", bypass=True)
     full = space.full()
-    arch = Arch(full.stem, (*full.blocks[:-1], REMOVED), full.head, full.hidden)
+    arch = replace(full, blocks=(*full.blocks[:-1], REMOVED))
     names = {name for name, _ in build_network(space, arch).named_parameters()}
     assert not any("block7" in name for name in names)
     assert any("block6" in name for name in names)

@@ -15,8 +15,10 @@ from torch import Tensor
 from benchmarks.equivalence import archs as peculiar_archs
 from benchmarks.equivalence import relative_error, unsettle, unsettled_stats
 from netadapt.search.errors import ArchError, InvalidSettingError
+from netadapt.search.families.inverted_residual import REMOVED, BlockArch
+from netadapt.search.families.inverted_residual import InvertedResidualArch as Arch
 from netadapt.search.ordered_dropout import OrderedDropout
-from netadapt.search.space import REMOVED, Arch, BlockArch, Space
+from netadapt.search.space import Space
 from netadapt.search.supernet import BatchNormStats, SuperNetwork, calibrate, extract
 
 TOLERANCE = 1e-4
@@ -24,9 +26,9 @@ TOLERANCE = 1e-4
 
 def make(name: str, bypass: bool) -> SuperNetwork:
     """A small super-network: the blocks of a space on few pixels."""
-    space = replace(Space.load(name, bypass=bypass), resolution=24, dropout=0.0)
+    space = replace(Space.load(name, bypass=bypass), resolution=(24, 24), dropout=0.0)
     generator = torch.Generator().manual_seed(0)
-    supernet = SuperNetwork(space, generator=generator).eval()
+    supernet = space.supernetwork(generator=generator).eval()
     unsettle(supernet, generator)
     return supernet
 
@@ -142,7 +144,7 @@ def test_images_stand_in_any_order() -> None:
 
 
 def test_what_is_dropped_gets_no_gradient() -> None:
-    supernet = SuperNetwork(DIGITS.space, generator=torch.Generator().manual_seed(0)).train()
+    supernet = DIGITS.space.supernetwork(generator=torch.Generator().manual_seed(0)).train()
     space = supernet.space
     blocks = tuple(
         REMOVED if space.removable(i) else replace(b, width=8, expansion=b.expansion and 8)
@@ -182,7 +184,7 @@ def test_one_arch_for_all_images_trains_on_its_slices_as_masks_would() -> None:
 
 
 def test_calibration_takes_the_images_own_statistics_and_leaves_the_network_alone() -> None:
-    supernet = SuperNetwork(DIGITS.space, generator=torch.Generator().manual_seed(0)).train()
+    supernet = DIGITS.space.supernetwork(generator=torch.Generator().manual_seed(0)).train()
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     images = images_of(supernet.space, 12)
     arch = supernet.space.scaled(0.5)
@@ -214,7 +216,7 @@ def test_statistics_of_another_arch_and_in_training_are_refused() -> None:
         extract(DIGITS, space.full(), stats)
     with pytest.raises(ArchError, match="one for each"):
         DIGITS(images_of(space, 2), [small])
-    training = SuperNetwork(space).train()
+    training = space.supernetwork().train()
     with pytest.raises(ArchError, match="eval mode"):
         training(images_of(space, 2), small, stats)
 

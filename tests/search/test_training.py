@@ -19,7 +19,6 @@ from torch import nn
 from netadapt.search.errors import CheckpointError, InvalidSettingError, TrainingDivergedError
 from netadapt.search.ordered_dropout import KernelPer, OrderedDropout
 from netadapt.search.space import Space
-from netadapt.search.supernet import SuperNetwork
 from netadapt.search.tasks.digits import Clutter, ClutteredDigits
 from netadapt.search.training import (
     TrainingProgress,
@@ -106,7 +105,7 @@ def test_a_resumed_supernet_equals_an_unbroken_one(
     settings = replace(SETTINGS, steps=4, batch_size=4, checkpoint_every_steps=2)
     sample = OrderedDropout(space, kernel_per=kernel_per)
     unbroken, broken, resumed = (
-        SuperNetwork(space, generator=torch.Generator().manual_seed(0)) for _ in range(3)
+        space.supernetwork(generator=torch.Generator().manual_seed(0)) for _ in range(3)
     )
     start = copy.deepcopy(unbroken)
     train_supernet(unbroken, task, settings, sample)

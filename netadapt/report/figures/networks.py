@@ -14,7 +14,8 @@ from netadapt.report.figures.canvas import (
     Layout,
     canvas,
 )
-from netadapt.report.records import Drawing, Layer
+from netadapt.report.records import Drawing
+from netadapt.search.space import Layer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,268 @@
+"""The file of a space of inverted residuals: TOML in, checked for names and types.
+
+`docs/spaces.md` explains the keys. Symbols as in the module `space` beside this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from netadapt.profiler.kernels.convolution import CLAMPS
+from netadapt.search.errors import SpaceFileError
+from netadapt.search.space_file import TableReader
+
+BlockKind = Literal["inverted_residual", "fused", "residual"]
+KINDS = get_args(BlockKind)
+STANDALONE = ("hardswish", "silu")
+"""Activations that are kernels of their own."""
+ACTIVATIONS = (*CLAMPS, *STANDALONE)
+SqueezeBase = Literal["expansion", "input"]
+BASES = get_args(SqueezeBase)
+# Bounds far above any network's, so that a slip of the keyboard is an error, not a machine that
+# counts to it.
+MAX_BLOCKS = 1_000
+MAX_RATIO = 64.0
+LARGEST_WIDTH = 65_536
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+def fused(activation: str) -> str:
+    """What of an activation the runtime fuses into the layer before it, "none" or all of it."""
+    return activation if activation in CLAMPS else "none"
+
+
+def make_divisible(value: float, divisor: int) -> int:
+    """`value` to the nearest multiple of `divisor`, never below 90 % of it (MobileNet's rule)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """A layer with a plain width (no bypass): the stem, the head, the hidden linear layer.
+
+    `searched` false fixes it at the reference's width.
+    """
+
+    width: int
+    max_width: int
+    activation: str = "hardswish"
+    searched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StemSpec(LayerSpec):
+    """The first layer, a dense convolution."""
+
+    kernel_size: int = 3
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SqueezeExciteSpec:
+    """Squeeze-excite of all blocks that have it; the defaults are MobileNetV3's.
+
+    Parameters
+    ----------
+    ratio, base, divisor: hidden channels are `ratio` times E (base "expansion") or C ("input"), to
+        a multiple of `divisor`.
+    activation, gate: between its two convolutions, and behind them.
+    """
+
+    ratio: float = 0.25
+    base: str = "expansion"
+    divisor: int = 8
+    activation: str = "relu"
+    gate: str = "hardsigmoid"
+
+    def channels(self, expanded: int, in_channels: int) -> int:
+        """Hidden channels where `expanded` channels are squeezed, `in_channels` (C) entering."""
+        base = in_channels if self.base == "input" else expanded
+        return make_divisible(base * self.ratio, self.divisor)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """A block of the reference, and how large it may get.
+
+    Parameters
+    ----------
+    expansion: 0: no expand layer, and a plain width instead of a bypass (the first block).
+    shortcut: whether its input may be joined with its output.
+    """
+
+    kernel_size: int
+    width: int
+    max_width: int
+    activation: str
+    stride: int
+    expansion: int = 0
+    max_expansion: int = 0
+    se: bool = False
+    searched: bool = True
+    kind: str = "inverted_residual"
+    shortcut: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """Blocks that begin with `first`, of which the first `depth` stand in the reference.
+
+    `depths` are the numbers of blocks there may be; ascending.
+    """
+
+    first: int
+    depth: int
+    depths: tuple[int, ...]
+
+
+def read_space_file(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of `InvertedResidualSpace` from a parsed file; errors name it `where`.
+
+    Raises `SpaceFileError`.
+    """
+    read = TableReader(table, where)
+    arguments: dict[str, Any] = {
+        "name": read.take("name", str),
+        "in_channels": read.take("in_channels", int),
+        "resolution": _size(read, "resolution", read.take("resolution", (int, list))),
+        "resolutions": tuple(
+            _size(read, "resolutions", size) for size in read.many("resolutions", (int, list), [])
+        ),
+        "classes": read.take("classes", int),
+        "width_step": read.take("width_step", int),
+        "kernel_sizes": tuple(read.many("kernel_sizes", int)),
+        "expansion_ratios": read.numbers("expansion_ratios", []),
+        "search_widths": read.take("search_widths", bool, True),
+        "bypass": read.take("bypass", bool, True),
+        "dropout": read.number("dropout", 0.0),
+    }
+    stem = read.table("stem")
+    if stem is None:
+        raise SpaceFileError(f"{where}: [stem] is missing; add it")
+    width, largest, activation, searched = _layer(stem)
+    kernel_size, stride = stem.take("kernel_size", int, 3), stem.take("stride", int)
+    stem.finish()
+    arguments["stem"] = StemSpec(width, largest, activation, searched, kernel_size, stride)
+    for name in ("head", "hidden"):
+        layer = read.table(name)
+        arguments[name] = None if layer is None else LayerSpec(*_layer(layer))
+        if layer is not None:
+            layer.finish()
+    arguments["squeeze_excite"] = _squeeze_excite(read)
+    arguments |= _blocks(read, where, arguments)
+    read.finish()
+    return arguments
+
+
+def _size(read: TableReader, key: str, value: int | list[Any]) -> Size:
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2 or any(type(side) is not int for side in sides):
+        raise read.refuse(key, "is one side of a square or [height, width] in pixels", value)
+    return (sides[0], sides[1])
+
+
+def _layer(read: TableReader) -> tuple[int, int, str, bool]:
+    width = read.take("width", int)
+    return (
+        width,
+        read.take("max_width", int, width),
+        read.take("activation", str, "hardswish"),
+        read.take("searched", bool, True),
+    )
+
+
+def _squeeze_excite(read: TableReader) -> SqueezeExciteSpec:
+    table = read.table("squeeze_excite", {})
+    assert table is not None
+    usual = SqueezeExciteSpec()
+    found = SqueezeExciteSpec(
+        ratio=table.number("ratio", usual.ratio),
+        base=table.take("base", str, usual.base),
+        divisor=table.take("divisor", int, usual.divisor),
+        activation=table.take("activation", str, usual.activation),
+        gate=table.take("gate", str, usual.gate),
+    )
+    table.finish()
+    return found
+
+
+def _blocks(read: TableReader, where: str, space: dict[str, Any]) -> dict[str, Any]:
+    """The rows of `blocks`, each a block or a stage of `repeat` blocks."""
+    blocks: list[BlockSpec] = []
+    stages: list[StageSpec] = []
+    for index, row in enumerate(read.many("blocks", dict)):
+        reader = TableReader(row, f"{where}: row {index} of blocks")
+        repeat = reader.take("repeat", int, 1)
+        if not 1 <= repeat <= MAX_BLOCKS:
+            raise reader.refuse("repeat", f"is at least 1 and at most {MAX_BLOCKS}", repeat)
+        depths = tuple(reader.many("depths", int, []))
+        depth = reader.take("depth", int, repeat)
+        if depths and max(depths) != repeat:
+            raise reader.refuse("depths", "end with the row's repeat", list(depths))
+        if depths:
+            stages.append(StageSpec(len(blocks), depth, depths))
+        elif depth != repeat:
+            raise reader.refuse("depth", "is one of the row's depths, of which it has none", depth)
+        first = _block(reader, space, _width(blocks, space))
+        blocks.append(first)
+        for _ in range(repeat - 1):
+            again = TableReader(
+                {key: row[key] for key in row if key not in ("repeat", "depths", "depth")}
+                | {"stride": 1, "shortcut": True},
+                f"{where}: row {index} of blocks",
+            )
+            blocks.append(_block(again, space, first.width))
+        if len(blocks) > MAX_BLOCKS:
+            raise reader.refuse("repeat", f"makes more than {MAX_BLOCKS} blocks", repeat)
+    return {"blocks": tuple(blocks), "stages": tuple(stages)}
+
+
+def _width(blocks: list[BlockSpec], space: dict[str, Any]) -> int:
+    """Channels that enter the next block in the reference."""
+    return blocks[-1].width if blocks else int(space["stem"].width)
+
+
+def _block(read: TableReader, space: dict[str, Any], in_channels: int) -> BlockSpec:
+    width = read.take("width", int)
+    ratio = read.number("ratio", 0.0)
+    expansion = read.take("expansion", int, 0)
+    if ratio:
+        if expansion:
+            raise read.refuse("ratio", "stands in place of expansion", ratio)
+        if not 0 < ratio <= MAX_RATIO:
+            raise read.refuse("ratio", f"is above 0 and at most {MAX_RATIO:g}", ratio)
+        expansion = multiple(ratio, in_channels, space["width_step"])
+    searched = read.take("searched", bool, True)
+    ratios = space["expansion_ratios"] if expansion and searched else ()
+    largest = max(
+        (multiple(r, in_channels, space["width_step"]) for r in ratios), default=expansion
+    )
+    block = BlockSpec(
+        kernel_size=read.take("kernel_size", int),
+        expansion=expansion,
+        max_expansion=read.take("max_expansion", int, largest),
+        width=width,
+        max_width=read.take("max_width", int, width),
+        se=read.take("se", bool, False),
+        activation=read.take("activation", str),
+        stride=read.take("stride", int),
+        searched=searched,
+        kind=read.take("kind", str, "inverted_residual"),
+        shortcut=read.take("shortcut", bool, True),
+    )
+    read.finish()
+    return block
+
+
+def multiple(ratio: float, channels: int, step: int) -> int:
+    """The expansion width that is `ratio` times `channels`; 0 where one of them is out of bounds.
+
+    What is out of bounds is refused where the whole space is checked.
+    """
+    sides = (channels, step)
+    within = 0 < ratio <= MAX_RATIO and all(0 < side <= LARGEST_WIDTH for side in sides)
+    return make_divisible(channels * ratio, step) if within else 0

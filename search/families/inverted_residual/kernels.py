@@ -1,0 +1,117 @@
+"""The kernels of each part of a network, from what the space's file says of it.
+
+Symbols as in the module `space` beside this one; a size is height and width in pixels.
+"""
+
+from __future__ import annotations
+
+from netadapt.profiler.kernels import (
+    ActivationKernel,
+    AddKernel,
+    BypassKernel,
+    ClampedLinearKernel,
+    DepthwiseConv,
+    GlobalPoolKernel,
+    Kernel,
+    LinearKernel,
+    PointwiseConv,
+    StandardConv,
+    squeeze_excite_kernel,
+)
+from netadapt.search.families.inverted_residual.arch import BlockArch
+from netadapt.search.families.inverted_residual.file import (
+    STANDALONE,
+    BlockSpec,
+    LayerSpec,
+    Size,
+    SqueezeExciteSpec,
+    StemSpec,
+    fused,
+)
+
+
+def stem_kernels(
+    spec: StemSpec, in_channels: int, width: int, before: Size, behind: Size
+) -> list[Kernel]:
+    """Of the first layer, from the size of the image to the one behind it."""
+    clamp = fused(spec.activation)
+    return [
+        StandardConv(in_channels, width, spec.kernel_size, spec.stride, *before, clamp),
+        *_activation(spec.activation, width, behind),
+    ]
+
+
+def block_kernels(
+    spec: BlockSpec,
+    squeeze_excite: SqueezeExciteSpec,
+    in_channels: int,
+    block: BlockArch,
+    before: Size,
+    behind: Size,
+) -> list[Kernel]:
+    """Of a block that is there, its join left out."""
+    k, clamp = block.kernel_size, fused(spec.activation)
+    assert k is not None
+    channels, kernels = block.expansion, list[Kernel]()
+    if spec.kind == "inverted_residual":
+        if channels:
+            kernels.append(PointwiseConv(in_channels, channels, *before, clamp))
+            kernels += _activation(spec.activation, channels, before)
+        else:
+            channels = in_channels
+        kernels.append(DepthwiseConv(channels, k, spec.stride, *before, clamp))
+        kernels += _activation(spec.activation, channels, behind)
+    elif channels:
+        kernels.append(StandardConv(in_channels, channels, k, spec.stride, *before, clamp))
+        kernels += _activation(spec.activation, channels, behind)
+    if spec.se:
+        hidden = squeeze_excite.channels(channels, in_channels)
+        how = squeeze_excite.activation, squeeze_excite.gate
+        kernels.append(squeeze_excite_kernel(channels, hidden, *behind, *how))
+    if spec.kind == "residual":
+        kernels.append(StandardConv(channels, block.width, k, 1, *behind))
+    elif channels:
+        kernels.append(PointwiseConv(channels, block.width, *behind))
+    else:
+        kernels.append(StandardConv(in_channels, block.width, k, spec.stride, *before, clamp))
+        kernels += _activation(spec.activation, block.width, behind)
+    return kernels
+
+
+def join_kernel(in_channels: int, filters: int, out_channels: int, size: Size) -> Kernel:
+    """What adds a block's input to its filters."""
+    if in_channels == filters:
+        return AddKernel(filters, *size)
+    return BypassKernel(in_channels, filters, out_channels, *size)
+
+
+def head_kernels(spec: LayerSpec | None, in_channels: int, width: int, size: Size) -> list[Kernel]:
+    """Of the head, if there is one, and the pooling."""
+    if spec is None:
+        return [GlobalPoolKernel(in_channels, *size)]
+    return [
+        PointwiseConv(in_channels, width, *size, fused(spec.activation)),
+        *_activation(spec.activation, width, size),
+        GlobalPoolKernel(width, *size),
+    ]
+
+
+def classifier_kernels(
+    spec: LayerSpec | None, features: int, hidden: int, classes: int
+) -> list[Kernel]:
+    """Of the hidden layer, if there is one, and the last one."""
+    if spec is None:
+        return [LinearKernel(features, classes)]
+    clamp = fused(spec.activation)
+    return [
+        LinearKernel(features, hidden)
+        if clamp == "none"
+        else ClampedLinearKernel(features, hidden, clamp),
+        *_activation(spec.activation, hidden, (1, 1)),
+        LinearKernel(hidden, classes),
+    ]
+
+
+def _activation(function: str, channels: int, size: Size) -> list[Kernel]:
+    """The kernel that it is by itself; none where it is fused, or none at all."""
+    return [ActivationKernel(function, channels, *size)] if function in STANDALONE else []

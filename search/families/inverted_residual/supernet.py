@@ -1,0 +1,333 @@
+"""The super-network of a space of inverted residuals.
+
+Symbols as in the module `space` beside this one, with `B` images in a batch. A sub-network uses the
+first channels of every layer and the centre of every block's kernel. It is computed in one of two
+ways, by the same code: one arch on slices of the weights, or one arch an image at full size with
+the last channels of each image set to zero (ordered dropout, NetAdaptV2). Both give the same
+outputs in eval mode. Images of archs of different resolutions are computed in groups.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from netadapt.profiler.kernels import ConvNorm, Linear, SqueezeExcite
+from netadapt.profiler.kernels.squeeze_excite import GATES, INNER
+from netadapt.search.errors import ArchError
+from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
+from netadapt.search.families.inverted_residual.network import Block, Network
+from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
+from netadapt.search.space import Arch
+from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
+
+Integers = NDArray[np.int64]
+
+MAX_RUNS = 6
+"""More runs of equal kernel size in a batch than this are sorted together first."""
+
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": torch.relu_,
+    "relu6": lambda x: functional.relu6(x, inplace=True),
+    "hardswish": functional.hardswish,
+    "silu": functional.silu,
+}
+"""Activations; may overwrite what they are given. All of them map 0 to 0."""
+
+
+class InvertedResidualSuperNetwork(SuperNetwork):
+    """Weights of all archs of `space`; `generator` seeds them (None: torch's own)."""
+
+    space: InvertedResidualSpace
+    network: Network
+
+    def __init__(
+        self, space: InvertedResidualSpace, *, generator: torch.Generator | None = None
+    ) -> None:
+        full = space.full()
+        super().__init__(space, space.network(full, generator=generator))
+        self.full = full
+
+    def compute(self, x: Tensor, archs: Arch | Sequence[Arch], normalize: Normalize) -> Tensor:
+        if not isinstance(archs, Sequence):
+            arch = self._own(archs)
+            return self._run(self.space.fit_images(x, arch), arch, _UNMASKED, normalize)
+        if len(archs) != len(x):
+            raise ArchError(
+                f"there is one arch for all images or one for each, got {len(archs)} archs for "
+                f"{len(x)} images; sample as many"
+            )
+        own = [self._own(arch) for arch in archs]
+        groups: dict[int | None, list[int]] = defaultdict(list)
+        for index, arch in enumerate(own):
+            groups[arch.resolution].append(index)
+        if len(groups) == 1:
+            return self._run_masked(x, own, normalize)
+        outputs = [self._run_masked(x[i], [own[j] for j in i], normalize) for i in groups.values()]
+        order = torch.tensor([index for group in groups.values() for index in group])
+        return torch.cat(outputs)[torch.argsort(order)]
+
+    def _own(self, arch: Arch) -> InvertedResidualArch:
+        self.space.validate(arch)
+        assert isinstance(arch, InvertedResidualArch)
+        return arch
+
+    def _run_masked(
+        self, x: Tensor, archs: Sequence[InvertedResidualArch], normalize: Normalize
+    ) -> Tensor:
+        """One arch an image, all of one resolution."""
+        masks = _masks(self.space, archs, x)
+        return self._run(self.space.fit_images(x, archs[0]), self.full, masks, normalize)
+
+    def _run(
+        self, x: Tensor, arch: InvertedResidualArch, masks: _Masks, normalize: Normalize
+    ) -> Tensor:
+        net, space = self.network, self.space
+        x = normalize("stem", norm_of(net.stem), _conv(net.stem, x, arch.stem))
+        x = IN_PLACE[space.stem.activation](_masked(x, masks.stem))
+        for index, block in enumerate(arch.blocks):
+            if not block.removed:
+                x = self._block(index, x, block, masks.block(index), normalize)
+        if net.head is not None and space.head is not None:
+            x = normalize("head", norm_of(net.head), _conv(net.head, x, arch.head))
+            x = IN_PLACE[space.head.activation](x)
+        # The mask is the same for every pixel, so it may wait for the mean.
+        x = _masked(x.mean((2, 3)), masks.head)
+        if net.hidden is not None and space.hidden is not None:
+            x = IN_PLACE[space.hidden.activation](_linear(net.hidden, x, arch.hidden))
+            x = _masked(x, masks.hidden)
+        return _linear(net.classifier, net.dropout(x), space.classes)
+
+    def _block(
+        self,
+        index: int,
+        x: Tensor,
+        arch: BlockArch,
+        mask: _BlockMask,
+        normalize: Normalize,
+    ) -> Tensor:
+        name, spec = f"blocks.block{index}", self.space.blocks[index]
+        layers = self.network.get_submodule(name)
+        assert isinstance(layers, Block)
+        assert arch.kernel_size is not None
+        activate = IN_PLACE[spec.activation]
+        sizes = mask.kernel_sizes or arch.kernel_size
+        dense = spec.kind != "inverted_residual"
+        y = x
+        if layers.expand is not None:
+            y = _conv(layers.expand, y, arch.expansion, sizes if dense else 1)
+            y = normalize(f"{name}.expand", norm_of(layers.expand), y)
+            if layers.depthwise is not None:
+                # Not masked yet: the depthwise convolution mixes no channels, its mask does for
+                # both.
+                y = activate(y)
+        if layers.depthwise is not None:
+            y = _depthwise(layers.depthwise, y, sizes)
+            y = normalize(f"{name}.depthwise", norm_of(layers.depthwise), y)
+        if layers.squeeze_excite is not None:
+            hidden = self.space.squeeze_excite.channels(y.shape[1], x.shape[1])
+            y = _squeeze_excite(layers.squeeze_excite, activate(y), hidden, mask)
+        elif y is not x:
+            y = activate(_masked(y, mask.inner))
+        alone = y is x  # one dense convolution is the whole block
+        y = _conv(layers.project, y, arch.width, sizes if alone or spec.kind == "residual" else 1)
+        y = normalize(f"{name}.project", norm_of(layers.project), y)
+        if alone:
+            y = activate(y)
+        if mask.filters is None:
+            return _joined(x, y) if self.space.joined(index, x.shape[1], arch.width) else y
+        if self.space.join(index) == "bypass":
+            # Each image is zero beyond its own channels, so that this is CBC image by image.
+            return torch.addcmul(_padded(x, y.shape[1]), y, mask.filters)
+        y = y * mask.filters
+        return y if mask.joined is None else y + _padded(x, y.shape[1]) * mask.joined
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Consecutive images of equal kernel size; `lengths` add up to B.
+
+    `order` `(B,)` sorts the images so; None: they stand like this already.
+    """
+
+    lengths: list[int]
+    kernel_sizes: list[int]
+    order: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockMask:
+    """One block's masks, `(B, channels, 1, 1)` of zeros and ones; all None: computed unmasked.
+
+    Parameters
+    ----------
+    inner: for the depthwise layer's channels.
+    squeeze: for squeeze-excite's hidden channels.
+    filters: for the project layer's M.
+    joined: `(B, 1, 1, 1)`, the images with a residual addition where that depends on their arch.
+    """
+
+    inner: Tensor | None = None
+    squeeze: Tensor | None = None
+    filters: Tensor | None = None
+    joined: Tensor | None = None
+    kernel_sizes: _Runs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Masks:
+    """Masks of a batch with one arch an image, to be computed at the full arch's size."""
+
+    stem: Tensor | None = None
+    head: Tensor | None = None
+    hidden: Tensor | None = None
+    blocks: tuple[_BlockMask, ...] = ()
+
+    def block(self, index: int) -> _BlockMask:
+        return self.blocks[index] if self.blocks else _BlockMask()
+
+
+_UNMASKED = _Masks()
+
+
+def _masks(
+    space: InvertedResidualSpace, archs: Sequence[InvertedResidualArch], x: Tensor
+) -> _Masks:
+    """For archs of the space, one an image of x."""
+    stem, head, hidden = np.array([(a.stem, a.head, a.hidden) for a in archs]).T
+    full = space.full()
+
+    def first(widths: Integers, largest: int) -> Tensor:
+        mask = np.arange(largest) < widths[:, None]
+        return torch.from_numpy(mask).to(x)[:, :, None, None]
+
+    blocks = []
+    channels, largest = stem, full.stem
+    for index, (spec, block) in enumerate(zip(space.blocks, full.blocks, strict=True)):
+        # A removed block has no kernel size; any will do, for it is masked.
+        widths, expansions, sizes = np.array(
+            [(b.width, b.expansion, b.kernel_size or 0) for b in (a.blocks[index] for a in archs)]
+        ).T
+        inner, largest_inner = (
+            (expansions, block.expansion) if block.expansion else (channels, largest)
+        )
+        squeeze, joined = None, None
+        join = space.join(index)
+        if spec.se:
+            pairs = zip(inner.tolist(), channels.tolist(), strict=True)
+            hidden_widths = np.array([space.squeeze_excite.channels(*pair) for pair in pairs])
+            squeeze = first(hidden_widths, space.squeeze_excite.channels(largest_inner, largest))
+        if join == "residual":
+            # One channel, or none; an image without the block is its input.
+            same = (channels == widths) | (widths == 0)
+            joined = first(same.astype(np.int64), 1)
+        blocks.append(
+            _BlockMask(
+                first(inner, largest_inner),
+                squeeze,
+                first(widths, block.width),
+                joined,
+                _runs(sizes),
+            )
+        )
+        if join == "bypass":
+            channels = np.maximum(channels, widths)
+        else:
+            channels = np.where(widths == 0, channels, widths)
+        largest = block.width
+    return _Masks(
+        first(stem, full.stem),
+        None if space.head is None else first(head, full.head).flatten(1),
+        None if space.hidden is None else first(hidden, full.hidden).flatten(1),
+        tuple(blocks),
+    )
+
+
+def _runs(sizes: Integers) -> _Runs:
+    """Of kernel sizes `(B,)`; 0 stands for any, and takes what stands before it (or behind)."""
+    known = np.flatnonzero(sizes)
+    if not len(known):
+        return _Runs([len(sizes)], [1], None)
+    nearest = np.searchsorted(known, np.arange(len(sizes)), side="right") - 1
+    sizes = sizes[known[np.maximum(nearest, 0)]]
+    order = None
+    if np.count_nonzero(np.diff(sizes)) >= MAX_RUNS:
+        permutation = np.argsort(sizes, kind="stable")
+        order, sizes = torch.from_numpy(permutation), sizes[permutation]
+    starts = np.flatnonzero(np.diff(sizes, prepend=0))
+    lengths = np.diff(starts, append=len(sizes))
+    return _Runs(lengths.tolist(), sizes[starts].tolist(), order)
+
+
+def _conv(
+    layer: ConvNorm, x: Tensor, filters: int, kernel_size: int | _Runs | None = None
+) -> Tensor:
+    """A dense convolution; `kernel_size` None: as the layer has it."""
+    if isinstance(kernel_size, _Runs):
+        return _by_runs(x, kernel_size, lambda part, k: _conv(layer, part, filters, k))
+    conv = layer.conv
+    k = kernel_size or conv.kernel_size[0]
+    weight = part_of_weight(conv.weight, (filters, x.shape[1], k, k))
+    return functional.conv2d(x, weight, None, conv.stride, k // 2)
+
+
+def _depthwise(layer: ConvNorm, x: Tensor, kernel_size: int | _Runs) -> Tensor:
+    if isinstance(kernel_size, _Runs):
+        return _by_runs(x, kernel_size, lambda part, k: _depthwise(layer, part, k))
+    channels = x.shape[1]
+    weight = part_of_weight(layer.conv.weight, (channels, 1, kernel_size, kernel_size))
+    return functional.conv2d(x, weight, None, layer.conv.stride, kernel_size // 2, groups=channels)
+
+
+def _by_runs(x: Tensor, runs: _Runs, convolve: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """With one kernel size an image: images grouped by it, none computed twice."""
+    if runs.order is not None:
+        x = x[runs.order]
+    # split, not slices: its gradient is one concatenation
+    parts = torch.split(x, runs.lengths)
+    done = [convolve(part, k) for part, k in zip(parts, runs.kernel_sizes, strict=True)]
+    y = torch.cat(done) if len(done) > 1 else done[0]
+    return y if runs.order is None else y[torch.argsort(runs.order)]
+
+
+def _squeeze_excite(layer: SqueezeExcite, x: Tensor, squeezed: int, mask: _BlockMask) -> Tensor:
+    """On all channels of x; with a mask, what it drops is zero in the result."""
+    channels = x.shape[1]
+    reduce, expand = layer.reduce, layer.expand
+    assert reduce.bias is not None
+    assert expand.bias is not None
+    gate = _masked(x.mean((2, 3), keepdim=True), mask.inner)
+    gate = functional.conv2d(gate, reduce.weight[:squeezed, :channels], reduce.bias[:squeezed])
+    gate = _masked(INNER[layer.activation](gate), mask.squeeze)
+    gate = functional.conv2d(gate, expand.weight[:channels, :squeezed], expand.bias[:channels])
+    # Masking the gate masks the product, at the price of one pixel.
+    return x * _masked(GATES[layer.gate](gate), mask.inner)
+
+
+def _linear(layer: Linear, x: Tensor, features: int) -> Tensor:
+    linear = layer.linear
+    return functional.linear(x, linear.weight[:features, : x.shape[1]], linear.bias[:features])
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    # Before or behind an activation is the same: all of them map 0 to 0.
+    return x if mask is None else x * mask
+
+
+def _padded(x: Tensor, channels: int) -> Tensor:
+    missing = channels - x.shape[1]
+    return functional.pad(x, (0, 0, 0, 0, 0, missing)) if missing else x
+
+
+def _joined(x: Tensor, y: Tensor) -> Tensor:
+    """Sum of both, the one with fewer channels continued by zeros."""
+    channels = max(x.shape[1], y.shape[1])
+    return _padded(x, channels) + _padded(y, channels)

@@ -1,0 +1,383 @@
+"""The families that come along keep the contract, in every feature of their space's files."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netadapt.profiler.kernels import AddKernel, BypassKernel
+from netadapt.profiler.lowering import lower
+from netadapt.search.errors import ArchError, SpaceFileError
+from netadapt.search.families.inverted_residual import REMOVED, InvertedResidualSpace
+from netadapt.search.space import Dimension, Space
+from netadapt.search.space_file import load_space_table
+from tests.contracts.space import SpaceContract
+from tests.toy_family import STACK, Stack
+from tests.xnnpack_ops import expected_ops, lowered_ops
+
+
+def row(width: int, **keys: object) -> dict[str, object]:
+    """A row of `blocks`."""
+    return {"kernel_size": 3, "width": width, "activation": "relu", "stride": 1} | keys
+
+
+TOY: dict[str, Any] = {
+    "name": "toy",
+    "in_channels": 1,
+    "resolution": 12,
+    "classes": 4,
+    "width_step": 8,
+    "kernel_sizes": [3, 5],
+    "stem": {"width": 8, "stride": 1},
+    "head": {"width": 24},
+    "hidden": {"width": 16},
+    "blocks": [
+        row(8),
+        row(16, expansion=16, stride=2),
+        row(16, expansion=24, kernel_size=5, se=True, activation="hardswish"),
+    ],
+}
+
+
+def toy(**changes: object) -> InvertedResidualSpace:
+    """The toy space with other values for some keys of its file; None leaves a key out."""
+    table = TOY | changes
+    return InvertedResidualSpace.from_table({k: v for k, v in table.items() if v is not None})
+
+
+class TestDigits(SpaceContract):
+    drawn = 3
+    lowered = 0
+
+    def make_space(self) -> Space:
+        return Space.load("digits")
+
+
+class TestResidual(SpaceContract):
+    """MobileNetV3 as published: no bypass."""
+
+    lowered = 0
+
+    def make_space(self) -> Space:
+        return toy(bypass=False)
+
+
+class TestClampedInColour(SpaceContract):
+    """RGB, rectangular, relu6, a large stem, no hidden layer, no shortcut."""
+
+    def make_space(self) -> Space:
+        return toy(
+            in_channels=3,
+            resolution=[10, 17],
+            stem={"width": 8, "stride": 2, "kernel_size": 5, "activation": "relu6"},
+            head={"width": 24, "activation": "relu6"},
+            hidden=None,
+            blocks=[
+                row(8, activation="relu6", shortcut=False),
+                row(16, ratio=2, activation="relu6", repeat=3, shortcut=False),
+            ],
+        )
+
+
+class TestSmoothWithSqueezeExcite(SpaceContract):
+    """SiLU, squeeze-excite of the input's channels with a sigmoid, a hidden layer that clamps."""
+
+    def make_space(self) -> Space:
+        return toy(
+            stem={"width": 8, "stride": 1, "activation": "silu"},
+            head={"width": 24, "activation": "none"},
+            hidden={"width": 16, "activation": "relu"},
+            squeeze_excite={
+                "ratio": 0.5,
+                "base": "input",
+                "divisor": 1,
+                "activation": "silu",
+                "gate": "sigmoid",
+            },
+            blocks=[
+                row(8, se=True, activation="silu"),
+                row(16, expansion=16, se=True, activation="silu", stride=2),
+                row(16, expansion=24, se=True, activation="silu", kernel_size=5),
+            ],
+        )
+
+
+class TestDenseBlocks(SpaceContract):
+    """Fused inverted residuals, with and without expansion, and plain residual blocks; no head."""
+
+    def make_space(self) -> Space:
+        return toy(
+            head=None,
+            hidden=None,
+            blocks=[
+                row(8, kind="fused"),
+                row(16, kind="fused", expansion=16, activation="hardswish", stride=2, repeat=2),
+                row(16, kind="fused", expansion=24, kernel_size=5, se=True, activation="silu"),
+                row(16, kind="residual", expansion=16, stride=2, repeat=2),
+            ],
+        )
+
+
+class TestRatios(SpaceContract):
+    lowered = 0
+
+    def make_space(self) -> Space:
+        return toy(expansion_ratios=[2, 3.5], blocks=[row(8), row(16, ratio=2, repeat=2)])
+
+
+class TestOnceForAll(SpaceContract):
+    """Depths, ratios and resolutions to choose from, widths fixed."""
+
+    drawn = 8
+
+    def make_space(self) -> Space:
+        return toy(
+            resolution=16,
+            resolutions=[12, 16],
+            expansion_ratios=[2, 3],
+            search_widths=False,
+            bypass=False,
+            blocks=[
+                row(8, searched=False),
+                row(16, ratio=3, stride=2, repeat=3, depths=[1, 2, 3]),
+                row(24, ratio=2, se=True, repeat=2, depths=[1, 2], depth=1),
+            ],
+        )
+
+
+class TestDepthsAndWidths(SpaceContract):
+    """Blocks left out of stages whose widths are searched too."""
+
+    lowered = 0
+    drawn = 12
+
+    def make_space(self) -> Space:
+        return toy(
+            bypass=False,
+            blocks=[
+                row(16, expansion=16, stride=2, repeat=3, depths=[1, 3]),
+                row(16, kind="fused", activation="relu6", repeat=2, depths=[1, 2]),
+            ],
+        )
+
+
+class TestSomebodyElses(SpaceContract):
+    """A family that the package does not know, named by its place."""
+
+    def make_space(self) -> Space:
+        return Space.from_table(STACK)
+
+
+# The published networks: parameters as torchvision's and timm's have them, MACs as the papers say.
+PUBLISHED = {
+    "mobilenet_v2": (3_504_872, 301e6),
+    "efficientnet_b0": (5_288_548, 386e6),
+    "mnasnet_a1": (3_887_038, 312e6),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_references_are_the_published_networks(name: str) -> None:
+    space = InvertedResidualSpace.load(name)
+    reference = space.reference()
+    params, macs = PUBLISHED[name]
+    assert space.params(reference) == params
+    assert space.macs(reference) == pytest.approx(macs, rel=0.01)
+    assert sum(p.numel() for p in space.network(reference).parameters()) == params
+    # Joined as published: residual additions, and nothing where a block changes the channels.
+    joins = [k for k in space.kernels(reference) if isinstance(k, AddKernel | BypassKernel)]
+    before = [space.stem.width, *(block.width for block in space.blocks)]
+    assert joins
+    assert all(isinstance(join, AddKernel) for join in joins)
+    assert len(joins) == sum(
+        block.stride == 1 and block.width == channels
+        for channels, block in zip(before, space.blocks, strict=False)
+    )
+
+
+def test_once_for_all_has_its_choices() -> None:
+    space = InvertedResidualSpace.load("ofa_mobilenet_v3")
+    # Of the paper: ((3 x 3)^2 + (3 x 3)^3 + (3 x 3)^4)^5, about 2 x 10^19, for each resolution
+    assert space.count() == 4 * (9**2 + 9**3 + 9**4) ** 5
+    assert space.input_shape == (1, 3, 224, 224)
+    assert len(space.blocks) == 21
+    full = space.full()
+    assert [b.expansion for b in full.blocks[1:3]] == [16 * 6, 24 * 6]
+    smallest = full
+    for dimension in space.dimensions:
+        smallest = (smallest, *space.smaller(smallest, dimension))[-1]
+    assert space.input_shape_of(smallest) == (1, 3, 128, 128)
+    assert sum(not block.removed for block in smallest.blocks) == 1 + 5 * 2
+    assert space.macs(smallest) < 0.1 * space.macs(full)
+
+
+def named(space: Space, name: str) -> Dimension:
+    (found,) = (d for d in space.dimensions if d.name == name)
+    return found
+
+
+def test_blocks_leave_and_come_back_at_the_end_of_their_stage() -> None:
+    blocks = [row(16, expansion=16, stride=2, repeat=3, depths=[1, 2, 3], depth=2)]
+    space = toy(bypass=False, blocks=blocks)
+    depth = named(space, "blocks.0.depth")
+    assert depth.kind == "depth"
+    assert space.value(space.reference(), depth) == 2
+    full = space.full()
+    one = space.with_value(full, depth, 1)
+    assert one.blocks == (full.blocks[0], REMOVED, REMOVED)
+    two = space.with_value(one, depth, 2)
+    assert two.blocks[1:] == (space.with_value(space.reference(), depth, 3).blocks[1], REMOVED)
+    with pytest.raises(ArchError, match="removed"):
+        space.with_value(one, named(space, "blocks.1.width"), 8)
+    gap = type(full)(full.stem, (full.blocks[0], REMOVED, full.blocks[2]), full.head, full.hidden)
+    with pytest.raises(ArchError):
+        space.validate(gap)
+
+
+def test_archs_are_counted_with_depths_and_resolutions() -> None:
+    space = TestOnceForAll().make_space()
+    values = (dimension.values for dimension in space.dimensions)
+    found = {space.point(point) for point in itertools.product(*values)}
+    assert len(found) == space.count() == 2 * (4 + 4**2 + 4**3) * (4 + 4**2)
+
+
+def test_a_family_comes_from_a_registered_name_or_from_outside() -> None:
+    assert type(Space.from_table(TOY | {"family": "inverted_residual"})) is InvertedResidualSpace
+    other = Space.from_table(STACK)
+    assert type(other) is Stack
+    with pytest.raises(SpaceFileError, match="the family is"):
+        InvertedResidualSpace.from_table(STACK)
+    with pytest.raises(ArchError, match="another space"):
+        toy().kernels(other.reference())
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("inverted_residuals", "one of inverted_residual or package.module:Class"),
+        (3, "family is a name"),
+        ("", "one of inverted_residual"),
+        ("no.such.module:Space", "there is no 'no'"),
+        (f"{__name__}:Nothing", "has no 'Nothing'"),
+        ("netadapt.search.errors:ArchError", "subclass of netadapt.search.space.Space"),
+    ],
+)
+def test_a_family_that_is_none_is_refused_in_one_line(family: object, message: str) -> None:
+    with pytest.raises(SpaceFileError, match=message) as caught:
+        Space.from_table(TOY | {"family": family})
+    assert "\n" not in str(caught.value)
+
+
+def test_options_stand_in_for_the_files_keys() -> None:
+    assert Space.load("digits", bypass=False).options == {"bypass": False}
+    assert Space.load("digits", bypass=None) == Space.load("digits")
+    with pytest.raises(SpaceFileError, match="bypas is not known"):
+        Space.load("digits", bypas=False)
+
+
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"resolution": [12]}, "one side of a square or [height, width]"),
+    ({"resolution": [12, 12.5]}, "one side of a square or [height, width]"),
+    ({"resolution": [0, 12]}, "resolution is at least 1"),
+    ({"resolutions": [12]}, "resolutions are two or more"),
+    ({"resolutions": [16, 12]}, "resolutions are two or more"),
+    ({"resolutions": [16, 20]}, "resolution is one of the resolutions"),
+    ({"expansion_ratios": [3, 2]}, "expansion_ratios ascend"),
+    ({"expansion_ratios": [2, 4]}, "are one of (32, 64) by expansion_ratios"),
+    ({"stem": {"width": 8, "stride": 1, "kernel_size": 4}}, "stem's kernel_size is odd"),
+    ({"stem": {"width": 8, "stride": 1, "activation": "gelu"}}, "stem's activation is one of"),
+    ({"stem": None}, "[stem] is missing"),
+    ({"squeeze_excite": {"ratio": 0}}, "ratio is above 0"),
+    ({"squeeze_excite": {"base": "output"}}, "base is one of expansion, input"),
+    ({"squeeze_excite": {"gate": "relu"}}, "gate is one of hardsigmoid, sigmoid"),
+    ({"squeeze_excite": {"share": 1}}, "share is not known"),
+    ({"search_widths": False, "head": {"width": 8, "max_width": 16}}, "head is not searched"),
+    ({"kernel_sizes": [1, 3], "blocks": [row(8, kind="fused")]}, "is dense, its kernels 3 px"),
+    ({"blocks": [row(8, kind="plain")]}, "one of inverted_residual, fused, residual"),
+    ({"blocks": [row(8, kind="residual")]}, "has an expansion and no se"),
+    ({"blocks": [row(8, kind="fused", se=True)]}, "a fused block needs an expansion"),
+    ({"blocks": [row(8, repeat=2, depths=[1, 2])]}, "needs a space without bypass"),
+    (
+        {"bypass": False, "blocks": [row(8, repeat=3, depths=[1, 2])]},
+        "depths end with the row's repeat",
+    ),
+    (
+        {"bypass": False, "blocks": [row(8, repeat=2, depths=[1, 2], depth=3)]},
+        "blocks.0.depth is one of (1, 2)",
+    ),
+    ({"blocks": [row(8, repeat=2, depth=1)]}, "depth is one of the row's depths"),
+    ({"blocks": [row(8, repeat=10**9)]}, "repeat is at least 1 and at most"),
+    ({"blocks": [row(8, ratio=float("inf"))]}, "ratio is above 0 and at most"),
+    ({"blocks": [row(8, ratio=2, expansion=8)]}, "ratio stands in place of expansion"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_a_file_with_a_mistake_is_refused_in_one_line(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SpaceFileError) as caught:
+        toy(**changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+RICH = TOY | {
+    "resolution": [16, 12],
+    "resolutions": [[12, 8], [16, 12]],
+    "expansion_ratios": [2, 3.5],
+    "search_widths": False,
+    "bypass": False,
+    "squeeze_excite": {"ratio": 0.5, "base": "input", "divisor": 1, "gate": "sigmoid"},
+    "stem": {"width": 8, "stride": 1, "kernel_size": 5, "activation": "silu"},
+    "blocks": [
+        row(8, kind="fused", searched=False, shortcut=False),
+        row(16, ratio=2, se=True, repeat=3, depths=[1, 2, 3], depth=2),
+    ],
+}
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-9, 99),
+    st.integers(),
+    st.integers(300, 400).map(lambda digits: 10**digits),
+    st.floats(),
+    st.sampled_from(["", "relu", "fused", "residual", "input", "silu"]),
+    st.lists(st.integers(-1, 20) | st.floats(), max_size=3),
+    st.lists(st.lists(st.integers(1, 20), max_size=3), max_size=3),
+)
+
+
+@given(st.data())
+def test_any_value_anywhere_makes_a_space_or_a_named_error(data: st.DataObject) -> None:
+    table = copy.deepcopy(RICH)
+    parts = [table, table["stem"], table["squeeze_excite"], *table["blocks"]]
+    part = data.draw(st.sampled_from(parts))
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(VALUES)
+    try:
+        space = Space.from_table(table)
+    except SpaceFileError:
+        return
+    for arch in (space.reference(), space.full(), space.random(np.random.default_rng(0))):
+        space.validate(arch)
+        assert space.macs(arch) <= space.macs(space.full())
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_published_network_is_lowered_as_it_is() -> None:
+    """At few pixels: what it runs does not depend on them."""
+    table, _ = load_space_table("efficientnet_b0")
+    space = Space.from_table(table | {"resolution": 32, "dropout": 0.0})
+    reference = space.reference()
+    network = space.network(reference, generator=torch.Generator().manual_seed(0)).eval()
+    with lowered_ops() as ops:
+        lower(network, (torch.zeros(space.input_shape),))
+    assert ops == expected_ops(space.kernels(reference))
