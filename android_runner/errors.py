@@ -51,3 +51,7 @@ class StorageError(DeviceError):
 
 class FullStorageError(StorageError):
     """A device's storage is full; somebody may make room."""
+
+
+class PluginError(RunnerError, ValueError):
+    """A part named by its place (`package.module:Class`) that is not there or is no such part."""

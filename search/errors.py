@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-LONGEST_SHOWN = 120
-
-
-def shown(value: object) -> str:
-    """A value as an error shows it: one line of bounded length, whatever somebody has written."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Python writes no integers of some 4,300 digits or more
-        return "a value too long to show"
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+from netadapt.android_runner.text import shown as shown
 
 
 class SearchError(Exception):
