@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -209,6 +209,7 @@ def real(
     from netadapt.search.supernet import SuperNetwork
     from netadapt.search.task import Samples
     from netadapt.search.tasks.digits import ClutteredDigits
+    from netadapt.search.tasks.settings import DigitsSettings
     from netadapt.search.training import train_supernet
 
     folder = RunFolder(run)
@@ -224,34 +225,36 @@ def real(
     train_supernet(
         supernet,
         task,
-        assembly.training_settings(config.supernet, config.run.seed),
-        assembly.make_sampler(config, space),
+        assembly.training_settings(config.supernet),
+        assembly.make_step(config, space),
+        seed=config.run.seed,
         checkpoint=folder.supernet,
     )
     supernet.eval()
-    calibration = config.search.calibration_images
-    evaluator = Evaluator(
-        supernet,
-        task,
-        calibration_images=calibration,
-        validation_images=config.search.validation_images,
-    )
-    selected_on = config.search.validation_images or len(task.validation().images)
+    evaluation = assembly.evaluation_settings(config)
+    evaluator = Evaluator(supernet, task, evaluation)
+    selected_on = evaluation.validation_images or task.validation_images
 
     class Unseen(ClutteredDigits):
         """The same task; its validation images begin behind those that searches went by."""
 
-        def validation(self) -> Samples:
-            images, targets = super().validation()
-            return Samples(images[selected_on:], targets[selected_on:])
+        def validation(self, batch_size: int) -> Iterator[Samples]:
+            left = selected_on
+            for images, targets in super().validation(batch_size):
+                if left < len(images):
+                    yield Samples(images[left:], targets[left:])
+                left = max(left - len(images), 0)
 
+    section = config.task
     unseen = Unseen(
-        task.seed,
-        channels=config.task.channels,
-        pixels=config.task.pixels,
-        validation_images=selected_on + judged_images,
+        DigitsSettings(
+            task.seed,
+            section.channels,
+            section.pixels,
+            validation_images=selected_on + judged_images,
+        )
     )
-    judge = Evaluator(supernet, unseen, calibration_images=calibration)
+    judge = Evaluator(supernet, unseen, replace(evaluation, validation_images=None))
     latency = LatencyMetric(space, LatencyPredictor.load(folder.predictor).predict_networks)
     own = config.search.approach is not None
     single_layer = SingleLayerSettings(

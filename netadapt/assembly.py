@@ -11,7 +11,7 @@ from netadapt.config import DeviceSection, RunConfig, TrainingSection
 from netadapt.errors import ConfigError
 from netadapt.profiler.profile import ProfileSettings
 from netadapt.search import metrics
-from netadapt.search.ordered_dropout import OrderedDropout
+from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.searchers.base import Loop, Searcher
 from netadapt.search.searchers.coordinate_descent import AnySchedule, GeometricSchedule, Schedule
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
@@ -23,7 +23,9 @@ from netadapt.search.searchers.single_layer import (
 )
 from netadapt.search.space import Space
 from netadapt.search.task import Task
-from netadapt.search.training import TrainingSettings
+from netadapt.search.task import make_task as named_task
+from netadapt.search.tasks.settings import DigitsSettings
+from netadapt.search.training import OrderedDropoutSettings, OrderedDropoutStep, TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,11 +72,9 @@ def make_space(config: RunConfig) -> Space:
 
 
 def make_task(config: RunConfig) -> Task:
-    from netadapt.search.tasks.digits import ClutteredDigits
-
-    return ClutteredDigits(
-        seed=task_seed(config), channels=config.task.channels, pixels=config.task.pixels
-    )
+    section = config.task
+    settings = DigitsSettings(section.seed, section.channels, section.pixels)
+    return named_task(section.name, settings, seed=config.run.seed)
 
 
 def check_fit(space: Space, task: Task) -> None:
@@ -86,11 +86,6 @@ def check_fit(space: Space, task: Task) -> None:
             f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
             f"{task.outputs}; set task.channels and task.pixels, or another space.name"
         )
-
-
-def task_seed(config: RunConfig) -> int:
-    """The task's own seed, or the run's."""
-    return config.run.seed if config.task.seed is None else config.task.seed
 
 
 def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSettings:
@@ -110,14 +105,18 @@ def profile_settings(config: RunConfig, *, networks: bool = False) -> ProfileSet
     )
 
 
-def training_settings(section: TrainingSection, seed: int) -> TrainingSettings:
-    recipe = section.model_dump(include=set(TrainingSection.model_fields))
-    return TrainingSettings(**recipe, seed=seed)
+def training_settings(section: TrainingSection) -> TrainingSettings:
+    return TrainingSettings(**section.model_dump(include=set(TrainingSection.model_fields)))
 
 
-def make_sampler(config: RunConfig, space: Space) -> OrderedDropout:
+def make_step(config: RunConfig, space: Space) -> OrderedDropoutStep:
     section = config.supernet
-    return OrderedDropout(space, kernel_per=section.kernel_per, ramp=section.ramp)
+    return OrderedDropoutStep.of(OrderedDropoutSettings(section.kernel_per, section.ramp), space)
+
+
+def evaluation_settings(config: RunConfig) -> EvaluationSettings:
+    section = config.search
+    return EvaluationSettings(section.calibration_images, section.validation_images)
 
 
 def counted_constraints(config: RunConfig, space: Space) -> list[metrics.Constraint]:

@@ -48,7 +48,9 @@ from netadapt.search.network import build_network
 from netadapt.search.searchers.base import Searcher
 from netadapt.search.space import Arch, Space
 from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.task import KeptBatches, one_batch
 from netadapt.search.training import TrainingProgress, train_network, train_supernet
+from netadapt.search.training.checkpoint import content_digest
 from netadapt.text import milliseconds
 from netadapt.training_log import TrainingLog
 
@@ -56,6 +58,9 @@ logger = logging.getLogger(__name__)
 
 MULTIPLIERS = tuple(round(0.01 * i, 2) for i in range(5, 201))
 """Width multipliers that scaled networks are looked for among."""
+
+TEST_BATCH = 256
+"""Images of the test split judged at a time."""
 
 SCALED_START = 0.93
 """Scaled networks predicted below this share of the found latency are not measured."""
@@ -256,16 +261,6 @@ def keep_torch_threads(path: Path) -> int:
     return kept
 
 
-def content_digest(module: nn.Module) -> str:
-    """Of a module's parameters and statistics; equal for equal weights, however they are stored."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        values = tensor.detach().contiguous().cpu()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What a search found for one budget; `finals` are the found network and the scaled ones."""
@@ -383,13 +378,14 @@ class _Run:
         return assembly.make_searcher(self.config, self.space, constraints)
 
     def _train_supernet(self) -> None:
-        settings = assembly.training_settings(self.config.supernet, self.config.run.seed)
+        settings = assembly.training_settings(self.config.supernet)
         with self._training("supernet", "the super-network") as on_progress:
             train_supernet(
                 self.supernet,
                 self.task,
                 settings,
-                assembly.make_sampler(self.config, self.space),
+                assembly.make_step(self.config, self.space),
+                seed=self.config.run.seed,
                 checkpoint=self.folder.supernet,
                 on_progress=on_progress,
             )
@@ -399,12 +395,7 @@ class _Run:
         self, folder: SearchFolder, budget: Budget, budget_ms: float | None
     ) -> SearchResult:
         section = self.config.search
-        evaluator = Evaluator(
-            self.supernet,
-            self.task,
-            calibration_images=section.calibration_images,
-            validation_images=section.validation_images,
-        )
+        evaluator = Evaluator(self.supernet, self.task, assembly.evaluation_settings(self.config))
         searcher = self._searcher(budget_ms)
         with (
             open_log(folder.trials, searcher, self._search_inputs()) as log,
@@ -480,7 +471,8 @@ class _Run:
     def _train(self, final: FinalNetwork) -> nn.Module:
         section, seed = self.config.final, self.config.run.seed
         if section.weights == "supernet":
-            images = self.task.calibration_images(self.config.search.calibration_images)
+            count = self.config.search.calibration_images
+            images = one_batch(self.task.calibration(count, count)).images
             network = extract(
                 self.supernet, final.arch, calibrate(self.supernet, final.arch, images)
             )
@@ -492,7 +484,8 @@ class _Run:
             train_network(
                 network,
                 self.task,
-                assembly.training_settings(section, seed),
+                assembly.training_settings(section),
+                seed=seed,
                 checkpoint=final.checkpoint,
                 on_progress=on_progress,
             )
@@ -525,8 +518,8 @@ class _Run:
             timed = self.timer.together(named, f"{TRAINED}{finals[0].label}", on_progress)
         reference_ms, reference_spread = self.timer.reference()
         predicted = self.predictor.predict_networks([self.space.kernels(f.arch) for f in finals])
-        test = self.task.test()
-        images = len(test.images) if self.task.metric_name == "accuracy" else None
+        test = KeptBatches(lambda: self.task.test(TEST_BATCH))
+        images = self.task.test_images if self.task.metric_name == "accuracy" else None
         return {
             final.label: NetworkResult(
                 accuracy=evaluate_network(trained[final.label], self.task, test),

@@ -145,20 +145,22 @@ def _steps_done(folder: RunFolder) -> int:
 
 
 def _supernet_step_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
-    settings = assembly.training_settings(config.supernet, config.run.seed)
-    settings = _rehearsed(settings)
-    sample = assembly.make_sampler(config, space)
+    settings = _rehearsed(assembly.training_settings(config.supernet))
+    step = assembly.make_step(config, space)
+    seed = config.run.seed
     return _last_step_s(
-        lambda note: train_supernet(supernet, task, settings, sample, on_progress=note)
+        lambda note: train_supernet(supernet, task, settings, step, seed=seed, on_progress=note)
     )
 
 
 def _network_step_s(config: RunConfig, space: Space, task: Task) -> float:
-    settings = assembly.training_settings(config.final, config.run.seed)
-    settings = _rehearsed(settings)
-    start = torch.Generator().manual_seed(config.run.seed)
+    settings = _rehearsed(assembly.training_settings(config.final))
+    seed = config.run.seed
+    start = torch.Generator().manual_seed(seed)
     network = build_network(space, space.reference(), generator=start)
-    return _last_step_s(lambda note: train_network(network, task, settings, on_progress=note))
+    return _last_step_s(
+        lambda note: train_network(network, task, settings, seed=seed, on_progress=note)
+    )
 
 
 def _rehearsed(settings: TrainingSettings) -> TrainingSettings:
@@ -176,12 +178,8 @@ def _last_step_s(train: Callable[[Callable[[TrainingProgress], None]], None]) ->
 
 
 def _evaluation_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
-    evaluator = Evaluator(
-        supernet,
-        task,
-        calibration_images=config.search.calibration_images,
-        validation_images=config.search.validation_images,
-    )
+    evaluator = Evaluator(supernet, task, assembly.evaluation_settings(config))
+    evaluator([space.reference()])  # the first also makes the images
     begin = time.perf_counter()
     evaluator([space.reference()])
     return time.perf_counter() - begin

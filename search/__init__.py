@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netadapt.search.network import build_network
     from netadapt.search.space import Arch, Space
     from netadapt.search.supernet import SuperNetwork, calibrate, extract
-    from netadapt.search.task import Task
+    from netadapt.search.task import Task, make_task
     from netadapt.search.training import TrainingSettings, train_network, train_supernet
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "build_network",
     "calibrate",
     "extract",
+    "make_task",
     "run_search",
     "train_network",
     "train_supernet",
@@ -63,13 +64,14 @@ _HOMES = {
     "SuperNetwork": "netadapt.search.supernet",
     "Task": "netadapt.search.task",
     "TrainingDivergedError": "netadapt.search.errors",
-    "TrainingSettings": "netadapt.search.training",
+    "TrainingSettings": "netadapt.search.training.settings",
     "TrialLogError": "netadapt.search.errors",
     "build_network": "netadapt.search.network",
     "calibrate": "netadapt.search.supernet",
     "extract": "netadapt.search.supernet",
+    "make_task": "netadapt.search.task",
     "run_search": "netadapt.search.driver",
-    "train_network": "netadapt.search.training",
-    "train_supernet": "netadapt.search.training",
+    "train_network": "netadapt.search.training.train",
+    "train_supernet": "netadapt.search.training.train",
 }
 __getattr__ = exports(__name__, _HOMES)

@@ -20,6 +20,7 @@ from netadapt.errors import ConfigError, RunFolderError
 from netadapt.folder import RunFolder
 from netadapt.result import RunResult
 from netadapt.search.supernet import SuperNetwork
+from netadapt.search.training.checkpoint import content_digest
 from tests.two_levels import TwoLevels
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
@@ -237,5 +238,5 @@ def test_a_supernetworks_fingerprint_is_of_its_weights_not_of_its_file(tmp_path:
     assert (tmp_path / "a.pt").read_bytes() != (tmp_path / "b.pt").read_bytes()
     other.load_state_dict(torch.load(tmp_path / "b.pt", weights_only=True))
     other.to(memory_format=torch.channels_last)
-    assert pipeline.content_digest(one) == pipeline.content_digest(other)
-    assert pipeline.content_digest(one) != pipeline.content_digest(third)
+    assert content_digest(one) == content_digest(other)
+    assert content_digest(one) != content_digest(third)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.tasks.settings import DigitsSettings
 from netadapt.search.training import TrainingProgress, TrainingSettings, train_network
 from netadapt.training_log import POINTS, MetricPoint, TrainingLog, read_metrics
 
@@ -39,8 +40,9 @@ def train(folder: Path, phase: str = "supernet", killed_after: int | None = None
 
         train_network(
             network(),
-            ClutteredDigits(train_images=50),
+            ClutteredDigits(DigitsSettings(train_images=50)),
             SETTINGS,
+            seed=0,
             checkpoint=folder / f"{phase}.pt",
             on_progress=on_progress,
         )
