@@ -29,8 +29,10 @@ import numpy as np
 
 from benchmarks.common import parser, print_result, say
 from netadapt.profiler.kernels import DepthwiseConv
+from netadapt.search.driver import run_search
+from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, LatencyMetric
-from netadapt.search.searchers.base import Evaluate, Searcher
+from netadapt.search.searchers.base import Searcher
 from netadapt.search.searchers.coordinate_descent import Schedule
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
@@ -40,7 +42,6 @@ from netadapt.search.searchers.single_layer import (
     SingleLayerSettings,
 )
 from netadapt.search.space import Arch, Space
-from netadapt.search.trials import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,27 +128,11 @@ class Outcome:
     load: float
 
 
-def drive(searcher: Searcher, score: Score) -> Outcome:
-    """Run a searcher with nobody measuring; equal archs are scored once."""
-    scores: dict[Arch, float] = {}
-    proposals = searcher.search()
-    try:
-        request = next(proposals)
-        while True:
-            if not isinstance(request, Evaluate):
-                request = proposals.send(None)
-                continue
-            unseen = [arch for arch in dict.fromkeys(request.candidates) if arch not in scores]
-            scores |= zip(unseen, score(unseen) if unseen else (), strict=True)
-            request = proposals.send(
-                tuple(
-                    Trial(arch, scores[arch], predicted)
-                    for arch, predicted in zip(request.candidates, request.predicted, strict=True)
-                )
-            )
-    except StopIteration as stop:
-        found: Arch = stop.value
-    return Outcome(found, scores[found], len(scores), float(searcher.loads([found])[0].max()))
+def drive(search: Search, score: Score) -> Outcome:
+    """Run a search with nobody measuring; equal archs are scored once."""
+    found = run_search(search, score)
+    load = float(search.loads([found.arch])[0].max())
+    return Outcome(found.arch, found.score, found.evaluations, load)
 
 
 def compare(
@@ -159,19 +144,14 @@ def compare(
     mcd: McdSettings,
 ) -> dict[str, Outcome]:
     """All three searchers under equal evaluations: as many as the single-layer search takes."""
-    single = drive(
-        SingleLayerCoordinateDescent(space, constraints(), single_layer, seed=seed), score
-    )
+
+    def outcome(searcher: Searcher) -> Outcome:
+        return drive(Search(searcher, constraints(), seed=seed), score)
+
+    single = outcome(SingleLayerCoordinateDescent(space, single_layer))
     allowance = single.evaluations
-    many = drive(
-        MultiLayerCoordinateDescent(
-            space, constraints(), replace(mcd, evaluations=allowance), seed=seed
-        ),
-        score,
-    )
-    rand = drive(
-        RandomSearch(space, constraints(), RandomSettings(evaluations=allowance), seed=seed), score
-    )
+    many = outcome(MultiLayerCoordinateDescent(space, replace(mcd, evaluations=allowance)))
+    rand = outcome(RandomSearch(space, RandomSettings(evaluations=allowance)))
     return {"mcd": many, "single_layer": single, "random": rand}
 
 

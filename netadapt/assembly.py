@@ -12,15 +12,13 @@ from netadapt.errors import ConfigError
 from netadapt.profiler.profile import ProfileSettings
 from netadapt.search import metrics
 from netadapt.search.evaluation_settings import EvaluationSettings
-from netadapt.search.searchers.base import Loop, Searcher
+from netadapt.search.landing import LoopSettings, Search
+from netadapt.search.searchers.base import Searcher
+from netadapt.search.searchers.base import make_searcher as named_searcher
 from netadapt.search.searchers.coordinate_descent import AnySchedule, GeometricSchedule, Schedule
-from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
-from netadapt.search.searchers.single_layer import (
-    NETADAPT_V1,
-    SingleLayerCoordinateDescent,
-    SingleLayerSettings,
-)
+from netadapt.search.searchers.mcd import McdSettings
+from netadapt.search.searchers.random_search import RandomSettings
+from netadapt.search.searchers.single_layer import NETADAPT_V1, SingleLayerSettings
 from netadapt.search.space import Space
 from netadapt.search.task import Task
 from netadapt.search.task import make_task as named_task
@@ -130,27 +128,34 @@ def counted_constraints(config: RunConfig, space: Space) -> list[metrics.Constra
     return [metrics.Constraint(metric, limit) for metric, limit in wanted if limit is not None]
 
 
-def make_searcher(
+def make_searcher(config: RunConfig, space: Space) -> Searcher:
+    return named_searcher(config.search.searcher, space, _searcher_settings(config))
+
+
+def make_search(
     config: RunConfig, space: Space, constraints: Sequence[metrics.Constraint]
-) -> Searcher:
-    section, seed = config.search, config.run.seed
-    loop = Loop(section.top_k if section.loop == "top_k" else 1, section.guard)
+) -> Search:
+    section = config.search
+    loop = LoopSettings(section.loop, section.top_k, section.guard)
+    return Search(make_searcher(config, space), constraints, seed=config.run.seed, loop=loop)
+
+
+def _searcher_settings(config: RunConfig) -> object:
+    section = config.search
     if section.searcher == "random":
         drawn = RandomSettings(round_size=section.candidates)
         if section.evaluations is not None:
             drawn = dataclasses.replace(drawn, evaluations=section.evaluations)
-        return RandomSearch(space, constraints, drawn, seed=seed, loop=loop)
+        return drawn
     if section.searcher == "single_layer":
-        single = SingleLayerSettings(make_schedule(config, NETADAPT_V1))
-        return SingleLayerCoordinateDescent(space, constraints, single, seed=seed, loop=loop)
-    mcd = McdSettings(
+        return SingleLayerSettings(make_schedule(config, NETADAPT_V1))
+    return McdSettings(
         candidates=section.candidates,
         layers=section.layers,
         schedule=make_schedule(config, Schedule()),
         similarity=section.similarity,
         evaluations=section.evaluations,
     )
-    return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed, loop=loop)
 
 
 def make_schedule(config: RunConfig, usual: Schedule) -> AnySchedule:

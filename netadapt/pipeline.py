@@ -39,13 +39,12 @@ from netadapt.profiler.lowering import ProgramCache, lower_networks, lower_subje
 from netadapt.profiler.profile import SENTINEL, OnProgress, Profiler, ProfileSummary, provenance_of
 from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
-from netadapt.search.driver import Progress as SearchProgress
-from netadapt.search.driver import SearchResult, open_log, run_search
+from netadapt.search.driver import SearchProgress, SearchResult, open_log, run_search
 from netadapt.search.errors import ArchError
 from netadapt.search.evaluation import Evaluator, evaluate_network
+from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.network import build_network
-from netadapt.search.searchers.base import Searcher
 from netadapt.search.space import Arch, Space
 from netadapt.search.supernet import SuperNetwork, calibrate, extract
 from netadapt.search.task import KeptBatches, one_batch
@@ -208,7 +207,7 @@ def run(
     assembly.check_fit(space, assembly.make_task(config))
     counted = assembly.counted_constraints(config, space)
     if counted:
-        _check_budget(assembly.make_searcher(config, space, counted))
+        _check_budget(assembly.make_search(config, space, counted))
     if not folder.result.exists():
         _device(config)
     with folder.locked():
@@ -298,7 +297,7 @@ class _Run:
         budgets = budgets_of(self.config.search.constraints)
         new = [budget for budget in budgets if budget.label not in done]
         for budget in new:
-            _check_budget(self._searcher(budget.in_ms(reference_ms)))
+            _check_budget(self._budgeted(budget.in_ms(reference_ms)))
         self.folder.keep_budgets(self.config)
         with self.folder.timed("train the super-network"):
             self._train_supernet()
@@ -359,7 +358,7 @@ class _Run:
             budget_ms=one.budget_ms,
             latency_share=one.budget.latency_share,
             constraints={
-                c.metric.name: c.budget for c in self._searcher(one.budget_ms).constraints
+                c.metric.name: c.budget for c in self._budgeted(one.budget_ms).constraints
             },
             found=found,
             scaled=max(variants, key=lambda n: sign * n.accuracy, default=None),
@@ -370,12 +369,12 @@ class _Run:
             iterations=one.result.iterations,
         )
 
-    def _searcher(self, budget_ms: float | None) -> Searcher:
+    def _budgeted(self, budget_ms: float | None) -> Search:
         latency = latency_metric(self.space, self.predictor)
         constraints = assembly.counted_constraints(self.config, self.space)
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))
-        return assembly.make_searcher(self.config, self.space, constraints)
+        return assembly.make_search(self.config, self.space, constraints)
 
     def _train_supernet(self) -> None:
         settings = assembly.training_settings(self.config.supernet)
@@ -394,11 +393,10 @@ class _Run:
     def _search(
         self, folder: SearchFolder, budget: Budget, budget_ms: float | None
     ) -> SearchResult:
-        section = self.config.search
         evaluator = Evaluator(self.supernet, self.task, assembly.evaluation_settings(self.config))
-        searcher = self._searcher(budget_ms)
+        search = self._budgeted(budget_ms)
         with (
-            open_log(folder.trials, searcher, self._search_inputs()) as log,
+            open_log(folder.trials, search, self._search_inputs()) as log,
             self.progress.step(f"Searching {budget.label}") as update,
         ):
 
@@ -406,9 +404,8 @@ class _Run:
                 done = max(p.iteration - 1, 0) * p.candidates + p.candidates_scored
                 update(done, (p.iteration + p.iterations_left) * p.candidates)
 
-            measure = None if section.loop == "predictor" else self.timer.measured
             return run_search(
-                searcher, evaluator, measure, log, on_progress, confirm=self.timer.twice
+                search, evaluator, self.timer.measured, log, on_progress, confirm=self.timer.twice
             )
 
     def _search_inputs(self) -> str:
@@ -540,9 +537,9 @@ class _Run:
         }
 
 
-def _check_budget(searcher: Searcher) -> None:
+def _check_budget(search: Search) -> None:
     """Raises `ImpossibleBudgetError` now rather than after the training."""
-    next(searcher.search())
+    next(search.requests())
 
 
 def source_commit() -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netadapt.search.training.step import Step
 
 FORMER: Mapping[str, Any] = {"schedule": "cosine", "step": None}
-"""What 0.1 did not write down: its learning rate fell along a cosine; its step is not known, and not compared."""
+"""What 0.1 did not write down: its learning rate fell along a cosine; its step is not compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from netadapt.config import (
 )
 from netadapt.profiler.profile import ProfileSettings
 from netadapt.search.evaluation_settings import EvaluationSettings
-from netadapt.search.searchers.base import Loop
+from netadapt.search.landing import LoopSettings
 from netadapt.search.searchers.coordinate_descent import GeometricSchedule
 from netadapt.search.searchers.mcd import McdSettings
 from netadapt.search.searchers.random_search import RandomSettings
@@ -42,7 +42,7 @@ PAIRS: list[tuple[type[Section], type, dict[str, str], set[str]]] = [
     (SearchSection, McdSettings, {}, set()),
     (SearchSection, RandomSettings, {"candidates": "round_size"}, {"evaluations"}),
     (SearchSection, GeometricSchedule, {}, {"approach"}),  # None: another kind of schedule
-    (SearchSection, Loop, {}, {"top_k"}),  # of loop = "top_k" alone
+    (SearchSection, LoopSettings, {}, set()),
     (SearchSection, EvaluationSettings, {}, set()),
     (TaskSection, DigitsSettings, {}, set()),
 ]
