@@ -119,7 +119,7 @@ def run_search(
     Parameters
     ----------
     evaluate: how archs are scored, e.g. an `Evaluator` or an `AccuracyTable`.
-    measure: how networks are timed while the search goes on; None, or a search whose loop is
+    measure: how networks are timed while the search runs; None, or a search whose loop is
         "predictor": they are not.
     log: where every step is kept; None: nowhere, and an interrupted search starts anew.
     confirm: how what is found is timed again; None: it is not.

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """How far measurement decides while a search goes on (assumptions).
+    """How far measurement decides while a search runs (assumptions).
 
     Parameters
     ----------
@@ -178,7 +178,8 @@ class Search:
                 "bypass": getattr(self.space, "bypass", None),
                 "constraints": {c.metric.name: c.budget for c in self.constraints},
                 "seed": self.seed,
-            }
+            },
+            default=str,
         )
 
     def requests(self) -> Requests:
@@ -221,7 +222,7 @@ class Search:
         """For a searcher that makes its way to the budgets."""
         rounds = self.searcher.rounds(self, rng)
         outcome: Outcome | None = None
-        base: Choice | None = None  # what the searcher goes on from
+        base: Choice | None = None  # what the searcher continues from
         iteration, spent, tries = 0, 0, 0
         frugals: dict[Arch, Choice] = {}  # met the budgets and left part of them unused
         tried: set[Arch] = set()  # measured where the search lands
@@ -354,7 +355,7 @@ class Search:
     def _choose(
         self, iteration: int, trials: Sequence[Trial], limits: Loads, lowest: float
     ) -> Generator[Request, Answer, Choice]:
-        """The trial to go on with, after the most accurate ones were measured.
+        """The trial to continue with, after the most accurate ones were measured.
 
         Of those, the ones that measure within `limits` compete by score; before them those that
         use the share `lowest` of the latency budget too, and if none is within, the nearest to it

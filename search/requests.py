@@ -3,7 +3,7 @@
 `netadapt.search.landing.Search.requests` yields them, `netadapt.search.driver.run_search` answers.
 In every iteration comes `Evaluate`, answered by trials, then `Measure` for the most accurate of
 them, answered by milliseconds (or None when nobody measures), then `Accept` for the one that the
-search goes on with. Before it returns the arch it found it yields `Confirm` for it, answered by
+search continues with. Before it returns the arch it found it yields `Confirm` for it, answered by
 what that network took when it was timed again, by itself.
 """
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from netadapt.android_runner.plugins import Registry
+from netadapt.search.errors import InvalidSettingError
 from netadapt.search.searchers.drafts import Draft, Loads
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Outcome:
 
     Parameters
     ----------
-    arch: the network to go on from: the one that was chosen, or where `again` is set its parent.
+    arch: the network to continue from: the one that was chosen, or where `again` is set its parent.
     again: the round ended below its budget; aim at its targets once more, the metrics know better.
     spent: archs scored so far, in all rounds of the search.
     """
@@ -91,6 +92,8 @@ class Searcher(ABC):
     ----------
     space: where to search.
     settings: the frozen dataclass that it is configured with; None: the defaults.
+
+    Raises `InvalidSettingError` for settings of another class.
     """
 
     name: str = ""
@@ -101,6 +104,11 @@ class Searcher(ABC):
     def __init__(self, space: Space, settings: Any = None) -> None:
         self.space = space
         self.settings = self.settings_class() if settings is None else settings
+        if not isinstance(self.settings, self.settings_class):
+            raise InvalidSettingError(
+                f"{type(self).__name__} is configured by {self.settings_class.__name__}, got "
+                f"{type(settings).__name__}; give it its own settings"
+            )
         self.name = self.name or f"{type(self).__module__}:{type(self).__qualname__}"
 
     @abstractmethod

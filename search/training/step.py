@@ -106,4 +106,4 @@ STEPS: Registry[SupernetStep] = Registry(
 
 def described(name: str, settings: object) -> str:
     """A step's `describe` from its name and its settings."""
-    return f"{name} {json.dumps(asdict(settings))}"  # type: ignore[call-overload]
+    return f"{name} {json.dumps(asdict(settings), default=str)}"  # type: ignore[call-overload]

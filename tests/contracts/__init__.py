@@ -1,1 +1,0 @@
-"""What every implementation of a seam promises; for plug-in authors to subclass."""

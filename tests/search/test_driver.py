@@ -153,7 +153,7 @@ def test_a_lost_device_pauses_the_search_and_loses_nothing(
             resumed = workshop.run(log)
             break
         except GoneError:
-            assert workshop.measured, "a resumed search goes on where the device was lost"
+            assert workshop.measured, "a resumed search continues where the device was lost"
             pauses += 1
     assert pauses >= 3
     assert resumed.arch == result.arch
