@@ -165,7 +165,7 @@ def _last_step_s(train: Callable[[Callable[[TrainingProgress], None]], None]) ->
 
 def _evaluation_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
     evaluator = Evaluator(supernet, task, assembly.evaluation_settings(config))
-    evaluator([space.reference()])  # the first also makes the images
+    evaluator.prepare()
     begin = time.perf_counter()
     evaluator([space.reference()])
     return time.perf_counter() - begin

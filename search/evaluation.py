@@ -53,6 +53,11 @@ class Evaluator:
         calibration = task.calibration(settings.calibration_images, settings.batch_size)
         self._calibration = placed(one_batch(calibration), device, layout).images
 
+    def prepare(self) -> None:
+        """Make the validation images now and not with the first arch."""
+        for _ in self._validation:
+            pass
+
     def __call__(self, archs: Sequence[Arch]) -> list[float]:
         """The task's score of each arch."""
         with _eval_mode(self._supernet):

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from netadapt.search.space import Arch
 
 
+MAX_ITERATIONS = 1000
+"""A searcher that has not landed after so many rounds will not."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
     """How far measurement decides while a search runs (assumptions).
@@ -226,7 +230,7 @@ class Search:
         iteration, spent, tries = 0, 0, 0
         frugals: dict[Arch, Choice] = {}  # met the budgets and left part of them unused
         tried: set[Arch] = set()  # measured where the search lands
-        while True:
+        while iteration < MAX_ITERATIONS:
             grown = None
             if tries > 1 and frugals:
                 trust = 1 / (tries - 1)
@@ -279,6 +283,8 @@ class Search:
                 assert outcome is not None
                 outcome = replace(outcome, arch=base.arch)
                 frugals.clear()
+        assert base is not None
+        self._give_up(self.loads([base.arch])[0])
 
     def _best_that_lands(self, best_of: int, rng: np.random.Generator) -> Requests:
         """For a searcher whose rounds aim at the budgets from the first on."""

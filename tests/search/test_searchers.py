@@ -324,6 +324,21 @@ def test_a_searcher_that_runs_out_of_proposals_gives_up_with_one_clear_line() ->
         Session().drive(search)
 
 
+class Stubborn(Shuffled):
+    """Proposes the full network for ever."""
+
+    def rounds(self, aims: Aims, rng: np.random.Generator) -> Rounds:
+        full = self.space.full()
+        while True:
+            yield Round((Draft(full, aims.loads([full])[0]),), aims.floors(), 0)
+
+
+def test_a_searcher_that_never_lands_is_stopped() -> None:
+    search = Search(Stubborn(SPACE), [Constraint(macs(SPACE), 1e6)], seed=0)
+    with pytest.raises(ImpossibleBudgetError, match="macs"):
+        Session().drive(search)
+
+
 def test_a_searcher_is_made_by_its_name_or_by_its_place() -> None:
     for name in ("mcd", "single_layer", "random"):
         made = make_searcher(name, SPACE)
