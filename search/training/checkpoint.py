@@ -76,6 +76,7 @@ def resume(
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = {**FORMER, **state["fingerprint"]}
         done = Done(int(state["step"]), float(state.get("seconds", 0.0)))  # 0.1 didn't keep them
+        weights, averages = state["module"], state["optimizer"]
     except Exception as error:  # torch.load raises whatever the broken part of the file led to
         raise CheckpointError(
             f"a checkpoint is a file that this program wrote, cannot read {path} "
@@ -91,9 +92,9 @@ def resume(
             f"{', '.join(changed)}; restore them, or delete it to train anew"
         )
     try:
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
+        module.load_state_dict(weights)
+        optimizer.load_state_dict(averages)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"a checkpoint is resumed with the network it began with, {path} holds another; "
             "delete it to train anew"
