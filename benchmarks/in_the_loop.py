@@ -208,10 +208,9 @@ def _search(
 ) -> Outcome:
     space, predictor, score, slowed = parts
     latency = latency_metric(space, predictor)
-    searcher = assembly.make_searcher(config, space, [Constraint(latency, budget_ms)])
-    measure = None if config.search.loop == "predictor" else slowed.measured
-    with open_log(path, searcher) as log:
-        result = run_search(searcher, score, measure, log, confirm=slowed.twice)
+    search = assembly.make_search(config, space, [Constraint(latency, budget_ms)])
+    with open_log(path, search) as log:
+        result = run_search(search, score, slowed.measured, log, confirm=slowed.twice)
     return _outcome(budget_ms, result, read_iterations(path))
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 from benchmarks.common import parser, print_result, say
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.space import Arch, Space
+from netadapt.search.training import OrderedDropoutSettings
 
 Archs = Arch | Sequence[Arch]
 
@@ -70,7 +71,7 @@ def measure(space: Space, batch_size: int, repeats: int) -> Result:
     images = torch.randn(batch_size, *space.input_shape[1:], generator=generator)
     targets = torch.randint(space.classes, (batch_size,), generator=generator)
     per_image = OrderedDropout(space)
-    per_step = OrderedDropout(space, kernel_per="step")
+    per_step = OrderedDropout(space, OrderedDropoutSettings("step"))
     full = space.full()
 
     formats = {}

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -29,8 +29,10 @@ import numpy as np
 
 from benchmarks.common import parser, print_result, say
 from netadapt.profiler.kernels import DepthwiseConv
+from netadapt.search.driver import run_search
+from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, LatencyMetric
-from netadapt.search.searchers.base import Evaluate, Searcher
+from netadapt.search.searchers.base import Searcher
 from netadapt.search.searchers.coordinate_descent import Schedule
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
@@ -40,7 +42,6 @@ from netadapt.search.searchers.single_layer import (
     SingleLayerSettings,
 )
 from netadapt.search.space import Arch, Space
-from netadapt.search.trials import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,27 +128,11 @@ class Outcome:
     load: float
 
 
-def drive(searcher: Searcher, score: Score) -> Outcome:
-    """Run a searcher with nobody measuring; equal archs are scored once."""
-    scores: dict[Arch, float] = {}
-    proposals = searcher.search()
-    try:
-        request = next(proposals)
-        while True:
-            if not isinstance(request, Evaluate):
-                request = proposals.send(None)
-                continue
-            unseen = [arch for arch in dict.fromkeys(request.candidates) if arch not in scores]
-            scores |= zip(unseen, score(unseen) if unseen else (), strict=True)
-            request = proposals.send(
-                tuple(
-                    Trial(arch, scores[arch], predicted)
-                    for arch, predicted in zip(request.candidates, request.predicted, strict=True)
-                )
-            )
-    except StopIteration as stop:
-        found: Arch = stop.value
-    return Outcome(found, scores[found], len(scores), float(searcher.loads([found])[0].max()))
+def drive(search: Search, score: Score) -> Outcome:
+    """Run a search with nobody measuring; equal archs are scored once."""
+    found = run_search(search, score)
+    load = float(search.loads([found.arch])[0].max())
+    return Outcome(found.arch, found.score, found.evaluations, load)
 
 
 def compare(
@@ -159,19 +144,14 @@ def compare(
     mcd: McdSettings,
 ) -> dict[str, Outcome]:
     """All three searchers under equal evaluations: as many as the single-layer search takes."""
-    single = drive(
-        SingleLayerCoordinateDescent(space, constraints(), single_layer, seed=seed), score
-    )
+
+    def outcome(searcher: Searcher) -> Outcome:
+        return drive(Search(searcher, constraints(), seed=seed), score)
+
+    single = outcome(SingleLayerCoordinateDescent(space, single_layer))
     allowance = single.evaluations
-    many = drive(
-        MultiLayerCoordinateDescent(
-            space, constraints(), replace(mcd, evaluations=allowance), seed=seed
-        ),
-        score,
-    )
-    rand = drive(
-        RandomSearch(space, constraints(), RandomSettings(evaluations=allowance), seed=seed), score
-    )
+    many = outcome(MultiLayerCoordinateDescent(space, replace(mcd, evaluations=allowance)))
+    rand = outcome(RandomSearch(space, RandomSettings(evaluations=allowance)))
     return {"mcd": many, "single_layer": single, "random": rand}
 
 
@@ -208,6 +188,7 @@ def real(
     from netadapt.search.evaluation import Evaluator
     from netadapt.search.task import Samples
     from netadapt.search.tasks.digits import ClutteredDigits
+    from netadapt.search.tasks.settings import DigitsSettings
     from netadapt.search.training import train_supernet
 
     folder = RunFolder(run)
@@ -223,34 +204,36 @@ def real(
     train_supernet(
         supernet,
         task,
-        assembly.training_settings(config.supernet, config.run.seed),
-        assembly.make_sampler(config, space),
+        assembly.training_settings(config.supernet),
+        assembly.make_step(config, space),
+        seed=config.run.seed,
         checkpoint=folder.supernet,
     )
     supernet.eval()
-    calibration = config.search.calibration_images
-    evaluator = Evaluator(
-        supernet,
-        task,
-        calibration_images=calibration,
-        validation_images=config.search.validation_images,
-    )
-    selected_on = config.search.validation_images or len(task.validation().images)
+    evaluation = assembly.evaluation_settings(config)
+    evaluator = Evaluator(supernet, task, evaluation)
+    selected_on = evaluation.validation_images or task.validation_images
 
     class Unseen(ClutteredDigits):
         """The same task; its validation images begin behind those that searches went by."""
 
-        def validation(self) -> Samples:
-            images, targets = super().validation()
-            return Samples(images[selected_on:], targets[selected_on:])
+        def validation(self, batch_size: int) -> Iterator[Samples]:
+            left = selected_on
+            for images, targets in super().validation(batch_size):
+                if left < len(images):
+                    yield Samples(images[left:], targets[left:])
+                left = max(left - len(images), 0)
 
+    section = config.task
     unseen = Unseen(
-        task.seed,
-        channels=config.task.channels,
-        pixels=config.task.pixels,
-        validation_images=selected_on + judged_images,
+        DigitsSettings(
+            task.seed,
+            section.channels,
+            section.pixels,
+            validation_images=selected_on + judged_images,
+        )
     )
-    judge = Evaluator(supernet, unseen, calibration_images=calibration)
+    judge = Evaluator(supernet, unseen, replace(evaluation, validation_images=None))
     predictor = LatencyPredictor.load(folder.predictor).memoised()
     latency = LatencyMetric(space, predictor.predict_networks)
     own = config.search.approach is not None

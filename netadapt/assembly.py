@@ -12,19 +12,19 @@ from netadapt.devices import HOST as HOST
 from netadapt.errors import ConfigError
 from netadapt.profiler.profile import ProfileSettings
 from netadapt.search import metrics
-from netadapt.search.ordered_dropout import OrderedDropout
-from netadapt.search.searchers.base import Loop, Searcher
+from netadapt.search.evaluation_settings import EvaluationSettings
+from netadapt.search.landing import LoopSettings, Search
+from netadapt.search.searchers.base import Searcher
+from netadapt.search.searchers.base import make_searcher as named_searcher
 from netadapt.search.searchers.coordinate_descent import AnySchedule, GeometricSchedule, Schedule
-from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
-from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
-from netadapt.search.searchers.single_layer import (
-    NETADAPT_V1,
-    SingleLayerCoordinateDescent,
-    SingleLayerSettings,
-)
+from netadapt.search.searchers.mcd import McdSettings
+from netadapt.search.searchers.random_search import RandomSettings
+from netadapt.search.searchers.single_layer import NETADAPT_V1, SingleLayerSettings
 from netadapt.search.space import Space
 from netadapt.search.task import Task
-from netadapt.search.training import TrainingSettings
+from netadapt.search.task import make_task as named_task
+from netadapt.search.tasks.settings import DigitsSettings
+from netadapt.search.training import OrderedDropoutSettings, OrderedDropoutStep, TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +40,9 @@ def make_space(config: RunConfig) -> Space:
 
 
 def make_task(config: RunConfig) -> Task:
-    from netadapt.search.tasks.digits import ClutteredDigits
-
-    return ClutteredDigits(
-        seed=task_seed(config), channels=config.task.channels, pixels=config.task.pixels
-    )
+    section = config.task
+    settings = DigitsSettings(section.seed, section.channels, section.pixels)
+    return named_task(section.name, settings, seed=config.run.seed)
 
 
 def check_fit(space: Space, task: Task) -> None:
@@ -61,11 +59,6 @@ def check_fit(space: Space, task: Task) -> None:
             f"a run times its networks at one resolution so far, but {space.name!r} has several; "
             "leave one of them in its file (profile with --networks 0 to measure all)"
         )
-
-
-def task_seed(config: RunConfig) -> int:
-    """The task's own seed, or the run's."""
-    return config.run.seed if config.task.seed is None else config.task.seed
 
 
 def profile_settings(config: RunConfig) -> ProfileSettings:
@@ -85,14 +78,18 @@ def run_spec(config: RunConfig, *, networks: bool = False) -> RunSpec:
     )
 
 
-def training_settings(section: TrainingSection, seed: int) -> TrainingSettings:
-    recipe = section.model_dump(include=set(TrainingSection.model_fields))
-    return TrainingSettings(**recipe, seed=seed)
+def training_settings(section: TrainingSection) -> TrainingSettings:
+    return TrainingSettings(**section.model_dump(include=set(TrainingSection.model_fields)))
 
 
-def make_sampler(config: RunConfig, space: Space) -> OrderedDropout:
+def make_step(config: RunConfig, space: Space) -> OrderedDropoutStep:
     section = config.supernet
-    return OrderedDropout(space, kernel_per=section.kernel_per, ramp=section.ramp)
+    return OrderedDropoutStep.of(OrderedDropoutSettings(section.kernel_per, section.ramp), space)
+
+
+def evaluation_settings(config: RunConfig) -> EvaluationSettings:
+    section = config.search
+    return EvaluationSettings(section.calibration_images, section.validation_images)
 
 
 def counted_constraints(config: RunConfig, space: Space) -> list[metrics.Constraint]:
@@ -106,27 +103,34 @@ def counted_constraints(config: RunConfig, space: Space) -> list[metrics.Constra
     return [metrics.Constraint(metric, limit) for metric, limit in wanted if limit is not None]
 
 
-def make_searcher(
+def make_searcher(config: RunConfig, space: Space) -> Searcher:
+    return named_searcher(config.search.searcher, space, _searcher_settings(config))
+
+
+def make_search(
     config: RunConfig, space: Space, constraints: Sequence[metrics.Constraint]
-) -> Searcher:
-    section, seed = config.search, config.run.seed
-    loop = Loop(section.top_k if section.loop == "top_k" else 1, section.guard)
+) -> Search:
+    section = config.search
+    loop = LoopSettings(section.loop, section.top_k, section.guard)
+    return Search(make_searcher(config, space), constraints, seed=config.run.seed, loop=loop)
+
+
+def _searcher_settings(config: RunConfig) -> object:
+    section = config.search
     if section.searcher == "random":
         drawn = RandomSettings(round_size=section.candidates)
         if section.evaluations is not None:
             drawn = dataclasses.replace(drawn, evaluations=section.evaluations)
-        return RandomSearch(space, constraints, drawn, seed=seed, loop=loop)
+        return drawn
     if section.searcher == "single_layer":
-        single = SingleLayerSettings(make_schedule(config, NETADAPT_V1))
-        return SingleLayerCoordinateDescent(space, constraints, single, seed=seed, loop=loop)
-    mcd = McdSettings(
+        return SingleLayerSettings(make_schedule(config, NETADAPT_V1))
+    return McdSettings(
         candidates=section.candidates,
         layers=section.layers,
         schedule=make_schedule(config, Schedule()),
         similarity=section.similarity,
         evaluations=section.evaluations,
     )
-    return MultiLayerCoordinateDescent(space, constraints, mcd, seed=seed, loop=loop)
 
 
 def make_schedule(config: RunConfig, usual: Schedule) -> AnySchedule:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from netadapt.android_runner.exports import exports
 
 if TYPE_CHECKING:
-    from netadapt.search.driver import SearchResult, run_search
+    from netadapt.search.accuracy_table import AccuracyTable
+    from netadapt.search.driver import SearchResult, open_log, run_search
     from netadapt.search.errors import (
+        AccuracyTableError,
         ArchError,
         CheckpointError,
         ImpossibleBudgetError,
@@ -19,21 +21,36 @@ if TYPE_CHECKING:
         TrainingDivergedError,
         TrialLogError,
     )
+    from netadapt.search.evaluation import Evaluator, evaluate_network
+    from netadapt.search.evaluation_settings import EvaluationSettings
+    from netadapt.search.landing import LandingSettings, LoopSettings, Search
+    from netadapt.search.metrics import Constraint, LatencyMetric, make_metric
     from netadapt.search.network import build_network
+    from netadapt.search.searchers.base import Searcher, make_searcher
     from netadapt.search.space import Arch, Space
     from netadapt.search.supernet import SuperNetwork, calibrate, extract
-    from netadapt.search.task import Task
+    from netadapt.search.task import Task, make_task
     from netadapt.search.training import TrainingSettings, train_network, train_supernet
 
 __all__ = [
+    "AccuracyTable",
+    "AccuracyTableError",
     "Arch",
     "ArchError",
     "CheckpointError",
+    "Constraint",
+    "EvaluationSettings",
+    "Evaluator",
     "ImpossibleBudgetError",
     "InvalidSettingError",
+    "LandingSettings",
+    "LatencyMetric",
+    "LoopSettings",
     "MetricError",
+    "Search",
     "SearchError",
     "SearchResult",
+    "Searcher",
     "Space",
     "SpaceFileError",
     "SuperNetwork",
@@ -43,33 +60,53 @@ __all__ = [
     "TrialLogError",
     "build_network",
     "calibrate",
+    "evaluate_network",
     "extract",
+    "make_metric",
+    "make_searcher",
+    "make_task",
+    "open_log",
     "run_search",
     "train_network",
     "train_supernet",
 ]
 
 _HOMES = {
+    "AccuracyTable": "netadapt.search.accuracy_table",
+    "AccuracyTableError": "netadapt.search.errors",
     "Arch": "netadapt.search.space",
     "ArchError": "netadapt.search.errors",
     "CheckpointError": "netadapt.search.errors",
+    "Constraint": "netadapt.search.metrics",
+    "EvaluationSettings": "netadapt.search.evaluation_settings",
+    "Evaluator": "netadapt.search.evaluation",
     "ImpossibleBudgetError": "netadapt.search.errors",
     "InvalidSettingError": "netadapt.search.errors",
+    "LandingSettings": "netadapt.search.landing",
+    "LatencyMetric": "netadapt.search.metrics",
+    "LoopSettings": "netadapt.search.landing",
     "MetricError": "netadapt.search.errors",
+    "Search": "netadapt.search.landing",
     "SearchError": "netadapt.search.errors",
     "SearchResult": "netadapt.search.driver",
+    "Searcher": "netadapt.search.searchers.base",
     "Space": "netadapt.search.space",
     "SpaceFileError": "netadapt.search.errors",
     "SuperNetwork": "netadapt.search.supernet",
     "Task": "netadapt.search.task",
     "TrainingDivergedError": "netadapt.search.errors",
-    "TrainingSettings": "netadapt.search.training",
+    "TrainingSettings": "netadapt.search.training.settings",
     "TrialLogError": "netadapt.search.errors",
     "build_network": "netadapt.search.network",
     "calibrate": "netadapt.search.supernet",
+    "evaluate_network": "netadapt.search.evaluation",
     "extract": "netadapt.search.supernet",
+    "make_metric": "netadapt.search.metrics",
+    "make_searcher": "netadapt.search.searchers.base",
+    "make_task": "netadapt.search.task",
+    "open_log": "netadapt.search.driver",
     "run_search": "netadapt.search.driver",
-    "train_network": "netadapt.search.training",
-    "train_supernet": "netadapt.search.training",
+    "train_network": "netadapt.search.training.train",
+    "train_supernet": "netadapt.search.training.train",
 }
 __getattr__ = exports(__name__, _HOMES)

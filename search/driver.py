@@ -1,8 +1,8 @@
-"""The driver: evaluates and measures what a searcher proposes, logs it, and resumes from the log.
+"""The driver: evaluates and measures what a search asks for, logs it, and resumes from the log.
 
-A searcher is a generator and cannot be stored. To resume, it is created anew and sent what the log
+A search is a generator and cannot be stored. To resume, it is made anew and sent what the log
 holds; nothing in the log is evaluated or measured again, and the first request beyond it is where
-the work goes on.
+the work continues.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from netadapt.search.errors import MetricError, TrialLogError
-from netadapt.search.searchers.base import Accept, Answer, Confirm, Evaluate, Measure, Searcher
+from netadapt.search.requests import Accept, Answer, Confirm, Evaluate, Measure
 from netadapt.search.trials import (
     Accepted,
     Confirmed,
@@ -31,19 +31,23 @@ from netadapt.search.trials import (
 )
 
 if TYPE_CHECKING:
+    from netadapt.search.landing import Search
     from netadapt.search.space import Arch
 
 logger = logging.getLogger(__name__)
 
 RecordT = TypeVar("RecordT", Proposal, Scored, Measured, Accepted, Confirmed, Finished)
 
-Evaluation = Callable[[Sequence["Arch"]], Sequence[float]]
-Measurement = Callable[[Sequence["Arch"]], Sequence[float]]
-Confirmation = Callable[["Arch"], tuple[float, float]]
+EvaluateArchs = Callable[[Sequence["Arch"]], Sequence[float]]
+"""Archs to scores, higher is better; the same arch scores the same."""
+MeasureArchs = Callable[[Sequence["Arch"]], Sequence[float]]
+"""Archs to the measured milliseconds of their whole networks."""
+ConfirmArch = Callable[["Arch"], tuple[float, float]]
+"""An arch to the milliseconds of its network, timed twice by itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SearchProgress:
     """Where a search stands; all seconds are wall time, those of replayed steps included.
 
     `iterations_left` counts those after the current one and is an estimate.
@@ -86,64 +90,67 @@ class SearchResult:
     seconds: float
 
 
-def fingerprint(searcher: Searcher, configuration: str = "") -> str:
+def fingerprint(search: Search, configuration: str = "") -> str:
     """Tells one search from another; `configuration` is whatever else decides its outcome."""
-    return hashlib.sha256(f"{searcher.describe()}\n{configuration}".encode()).hexdigest()
+    return hashlib.sha256(f"{search.describe()}\n{configuration}".encode()).hexdigest()
 
 
-def open_log(path: Path, searcher: Searcher, configuration: str = "") -> TrialLog:
-    """The searcher's log at `path`, new or continued.
+def open_log(path: Path, search: Search, configuration: str = "") -> TrialLog:
+    """The search's log at `path`, new or continued.
 
     `configuration` says what else the scores and times depend on (weights, data, device). Raises
     `TrialLogError` for a log of another search.
     """
-    return TrialLog(path, fingerprint(searcher, configuration))
+    return TrialLog(path, fingerprint(search, configuration))
 
 
 def run_search(
-    searcher: Searcher,
-    evaluate: Evaluation,
-    measure: Measurement | None,
-    log: TrialLog,
-    on_progress: Callable[[Progress], None] | None = None,
+    search: Search,
+    evaluate: EvaluateArchs,
+    measure: MeasureArchs | None = None,
+    log: TrialLog | None = None,
+    on_progress: Callable[[SearchProgress], None] | None = None,
     *,
-    confirm: Confirmation | None = None,
+    confirm: ConfirmArch | None = None,
     batch_size: int = 4,
 ) -> SearchResult:
-    """Run a search to its end, or go on with the one that `log` holds.
+    """Run a search to its end, or resume the one that `log` holds.
 
     Parameters
     ----------
-    evaluate: archs to scores, higher is better, deterministic.
-    measure: archs to the measured milliseconds of their whole networks; None: nobody measures.
-    confirm: an arch to the milliseconds of its network, timed twice by itself; None: nobody does.
+    evaluate: how archs are scored, e.g. an `Evaluator` or an `AccuracyTable`.
+    measure: how networks are timed while the search runs; None, or a search whose loop is
+        "predictor": they are not.
+    log: where every step is kept; None: nowhere, and an interrupted search starts anew.
+    confirm: how what is found is timed again; None: it is not.
     batch_size: archs handed to `evaluate` at once; a kill loses at most this many.
 
-    Raises `ImpossibleBudgetError` for a budget out of reach, `TrialLogError` when the searcher
-    proposes other than what the log holds, `MetricError` for a score that is not a number, and
-    whatever the three functions raise: a device that is lost ends the call, not the search. What
-    was logged stays, and the same call goes on from there.
+    Raises `ImpossibleBudgetError` for a budget out of reach, `TrialLogError` when the search asks
+    for other than what the log holds, `MetricError` for a score that is not a number, and whatever
+    the three functions raise: a device that is lost ends the call, not the search. What was logged
+    stays, and the same call resumes from there.
     """
-    return _Run(searcher, evaluate, measure, confirm, log, on_progress, batch_size).result()
+    measure = measure if search.loop.measures else None
+    return _Run(search, evaluate, measure, confirm, log, on_progress, batch_size).result()
 
 
 class _Run:
     def __init__(
         self,
-        searcher: Searcher,
-        evaluate: Evaluation,
-        measure: Measurement | None,
-        confirm: Confirmation | None,
-        log: TrialLog,
-        on_progress: Callable[[Progress], None] | None,
+        search: Search,
+        evaluate: EvaluateArchs,
+        measure: MeasureArchs | None,
+        confirm: ConfirmArch | None,
+        log: TrialLog | None,
+        on_progress: Callable[[SearchProgress], None] | None,
         batch_size: int,
     ) -> None:
-        self._searcher = searcher
+        self._search = search
         self._evaluate = evaluate
         self._measure = measure
         self._confirm = confirm
         self._log = log
-        self._replay = list(reversed(log.records))
+        self._replay: list[Record] = [] if log is None else list(reversed(log.records))
         self._on_progress = on_progress
         self._batch_size = batch_size
         self._trials: dict[Arch, Trial] = {}
@@ -157,12 +164,12 @@ class _Run:
         self._last_ms: float | None = None
 
     def result(self) -> SearchResult:
-        proposals = self._searcher.search()
+        requests = self._search.requests()
         answer: Answer = None
         while True:
             begin = time.perf_counter()
             try:
-                request = proposals.send(answer)
+                request = requests.send(answer)
             except StopIteration as stop:
                 return self._finish(stop.value)
             match request:
@@ -184,7 +191,7 @@ class _Run:
         proposal = self._recorded(Proposal)
         if proposal is None:
             proposal = Proposal(request.iteration, count, request.targets, request.guard, propose_s)
-            self._log.append(proposal)
+            self._keep(proposal)
         elif (proposal.iteration, proposal.candidates) != (request.iteration, count):
             self._mismatch(f"iteration {proposal.iteration} of {proposal.candidates} candidates")
         self._spend(proposal.seconds)
@@ -224,7 +231,7 @@ class _Run:
                 )
             self._trials[arch] = trial = Trial(arch, score, predicted)
             cost = seconds if fresh else 0.0
-            self._log.append(Scored(request.iteration, arch.to_json(), score, predicted, cost))
+            self._keep(Scored(request.iteration, arch.to_json(), score, predicted, cost))
             self._spend(cost)
             batch.append(trial)
         return batch
@@ -244,7 +251,7 @@ class _Run:
             seconds = (time.perf_counter() - begin) / len(unseen)
             for arch, ms in zip(unseen, measured_ms, strict=True):
                 measured = Measured(request.iteration, arch.to_json(), ms, seconds)
-                self._log.append(measured)
+                self._keep(measured)
                 self._learn(arch, measured)
         return tuple(self._measured[arch] for arch in request.archs)
 
@@ -257,7 +264,7 @@ class _Run:
         ms = self._measured.get(request.arch)
         accepted = self._recorded(Accepted)
         if accepted is None:
-            self._log.append(Accepted(request.iteration, request.arch.to_json(), ms))
+            self._keep(Accepted(request.iteration, request.arch.to_json(), ms))
             logger.info(
                 "iteration %d: score %.4f, measured %s ms",
                 request.iteration,
@@ -280,7 +287,7 @@ class _Run:
             confirmed = Confirmed(
                 request.iteration, request.arch.to_json(), first_ms, second_ms, seconds
             )
-            self._log.append(confirmed)
+            self._keep(confirmed)
         elif confirmed.arch != request.arch.to_json():
             self._mismatch(confirmed.arch)
         self._spend(confirmed.seconds)
@@ -290,7 +297,7 @@ class _Run:
     def _finish(self, arch: Arch) -> SearchResult:
         finished = self._recorded(Finished)
         if finished is None:
-            self._log.append(Finished(arch.to_json(), self._elapsed_s))
+            self._keep(Finished(arch.to_json(), self._elapsed_s))
         elif finished.arch != arch.to_json():
             self._mismatch(finished.arch)
         trial = self._trials[arch]
@@ -305,6 +312,10 @@ class _Run:
             self._elapsed_s,
         )
 
+    def _keep(self, record: Record) -> None:
+        if self._log is not None:
+            self._log.append(record)
+
     def _recorded(self, kind: type[RecordT]) -> RecordT | None:
         """The next record of the log, None when the log is used up."""
         if not self._replay:
@@ -312,10 +323,10 @@ class _Run:
         record: Record = self._replay.pop()
         if not isinstance(record, kind):
             self._mismatch(f"a {record.kind!r} record")
-        assert isinstance(record, kind)
         return record
 
-    def _mismatch(self, found: str) -> None:
+    def _mismatch(self, found: str) -> NoReturn:
+        assert self._log is not None  # else nothing is replayed
         raise TrialLogError(
             f"a search resumes from its own log only, but {self._log.path} holds {found} where "
             "this search proposes something else; the predictor, the weights or the version "
@@ -329,7 +340,7 @@ class _Run:
     def _report(self) -> None:
         if self._on_progress is not None:
             self._on_progress(
-                Progress(
+                SearchProgress(
                     self._request.iteration,
                     self._request.iterations_left,
                     len(self._request.candidates),

@@ -25,6 +25,10 @@ class MetricError(SearchError, ValueError):
     """A metric without an answer, or a budget that is none."""
 
 
+class AccuracyTableError(SearchError, ValueError):
+    """A table of accuracies that cannot be read, or lacks an arch that it is asked for."""
+
+
 class ImpossibleBudgetError(SearchError, ValueError):
     """A budget that no network of the space meets."""
 

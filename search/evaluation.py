@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from netadapt.search.errors import InvalidSettingError
+from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.supernet import SuperNetwork, calibrate
-from netadapt.search.task import Samples
+from netadapt.search.task import KeptBatches, Samples, one_batch
+from netadapt.search.training.loop import device_of, placed
 
 if TYPE_CHECKING:
     from netadapt.search.space import Arch
@@ -25,44 +27,36 @@ class Evaluator:
     re-estimated on training images before it is judged (assumption, measured: without it the
     super-network's accuracies say nothing).
 
-    Parameters
-    ----------
-    calibration_images: training images that the statistics are re-estimated on.
-    validation_images: the first images of the split that are used; None: all.
-    batch_size: images a forward pass of the judged network.
+    Raises `InvalidSettingError` for more validation images than the task has.
     """
 
     def __init__(
-        self,
-        supernet: SuperNetwork,
-        task: Task,
-        *,
-        calibration_images: int = 256,
-        validation_images: int | None = None,
-        batch_size: int = 128,
+        self, supernet: SuperNetwork, task: Task, settings: EvaluationSettings | None = None
     ) -> None:
-        validation = task.validation()
-        available = len(validation.images)
-        wanted = available if validation_images is None else validation_images
-        if not 0 < wanted <= available:
+        self.settings = settings = EvaluationSettings() if settings is None else settings
+        available = task.validation_images
+        wanted = available if settings.validation_images is None else settings.validation_images
+        if wanted > available:
             raise InvalidSettingError(
-                f"a validation uses 1 to {available} images of this task, got {wanted}"
-            )
-        if calibration_images < 2:
-            raise InvalidSettingError(
-                f"statistics are estimated on 2 images or more, got {calibration_images}"
+                f"a validation uses 1 to {available} images of this task, got {wanted}; "
+                "lower validation_images"
             )
         self._supernet = supernet
         self._task = task
-        self._batch_size = batch_size
-        layout = torch.channels_last
-        self._validation = Samples(
-            validation.images[:wanted].contiguous(memory_format=layout),
-            validation.targets[:wanted],
-        )
-        self._calibration = task.calibration_images(calibration_images).contiguous(
-            memory_format=layout
-        )
+        device, layout = device_of(supernet), torch.channels_last
+
+        def validation() -> Iterator[Samples]:
+            for batch in _first(task.validation(settings.batch_size), wanted):
+                yield placed(batch, device, layout)
+
+        self._validation = KeptBatches(validation, settings.memory_mb)
+        calibration = task.calibration(settings.calibration_images, settings.batch_size)
+        self._calibration = placed(one_batch(calibration), device, layout).images
+
+    def prepare(self) -> None:
+        """Make the validation images now and not with the first arch."""
+        for _ in self._validation:
+            pass
 
     def __call__(self, archs: Sequence[Arch]) -> list[float]:
         """The task's score of each arch."""
@@ -72,21 +66,36 @@ class Evaluator:
     @torch.inference_mode()
     def _score(self, arch: Arch) -> float:
         stats = calibrate(self._supernet, arch, self._calibration)
-        outputs = _in_batches(
-            lambda images: self._supernet(images, arch, stats),
-            self._validation.images,
-            self._batch_size,
+        value = _metric(
+            lambda images: self._supernet(images, arch, stats), self._task, self._validation
         )
-        return self._task.score(outputs, self._validation.targets)
+        return self._task.score(value)
 
 
 @torch.inference_mode()
-def evaluate_network(
-    network: nn.Module, task: Task, samples: Samples, batch_size: int = 256
-) -> float:
-    """The task's metric of a stand-alone network on `samples`, in eval mode."""
+def evaluate_network(network: nn.Module, task: Task, batches: Iterable[Samples]) -> float:
+    """The task's metric of a stand-alone network on all `batches`, in eval mode."""
+    device = device_of(network)
     with _eval_mode(network):
-        return task.metric(_in_batches(network, samples.images, batch_size), samples.targets)
+        return _metric(lambda images: network(images.to(device)), task, batches)
+
+
+def _metric(forward: Callable[[Tensor], Tensor], task: Task, batches: Iterable[Samples]) -> float:
+    metric = task.metric()
+    for images, targets in batches:
+        outputs = forward(images)
+        metric.update(outputs, targets.to(outputs.device))
+    return metric.compute()
+
+
+def _first(batches: Iterable[Samples], count: int) -> Iterator[Samples]:
+    """The first `count` images."""
+    left = count
+    for images, targets in batches:
+        yield Samples(images[:left], targets[:left])
+        left -= len(images[:left])
+        if not left:
+            return
 
 
 @contextmanager
@@ -97,7 +106,3 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train(training)
-
-
-def _in_batches(forward: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
-    return torch.cat([forward(batch) for batch in torch.split(images, batch_size)])

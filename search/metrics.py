@@ -7,14 +7,15 @@ everywhere. A metric that has no answer for an arch raises: a missing latency is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netadapt.search.errors import MetricError
+from netadapt.android_runner.plugins import load_callable
+from netadapt.search.errors import MetricError, shown
 
 if TYPE_CHECKING:
     from netadapt.profiler.kernels import Kernel
@@ -65,6 +66,80 @@ def params(space: Space) -> FunctionMetric:
 def planned_memory(space: Space) -> FunctionMetric:
     """Peak of the live fp32 activations in execution order."""
     return FunctionMetric("planned_memory", "bytes", space.planned_memory_bytes)
+
+
+METRICS: Mapping[str, Callable[[Space], Metric]] = {
+    "macs": macs,
+    "params": params,
+    "planned_memory": planned_memory,
+}
+"""What a space knows of its networks, by name. "latency" is known to a predictor only."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedMetric:
+    """Somebody else's metric; what it says of archs is checked before it counts.
+
+    function: `metric(archs)` gives one finite number an arch, none below 0; lower is better.
+    """
+
+    name: str
+    unit: str
+    function: Callable[[Sequence[Arch]], Sequence[float]]
+
+    def __call__(self, archs: Sequence[Arch], /) -> list[float]:
+        values = np.asarray(self.function(archs), dtype=np.float64)
+        if values.shape != (len(archs),):
+            raise MetricError(
+                f"a metric gives one number an arch, got shape {values.shape} of {self.name} for "
+                f"{len(archs)} archs; check what it returns"
+            )
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+        if wrong.size:
+            raise MetricError(
+                f"a metric is a number of 0 or more, got {values[wrong[0]]} of {self.name} for "
+                f"{archs[wrong[0]].to_json()}; a missing value is an error, not a number"
+            )
+        return [float(value) for value in values]
+
+
+def make_metric(name: str, space: Space, latency: LatencyMetric | None = None) -> Metric:
+    """The metric called `name`: one of `METRICS`, "latency", or `package.module:function`.
+
+    Parameters
+    ----------
+    name: at a place stands either a function `metric(archs) -> values`, whose `unit` may be an
+        attribute of it, or a class that is made of the space, `Class(space)(archs) -> values`.
+    latency: what "latency" is; None: this search knows no latencies.
+
+    Raises `MetricError` for a name that is neither, `PluginError` for a place without a metric.
+    """
+    if name == LatencyMetric.name:
+        if latency is None:
+            raise MetricError(
+                "a latency is predicted by a predictor, and this search has none; fit one, or "
+                f"constrain one of {', '.join(sorted(METRICS))}"
+            )
+        return latency
+    if name in METRICS:
+        return METRICS[name](space)
+    if ":" not in name:
+        known = ", ".join(sorted((*METRICS, LatencyMetric.name)))
+        raise MetricError(
+            f"a metric is one of {known} or package.module:function, got {shown(name)}; "
+            "check the spelling"
+        )
+    found = load_callable(name, "metric")
+    made = found(space) if isinstance(found, type) else found
+    if not callable(made):
+        raise MetricError(
+            f"a metric is called with archs, what {shown(name)} makes of a space cannot be; "
+            "give its class a __call__"
+        )
+    function = cast("Callable[[Sequence[Arch]], Sequence[float]]", made)
+    return CheckedMetric(
+        str(getattr(made, "name", name)), str(getattr(made, "unit", "units")), function
+    )
 
 
 @dataclass(frozen=True, slots=True)

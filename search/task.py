@@ -3,17 +3,20 @@
 Symbols: `B` batch, `C, H, W` input channels, height and width, `N` images of a split.
 
 A task is a pure function of its seed: batch number `step` of a training is always the same batch,
-so that a resumed training equals an unbroken one without any stored generator state.
+so that a resumed training equals an uninterrupted one without any stored generator state. It gives
+batches and never a whole split; where their tensors live is the business of who asks.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from netadapt.search.errors import InvalidSettingError
+from netadapt.android_runner.plugins import Registry
+from netadapt.search.errors import InvalidSettingError, MetricError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,14 +50,31 @@ class InputFormat:
 
 
 class Samples(NamedTuple):
-    """Images `(N, C, H, W)`, normalised fp32, and their targets (first axis N)."""
+    """Images `(B, C, H, W)`, normalised fp32, and their targets (first axis B)."""
 
     images: Tensor
     targets: Tensor
 
 
+class RunningMetric(Protocol):
+    """A task's metric, taken batch by batch; the batches' sizes make no difference to it."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count a batch in: a network's outputs, first axis B, and what they should be."""
+
+    def compute(self) -> float:
+        """The metric of all that was counted in. Raises `MetricError` for nothing."""
+
+
 class Task(ABC):
-    """What a network is trained for and judged by."""
+    """What a network is trained for and judged by.
+
+    One that a run file names is made as `Class(settings, seed=...)`: settings are its
+    `settings_class`, the seed is the run's.
+    """
+
+    settings_class: ClassVar[type]
+    """The frozen dataclass of its settings; every field has a default."""
 
     name: str
     """Stable name; with `seed` it tells one task's checkpoints from another's."""
@@ -70,37 +90,132 @@ class Task(ABC):
     """What each output stands for, in their order; empty where they have no names."""
     train_images: int
     """Images of one epoch."""
+    validation_images: int
+    test_images: int
     seed: int
 
     @abstractmethod
     def train_batch(self, step: int, size: int) -> Samples:
         """The `step`-th batch (from 0) of `size` training images, shuffled and augmented.
 
-        Equal arguments give equal batches; epochs follow one another without a gap, so a batch may
-        hold the end of one and the start of the next.
+        Equal arguments give equal batches. They are cut from one stream, whatever their size:
+        batch `step` has its images `step * size` to `(step + 1) * size`. Epochs follow one another
+        in it without a gap, so a batch may hold the end of one and the start of the next.
         """
 
     @abstractmethod
-    def calibration_images(self, count: int) -> Tensor:
-        """`count` training images `(count, C, H, W)` to re-estimate batch statistics on."""
+    def validation(self, batch_size: int) -> Iterator[Samples]:
+        """Held out of the training set: what a search may look at.
+
+        All of it, in the same order each time, in batches of `batch_size`; the last may be smaller.
+        """
 
     @abstractmethod
-    def validation(self) -> Samples:
-        """Held out of the training set: what a search may look at."""
+    def test(self, batch_size: int) -> Iterator[Samples]:
+        """Unseen sources: looked at once, for the final figures. In batches as `validation`'s."""
 
-    @abstractmethod
-    def test(self) -> Samples:
-        """Unseen sources: looked at once, for the final figures."""
+    def calibration(self, count: int, batch_size: int) -> Iterator[Samples]:
+        """`count` training images to re-estimate batch statistics on, in batches as `validation`'s.
+
+        The first of the training stream, unless a task has better ones.
+        """
+        for step, begin in enumerate(range(0, count, batch_size)):
+            images, targets = self.train_batch(step, batch_size)
+            left = count - begin
+            yield Samples(images[:left], targets[:left])
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean training loss of a batch, a scalar; differentiable in `outputs`."""
 
     @abstractmethod
-    def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The figure a user reads (e.g. accuracy, 0 to 1), better upwards or downwards."""
+    def metric(self) -> RunningMetric:
+        """The figure a user reads (e.g. accuracy, 0 to 1), with nothing counted in yet."""
 
-    def score(self, outputs: Tensor, targets: Tensor) -> float:
-        """The metric turned so that higher is better: what a search maximises."""
-        value = self.metric(outputs, targets)
-        return value if self.higher_is_better else -value
+    def score(self, metric: float) -> float:
+        """The metric's value turned so that higher is better: what a search maximises."""
+        return metric if self.higher_is_better else -metric
+
+
+class Accuracy:
+    """Share of a classification's images whose largest output is the target; `(B, classes)`."""
+
+    def __init__(self) -> None:
+        self._right = 0
+        self._images = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count a batch in; targets `(B,)` are numbers of classes."""
+        self._right += int((outputs.argmax(1) == targets).sum())
+        self._images += len(targets)
+
+    def compute(self) -> float:
+        """From 0 to 1. Raises `MetricError` without images."""
+        if not self._images:
+            raise MetricError("an accuracy is of 1 image or more, got none; count batches in first")
+        return single_precision(self._right / self._images)
+
+
+def single_precision(value: float) -> float:
+    """`value` as fp32 has it: metrics were fp32 tensors in 0.1, and its scores are on record."""
+    import numpy as np
+
+    return float(np.float32(value))
+
+
+def one_batch(batches: Iterable[Samples]) -> Samples:
+    """All batches in a row as one: for what is known to be small."""
+    import torch
+
+    return Samples(*map(torch.cat, zip(*batches, strict=True)))
+
+
+class KeptBatches:
+    """A split that is gone through many times: kept in memory where it is small enough.
+
+    Parameters
+    ----------
+    make: begins the split anew; the same batches each time.
+    limit_mb: batches are kept as long as they take no more together, and made anew each time
+        where they take more.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Samples]], limit_mb: float = 1024.0) -> None:
+        self._make = make
+        self._limit_bytes = limit_mb * 2**20
+        self._kept: list[Samples] | None = []
+        self._complete = False
+
+    def __iter__(self) -> Iterator[Samples]:
+        if self._complete and self._kept is not None:
+            yield from self._kept
+            return
+        keeping: list[Samples] | None = [] if self._kept is not None else None
+        taken = 0
+        for batch in self._make():
+            taken += sum(tensor.nbytes for tensor in batch)
+            if taken > self._limit_bytes:
+                keeping = None
+            if keeping is not None:
+                keeping.append(batch)
+            yield batch
+        self._kept, self._complete = keeping, True
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    Task,
+    {"digits": "netadapt.search.tasks.digits:ClutteredDigits"},
+    {"digits": "netadapt.search.tasks.settings:DigitsSettings"},
+)
+"""What comes along; a run file names one, or `package.module:Class`."""
+
+
+def make_task(name: str, settings: object = None, *, seed: int) -> Task:
+    """The task called `name`, of `TASKS` or `package.module:Class`.
+
+    `settings` is of its `settings_class`; None takes the defaults. Raises `PluginError`, and what
+    the task raises.
+    """
+    kind: Any = TASKS.find(name)
+    return kind(kind.settings_class() if settings is None else settings, seed=seed)

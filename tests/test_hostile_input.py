@@ -36,6 +36,7 @@ from netadapt.profiler.table import LatencyTable
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.training_log import read_metrics
+from netadapt.search.accuracy_table import AccuracyTable
 from netadapt.search.errors import SearchError
 from netadapt.search.families.inverted_residual import InvertedResidualArch
 from netadapt.search.space import Space
@@ -258,6 +259,7 @@ def read_trials(path: Path) -> None:
         assert all(measured.measured_ms > 0 for measured in iteration.measured)
 
 
+ACCURACIES = b'arch,score\n"{""stem"": 16, ""head"": 64}",0.5\n"{""stem"": 24}",0.25\n'
 DURATIONS = b'{"step": "profile", "seconds": 1.5}\n{"step": "search", "seconds": 2.5}\n'
 METRICS = (
     b'{"phase": "supernet", "step": 10, "steps": 800, "loss": 2.25, "learning_rate": 0.1, '
@@ -293,6 +295,10 @@ READERS = [
            in_file("space.toml", lambda path: space_use(Space.load(str(path))))),
     Reader("an arch", ARCH.encode, read_arch),
     Reader("a trial log", lambda: TRIALS, in_file("trials.jsonl", read_trials)),
+    Reader("a table of accuracies in CSV", lambda: ACCURACIES,
+           in_file("scores.csv", AccuracyTable.read)),
+    Reader("a table of accuracies in JSON", lambda: json.dumps({ARCH: 0.5, "{}": 0.25}).encode(),
+           in_file("scores.json", AccuracyTable.read)),
     Reader("a run file", lambda: config_text(demo_config()).encode(),
            in_file("run.toml", read_config)),
     Reader("durations", lambda: DURATIONS, read_durations),

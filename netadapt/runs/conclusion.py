@@ -78,7 +78,7 @@ def _outcome(context: Context, one: Found) -> SearchOutcome:
         label=one.budget.label,
         budget_ms=one.budget_ms,
         latency_share=one.budget.latency_share,
-        constraints={c.metric.name: c.budget for c in context.searcher(one.budget_ms).constraints},
+        constraints={c.metric.name: c.budget for c in context.search(one.budget_ms).constraints},
         found=found,
         scaled=max(variants, key=lambda n: sign * n.accuracy, default=None),
         scaled_variants=tuple(variants),

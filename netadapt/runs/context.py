@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import torch
 from torch import nn
 
 from netadapt import assembly
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.result import NetworkResult, RunResult
     from netadapt.search.driver import SearchResult
-    from netadapt.search.searchers.base import Searcher
+    from netadapt.search.landing import Search
     from netadapt.search.space import Arch, Space
     from netadapt.search.task import Task
     from netadapt.search.training import TrainingProgress
@@ -141,13 +139,13 @@ class Context:
         folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def searcher(self, budget_ms: float | None) -> Searcher:
-        """The run's searcher for a latency budget, or for its other constraints alone."""
+    def search(self, budget_ms: float | None) -> Search:
+        """The run's search for a latency budget, or for its other constraints alone."""
         latency = latency_metric(self.space, self.predictor)
         constraints = assembly.counted_constraints(self.config, self.space)
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))
-        return assembly.make_searcher(self.config, self.space, constraints)
+        return assembly.make_search(self.config, self.space, constraints)
 
     def reference(self) -> FinalNetwork:
         checkpoint = self.folder.training / "reference.pt"
@@ -169,19 +167,9 @@ class Context:
             yield on_progress
 
 
-def check_budget(searcher: Searcher) -> None:
+def check_budget(search: Search) -> None:
     """Raises `ImpossibleBudgetError` now rather than after the training."""
-    next(searcher.search())
-
-
-def content_digest(module: nn.Module) -> str:
-    """Of a module's parameters and statistics; equal for equal weights, however they are stored."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        values = tensor.detach().contiguous().cpu()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    next(search.requests())
 
 
 @contextmanager

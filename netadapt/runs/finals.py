@@ -9,6 +9,7 @@ from netadapt.runs.context import FinalNetwork, phases
 from netadapt.runs.folder import TRAINED
 from netadapt.runs.result import NetworkResult
 from netadapt.search.evaluation import evaluate_network
+from netadapt.search.task import KeptBatches
 from netadapt.search.training import train_network
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from netadapt.runs.context import Context
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.strategy import Strategy
+
+
+TEST_BATCH = 256
+"""Images of the test split judged at a time."""
 
 
 class TrainFinals:
@@ -41,7 +46,8 @@ class TrainFinals:
             train_network(
                 network,
                 context.task,
-                assembly.training_settings(context.config.final, context.config.run.seed),
+                assembly.training_settings(context.config.final),
+                seed=context.config.run.seed,
                 checkpoint=final.checkpoint,
                 on_progress=on_progress,
             )
@@ -66,8 +72,8 @@ class JudgeFinals:
             timed = context.timer.together(trained, f"{TRAINED}{finals[0].label}", on_progress)
         reference_ms, reference_spread = context.timer.reference()
         predicted = context.predictor.predict_networks([space.kernels(f.arch) for f in finals])
-        test = task.test()
-        images = len(test.images) if task.metric_name == "accuracy" else None
+        test = KeptBatches(lambda: task.test(TEST_BATCH))
+        images = task.test_images if task.metric_name == "accuracy" else None
         for final, ms, timing in zip(finals, predicted, timed.values(), strict=True):
             context.judged[final.label] = NetworkResult(
                 accuracy=evaluate_network(context.trained[final.label], task, test),

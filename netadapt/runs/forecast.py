@@ -17,9 +17,6 @@ from netadapt.runs.folder import RunFolder
 from netadapt.runs.profile_plan import Forecast, plan_profile, roughly
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
-from netadapt.search.searchers.coordinate_descent import Schedule
-from netadapt.search.searchers.random_search import RandomSettings
-from netadapt.search.searchers.single_layer import NETADAPT_V1
 from netadapt.search.space import Space
 from netadapt.search.supernet import SuperNetwork
 from netadapt.search.task import Task
@@ -36,7 +33,6 @@ SCALED = 3
 _TIMED_STEPS = 3
 _NETWORK_S = 4.0
 """Lowering and timing one whole network: an assumption."""
-_LONGEST_SEARCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +110,14 @@ def plan_run(config: RunConfig, folder: RunFolder) -> RunForecast:
 def _evaluations(config: RunConfig, space: Space, budget: Budget) -> tuple[int, int]:
     """Networks judged and measured for one budget, with MACs in latency's place."""
     section = config.search
-    measured = {"predictor": 0, "accepted": 1, "top_k": section.top_k}[section.loop]
-    if section.searcher == "random":
-        judged = section.evaluations or RandomSettings().evaluations
-        return judged, -(-judged // section.candidates) * measured
     full, reference = space.macs(space.full()), space.macs(space.reference())
     share = budget.latency_share
     if share is None and section.constraints.macs is not None:
         share = section.constraints.macs / reference
     goal = min((share or 0.5) * reference / full, 0.99)
-    single = section.searcher == "single_layer"
-    schedule = assembly.make_schedule(config, NETADAPT_V1 if single else Schedule())
-    iterations = next(
-        (n for n in range(1, _LONGEST_SEARCH) if schedule.left(n, goal) <= goal), _LONGEST_SEARCH
-    )
-    judged = iterations * (len(space.dimensions) if single else section.candidates)
-    if not single and section.evaluations is not None:
-        judged = section.evaluations
-    return judged, iterations * measured
+    rounds, judged = assembly.make_searcher(config, space).forecast(goal) or (0, 0)
+    measured = {"predictor": 0, "accepted": 1, "top_k": section.top_k}[section.loop]
+    return judged, rounds * measured
 
 
 def _steps_done(folder: RunFolder) -> int:
@@ -145,20 +131,22 @@ def _steps_done(folder: RunFolder) -> int:
 
 
 def _supernet_step_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
-    settings = assembly.training_settings(config.supernet, config.run.seed)
-    settings = _rehearsed(settings)
-    sample = assembly.make_sampler(config, space)
+    settings = _rehearsed(assembly.training_settings(config.supernet))
+    step = assembly.make_step(config, space)
+    seed = config.run.seed
     return _last_step_s(
-        lambda note: train_supernet(supernet, task, settings, sample, on_progress=note)
+        lambda note: train_supernet(supernet, task, settings, step, seed=seed, on_progress=note)
     )
 
 
 def _network_step_s(config: RunConfig, space: Space, task: Task) -> float:
-    settings = assembly.training_settings(config.final, config.run.seed)
-    settings = _rehearsed(settings)
-    start = torch.Generator().manual_seed(config.run.seed)
+    settings = _rehearsed(assembly.training_settings(config.final))
+    seed = config.run.seed
+    start = torch.Generator().manual_seed(seed)
     network = build_network(space, space.reference(), generator=start)
-    return _last_step_s(lambda note: train_network(network, task, settings, on_progress=note))
+    return _last_step_s(
+        lambda note: train_network(network, task, settings, seed=seed, on_progress=note)
+    )
 
 
 def _rehearsed(settings: TrainingSettings) -> TrainingSettings:
@@ -176,12 +164,8 @@ def _last_step_s(train: Callable[[Callable[[TrainingProgress], None]], None]) ->
 
 
 def _evaluation_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
-    evaluator = Evaluator(
-        supernet,
-        task,
-        calibration_images=config.search.calibration_images,
-        validation_images=config.search.validation_images,
-    )
+    evaluator = Evaluator(supernet, task, assembly.evaluation_settings(config))
+    evaluator.prepare()
     begin = time.perf_counter()
     evaluator([space.reference()])
     return time.perf_counter() - begin

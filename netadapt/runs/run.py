@@ -42,7 +42,7 @@ class TimeReference:
         with context.progress.step("Timing the reference"):
             reference_ms = context.reference_ms
         for budget in context.new_budgets:
-            check_budget(context.searcher(budget.in_ms(reference_ms)))
+            check_budget(context.search(budget.in_ms(reference_ms)))
         context.folder.keep_budgets(context.config)
 
 
@@ -78,7 +78,7 @@ def run(
     assembly.check_fit(space, assembly.make_task(config))
     counted = assembly.counted_constraints(config, space)
     if counted:
-        check_budget(assembly.make_searcher(config, space, counted))
+        check_budget(assembly.make_search(config, space, counted))
     if not folder.result.exists():
         # One that is not there, or lacks the cores, raises before files are made.
         device = assembly.make_device(config.device)

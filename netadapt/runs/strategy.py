@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from netadapt import assembly
-from netadapt.runs.context import FinalNetwork, Found, content_digest
+from netadapt.runs.context import FinalNetwork, Found
 from netadapt.search.driver import open_log, run_search
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
 from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.task import one_batch
 from netadapt.search.training import train_supernet
+from netadapt.search.training.checkpoint import content_digest
 from netadapt.text import milliseconds
 
 if TYPE_CHECKING:
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from netadapt.runs.budgets import Budget
     from netadapt.runs.context import Context
     from netadapt.runs.folder import RunFolder
-    from netadapt.search.driver import Progress as SearchProgress
-    from netadapt.search.driver import SearchResult
+    from netadapt.search.driver import SearchProgress, SearchResult
     from netadapt.search.space import Arch
 
 
@@ -62,13 +63,14 @@ class SuperNetworkSearch:
         supernet = context.space.supernetwork(
             generator=torch.Generator().manual_seed(config.run.seed)
         )
-        settings = assembly.training_settings(config.supernet, config.run.seed)
+        settings = assembly.training_settings(config.supernet)
         with context.training("supernet", "the super-network") as on_progress:
             train_supernet(
                 supernet,
                 context.task,
                 settings,
-                assembly.make_sampler(config, context.space),
+                assembly.make_step(config, context.space),
+                seed=config.run.seed,
                 checkpoint=context.folder.supernet,
                 on_progress=on_progress,
             )
@@ -77,16 +79,12 @@ class SuperNetworkSearch:
 
     def find(self, context: Context, budget: Budget, budget_ms: float | None) -> SearchResult:
         assert self._supernet is not None, "prepare comes first"
-        section, folder = context.config.search, context.search_folder(budget)
-        evaluator = Evaluator(
-            self._supernet,
-            context.task,
-            calibration_images=section.calibration_images,
-            validation_images=section.validation_images,
-        )
-        searcher = context.searcher(budget_ms)
+        folder = context.search_folder(budget)
+        settings = assembly.evaluation_settings(context.config)
+        evaluator = Evaluator(self._supernet, context.task, settings)
+        search = context.search(budget_ms)
         with (
-            open_log(folder.trials, searcher, self._inputs(context)) as log,
+            open_log(folder.trials, search, self._inputs(context)) as log,
             context.progress.step(f"Searching {budget.label}") as update,
         ):
 
@@ -94,16 +92,17 @@ class SuperNetworkSearch:
                 done = max(p.iteration - 1, 0) * p.candidates + p.candidates_scored
                 update(done, (p.iteration + p.iterations_left) * p.candidates)
 
-            measure = None if section.loop == "predictor" else context.timer.measured
+            timer = context.timer
             return run_search(
-                searcher, evaluator, measure, log, on_progress, confirm=context.timer.twice
+                search, evaluator, timer.measured, log, on_progress, confirm=timer.twice
             )
 
     def network(self, context: Context, arch: Arch) -> nn.Module:
         config = context.config
         if config.final.weights == "supernet":
             assert self._supernet is not None, "prepare comes first"
-            images = context.task.calibration_images(config.search.calibration_images)
+            count = config.search.calibration_images
+            images = one_batch(context.task.calibration(count, count)).images
             return extract(self._supernet, arch, calibrate(self._supernet, arch, images))
         start = torch.Generator().manual_seed(config.run.seed)
         return build_network(context.space, arch, generator=start)

@@ -1,46 +1,33 @@
-"""What multi-layer and single-layer coordinate descent share: schedule, path, landing.
+"""What multi-layer and single-layer coordinate descent share: schedule and path.
 
 Both start from the full network and shrink it step by step. Iteration t has a target for every
 constraint, m_t = m_(t-1) - r0 * m_0 * d^(t-1) unless a geometric schedule is chosen, from the
 previous *target* and not from the value that happened to be reached (assumption); the last target
-is the budget itself. The most accurate candidate of an iteration becomes the next one's start.
+is the budget itself. The network that an iteration settles on becomes the next one's start.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 
+from netadapt.android_runner.bounds import check_bounds
 from netadapt.search.errors import InvalidSettingError
-from netadapt.search.searchers.base import (
-    TOLERANCE,
-    USES_BUDGET,
-    Choice,
-    Draft,
-    Landing,
-    Loads,
-    Loop,
-    Proposals,
-    Searcher,
-    excess,
-    meets,
-    uses,
-)
-
-if TYPE_CHECKING:
-    from netadapt.search.metrics import Constraint
-    from netadapt.search.space import Arch, Space
+from netadapt.search.searchers.base import Aims, Round, Rounds, Searcher
+from netadapt.search.searchers.drafts import TOLERANCE, Draft, Loads
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How the targets come down, as the paper is read: equal steps of m_0, each a little smaller.
+    """How the targets come down, as the paper is read: steps of m_0, each a little smaller.
 
-    Parameters (all assumptions)
+    All numbers are assumptions.
+
+    Parameters
     ----------
     initial_reduction: r0, the first step as a share of the full network's metric. It is raised
         where a decaying schedule would never reach the budget.
@@ -49,23 +36,14 @@ class Schedule:
         Coarse single steps can make a search skip some of them.
     """
 
-    initial_reduction: float = 0.03
-    decay: float = 0.98
-    iterations: int | None = None
+    initial_reduction: Annotated[float, Interval(gt=0, lt=1)] = 0.03
+    decay: Annotated[float, Interval(gt=0, le=1)] = 0.98
+    iterations: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
 
-    _LONGEST = 200
+    _LONGEST: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
-        if not (0 < self.initial_reduction < 1 and 0 < self.decay <= 1):
-            raise InvalidSettingError(
-                "a schedule needs 0 < initial_reduction < 1 and 0 < decay <= 1, got "
-                f"{self.initial_reduction} and {self.decay}; the paper's reading is 0.03 and 0.98"
-            )
-        if self.iterations is not None and self.iterations < 1:
-            raise InvalidSettingError(
-                f"a schedule has 1 iteration or more, got {self.iterations}; leave it out to "
-                "go by initial_reduction"
-            )
+        check_bounds(self, InvalidSettingError)
 
     def left(self, step: int, goal: float) -> float:
         """The share of m_0 that is left after `step` steps towards the share `goal`, or below."""
@@ -86,23 +64,19 @@ class GeometricSchedule:
 
     For budgets far below m_0, which slow 7x7 kernels make many times a whole reference network:
     steps of m_0's size would halve the network at the end, where every choice counts, and steps
-    fine enough for the end would spend most iterations where anything may go.
+    fine enough for the end would spend most iterations where anything may go (assumptions).
 
-    Parameters (assumptions)
+    Parameters
     ----------
     approach: share of the way to the budget, counted in logarithms, that each step covers.
     finest_step: share of the target before it that a step takes away at least.
     """
 
-    approach: float = 0.35
-    finest_step: float = 0.07
+    approach: Annotated[float, Interval(gt=0, lt=1)] = 0.35
+    finest_step: Annotated[float, Interval(gt=0, lt=1)] = 0.07
 
     def __post_init__(self) -> None:
-        if not (0 < self.approach < 1 and 0 < self.finest_step < 1):
-            raise InvalidSettingError(
-                "a geometric schedule needs an approach and a finest_step between 0 and 1, got "
-                f"{self.approach} and {self.finest_step}; 0.35 and 0.07 are usual"
-            )
+        check_bounds(self, InvalidSettingError)
 
     def left(self, step: int, goal: float) -> float:
         """The share of m_0 that is left after `step` steps towards the share `goal`, or below."""
@@ -115,151 +89,52 @@ class GeometricSchedule:
 
 AnySchedule = Schedule | GeometricSchedule
 
+LONGEST_FORECAST = 1000
+"""Steps: a forecast looks no further ahead."""
+
 
 class CoordinateDescent(Searcher):
-    """Shrink the full network until it meets the budgets; `_propose` makes the candidates."""
+    """Shrink the full network until it meets the budgets; `propose` makes the candidates."""
 
-    def __init__(
-        self,
-        space: Space,
-        constraints: Sequence[Constraint],
-        schedule: AnySchedule,
-        seed: int,
-        landing: Landing | None,
-        loop: Loop | None,
-    ) -> None:
-        super().__init__(space, constraints, seed, landing, loop)
-        self.schedule = schedule
+    @property
+    @abstractmethod
+    def schedule(self) -> AnySchedule: ...
 
     @abstractmethod
-    def _propose(
-        self, base: Draft, targets: Loads, origin: Loads, count: int, rng: np.random.Generator
+    def propose(
+        self,
+        aims: Aims,
+        base: Draft,
+        targets: Loads,
+        origin: Loads,
+        count: int,
+        rng: np.random.Generator,
     ) -> list[Draft]:
         """Networks smaller than `base`, none twice; about `count` that meet `targets`.
 
         `origin` holds the loads of the full network, m_0.
         """
 
-    @abstractmethod
-    def _count(self, spent: int, iterations_left: int) -> int:
-        """How many candidates the next iteration has."""
-
-    def search(self) -> Proposals:
-        rng = np.random.default_rng(self.seed)
-        self._check_reachable()
-        base = self.space.full()
-        loads = self.loads([base])
-        trials = yield from self._evaluate(0, [base], loads, loads[0], 0)
-        choice = yield from self._choose(0, trials, np.ones(len(self.constraints)))
-        measured = choice.measured_ms is not None
-        met, _ = self._landed(base, choice.measured_ms)
-        if met:
-            met, _, _ = yield from self._confirm(0, choice)
-            if met:
-                return base
-        origin = self.loads([base])[0]
-        goal = float((self._floors(measured) / origin).min())
-        iteration, step, spent = 0, 0, 1
-        tries = 0
-        frugals: dict[Arch, Choice] = {}  # met the budgets and left part of them unused
-        tried: set[Arch] = set()  # measured where the search lands
+    def rounds(self, aims: Aims, rng: np.random.Generator) -> Rounds:
+        full = self.space.full()
+        loads = aims.loads([full])[0]
+        outcome = yield Round((Draft(full, loads),), loads, 0, largest=True)
+        origin = aims.loads([full])[0]
+        goal = float((aims.floors() / origin).min())
+        step = 0
         while True:
-            iteration += 1
-            floors = self._floors(measured, base)
-            grown = None
-            if tries > 1 and frugals:
-                trust = 1 / (tries - 1)
-                grown = self._grow(_fullest(frugals), trust, tried, self._count(spent, 0), rng)
-            if grown is not None:
-                targets, drafts = grown
-                left = 0
-                limits = np.where(np.arange(len(targets)) == self._timed, self.landing.highest, 1.0)
-            else:
-                start = Draft(base, self.loads([base])[0])
-                step, targets = self._next_targets(step, start.loads, origin, goal, floors)
-                left = self._steps_left(step, origin, goal, floors)
-                limits = self._limits(targets, floors, measured)
-                drafts = self._propose(start, targets, origin, self._count(spent, left), rng)
-                drafts = [draft for draft in drafts if draft.arch not in tried] or drafts
-                drafts = self._select(drafts, targets, floors)
-                if not drafts:
-                    if not measured and meets(start.loads, np.ones(len(floors))):
-                        # Nothing is smaller: a guard band that reaches over the budget gives way.
-                        yield from self._confirm(iteration - 1, choice)
-                        return base
-                    self._give_up(start.loads)
-            trials = yield from self._evaluate(
-                iteration,
-                [draft.arch for draft in drafts],
-                np.stack([draft.loads for draft in drafts]),
-                targets,
-                left,
-            )
-            spent += len(trials)
-            last = grown is not None or self._is_last(targets, floors)
-            lowest = self.landing.lowest if last else 0.0
-            choice = yield from self._choose(iteration, trials, limits, lowest)
-            met, used = self._landed(choice.arch, choice.measured_ms)
-            if met and used:
-                met, used, choice = yield from self._confirm(iteration, choice)
-                if met and used:
-                    return choice.arch
-            if not met and grown is None:
-                base = choice.arch
-                continue
-            # Beside the window: the correction now knows better, so aim again from the same parent,
-            # then grow what was measured; what grew over the budget is no parent.
-            tried.add(choice.arch)
-            tries += 1
-            if met:
-                frugals[choice.arch] = choice
-            if grown is None:
+            base = Draft(outcome.arch, aims.loads([outcome.arch])[0])
+            floors = aims.floors(base.arch)
+            if outcome.again:
                 step -= 1
-            if tries > self.landing.tries:
-                fullest = _fullest(frugals)
-                met, _, _ = yield from self._confirm(iteration, fullest)
-                if met:
-                    return fullest.arch
-                base = fullest.arch
-                frugals.clear()
-
-    def _grow(
-        self,
-        anchor: Choice,
-        trust: float,
-        tried: Collection[Arch],
-        count: int,
-        rng: np.random.Generator,
-    ) -> tuple[Loads, list[Draft]] | None:
-        """Networks that add to a measured one what it left of the latency budget, and their target.
-
-        A neighbour's latency is that of the measured network, changed by as much as the prediction
-        changes: what the predictor gets wrong about the one it gets wrong about the other. Where
-        neighbours turned out otherwise, `trust` in that falls from 1 towards 0, the corrected
-        prediction by itself. Each grows dimensions in random order, each by a random number of
-        steps. None where that fills no budget (assumption: the whole landing is ours).
-        """
-        assert self._timed is not None
-        assert anchor.measured_ms is not None
-        predicted = self.loads([anchor.arch])[0]
-        share = anchor.measured_ms / self._budgets[self._timed]
-        limits = np.ones(len(predicted))
-        limits[self._timed] = self.landing.aim * (predicted[self._timed] / share) ** trust
-        fleet = [Draft(anchor.arch, predicted) for _ in range(count)]
-        dimensions = self.space.dimensions
-        orders = [rng.permutation(len(dimensions)) for _ in fleet]
-        for turn in range(len(dimensions)):
-            due = [i for i, draft in enumerate(fleet) if not uses(draft.loads, limits)]
-            options = [self._larger(fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
-            cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
-            for i, draft in zip(due, self._first_meeting(cut, [limits] * len(due)), strict=True):
-                fleet[i] = draft or fleet[i]
-        grown = {d.arch: d for d in fleet if d.arch not in tried and uses(d.loads, limits)}
-        grown.pop(anchor.arch, None)
-        return (limits, list(grown.values())) if grown else None
+            step, targets = self._next_targets(aims, step, base.loads, origin, goal, floors)
+            left = self._steps_left(step, origin, goal, floors)
+            count = self.count(outcome.spent, left)
+            drafts = self.propose(aims, base, targets, origin, count, rng)
+            outcome = yield Round(tuple(drafts), targets, left)
 
     def _next_targets(
-        self, step: int, loads: Loads, origin: Loads, goal: float, floors: Loads
+        self, aims: Aims, step: int, loads: Loads, origin: Loads, goal: float, floors: Loads
     ) -> tuple[int, Loads]:
         """The next step of the schedule that is not met yet, and its targets."""
         while True:
@@ -268,11 +143,7 @@ class CoordinateDescent(Searcher):
             if (loads > targets + TOLERANCE).any():
                 return step, targets
             if (targets <= floors + TOLERANCE).all():
-                break
-        # Predicted to be there but measured over its budget: go on by a hair.
-        assert self._timed is not None
-        targets[self._timed] = loads[self._timed] * (1 - (1 - self.landing.aim) / 2)
-        return step, targets
+                return step, aims.hair_below(loads, targets)
 
     def _targets(self, step: int, origin: Loads, goal: float, floors: Loads) -> Loads:
         targets = np.maximum(floors, origin * self.schedule.left(step, goal))
@@ -285,36 +156,7 @@ class CoordinateDescent(Searcher):
             left += 1
         return left
 
-    def _select(self, drafts: Sequence[Draft], targets: Loads, floors: Loads) -> list[Draft]:
-        """The fit ones: all that meet the targets and use the budget, or the nearest to that."""
-        meeting = [d for d in drafts if meets(d.loads, targets)]
-        if self._is_last(targets, floors):
-            meeting = self._guarded(meeting)
-        using = [d for d in meeting if (d.loads >= floors * (1 - USES_BUDGET)).any()]
-        if using:
-            return using
-        if meeting:
-            most = max(float((d.loads / floors).max()) for d in meeting)
-            return [d for d in meeting if (d.loads / floors).max() >= most - USES_BUDGET]
-        least = min((excess(d.loads, targets) for d in drafts), default=0.0)
-        return [d for d in drafts if excess(d.loads, targets) <= least + TOLERANCE]
-
-    def _nearest(
-        self, options: Sequence[Sequence[Arch]], limits: Sequence[Loads]
-    ) -> list[Draft | None]:
-        """Of each list of options the one that exceeds its limits least, None of an empty one."""
-        flat = [arch for archs in options for arch in archs]
-        rows = iter(self.loads(flat)) if flat else iter(())
-        return [
-            min(
-                (Draft(arch, next(rows)) for arch in archs),
-                key=lambda draft: excess(draft.loads, limit),
-                default=None,
-            )
-            for archs, limit in zip(options, limits, strict=True)
-        ]
-
-
-def _fullest(frugals: Mapping[Arch, Choice]) -> Choice:
-    """The one that uses most of the budget."""
-    return max(frugals.values(), key=lambda choice: choice.measured_ms or 0.0)
+    def steps_to(self, goal: float) -> int:
+        """Steps of the schedule until the share `goal` of the full network's metrics is left."""
+        steps = range(1, LONGEST_FORECAST)
+        return next((n for n in steps if self.schedule.left(n, goal) <= goal), LONGEST_FORECAST)

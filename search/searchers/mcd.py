@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Gt, Interval
 
+from netadapt.android_runner.bounds import check_bounds
 from netadapt.search.errors import InvalidSettingError
-from netadapt.search.searchers.base import Draft, Landing, Loads, Loop, excess, meets
+from netadapt.search.searchers.base import Aims
 from netadapt.search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
+from netadapt.search.searchers.drafts import Draft, Loads, excess, first_meeting, meets, nearest
 
 if TYPE_CHECKING:
-    from netadapt.search.metrics import Constraint
-    from netadapt.search.space import Arch, Dimension, Space
+    from netadapt.search.space import Arch, Dimension
 
 Change = tuple["Dimension", int]
 
@@ -44,22 +46,16 @@ class McdSettings:
     evaluations: spread this many scored archs over the iterations instead of J each.
     """
 
-    candidates: int = 100
-    layers: int = 10
+    candidates: Annotated[int, Interval(ge=1, le=1_000_000)] = 100
+    layers: Annotated[int, Interval(ge=1, le=1_000_000)] = 10
     schedule: AnySchedule = field(default_factory=Schedule)
-    similarity: float = 0.01
-    evenness: float = 0.3
-    retries: int = 4
-    evaluations: int | None = None
+    similarity: Annotated[float, Interval(ge=0, lt=1)] = 0.01
+    evenness: Annotated[float, Gt(0)] = 0.3
+    retries: Annotated[int, Interval(ge=0, le=1_000)] = 4
+    evaluations: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
 
     def __post_init__(self) -> None:
-        counts = min(self.candidates, self.layers, self.evaluations or 1)
-        if counts < 1 or self.retries < 0 or not 0 <= self.similarity < 1 or not self.evenness > 0:
-            raise InvalidSettingError(
-                "multi-layer coordinate descent needs candidates, layers and evaluations of 1 or "
-                "more, retries of 0 or more, a similarity in [0, 1) and an evenness above 0, got "
-                f"{self}; the paper's reading is J = 100, L = 10"
-            )
+        check_bounds(self, InvalidSettingError)
 
 
 class MultiLayerCoordinateDescent(CoordinateDescent):
@@ -76,40 +72,42 @@ class MultiLayerCoordinateDescent(CoordinateDescent):
 
     name = "mcd"
 
-    def __init__(
-        self,
-        space: Space,
-        constraints: Sequence[Constraint],
-        settings: McdSettings | None = None,
-        *,
-        seed: int,
-        landing: Landing | None = None,
-        loop: Loop | None = None,
-    ) -> None:
-        self._settings = settings or McdSettings()
-        super().__init__(space, constraints, self._settings.schedule, seed, landing, loop)
+    settings: McdSettings
+    settings_class: ClassVar[type] = McdSettings
 
-    def settings(self) -> McdSettings:
-        return self._settings
+    @property
+    def schedule(self) -> AnySchedule:
+        return self.settings.schedule
 
-    def _count(self, spent: int, iterations_left: int) -> int:
-        total = self._settings.evaluations
+    def count(self, spent: int, iterations_left: int) -> int:
+        total = self.settings.evaluations
         if total is None:
-            return self._settings.candidates
+            return self.settings.candidates
         return max(1, math.ceil((total - spent) / (iterations_left + 1)))
 
-    def _propose(
-        self, base: Draft, targets: Loads, origin: Loads, count: int, rng: np.random.Generator
+    def forecast(self, goal: float) -> tuple[int, int]:
+        steps = self.steps_to(goal)
+        return steps, self.settings.evaluations or steps * self.settings.candidates
+
+    def propose(
+        self,
+        aims: Aims,
+        base: Draft,
+        targets: Loads,
+        origin: Loads,
+        count: int,
+        rng: np.random.Generator,
     ) -> list[Draft]:
         layers = [d for d in self.space.dimensions if self.space.smaller(base.arch, d)]
-        window = self._settings.similarity * origin
+        window = self.settings.similarity * origin
         proposed: dict[Arch, Draft] = {}
         missed: dict[Arch, Draft] = {}
-        for _ in range(1 + self._settings.retries):
+        for _ in range(1 + self.settings.retries):
             fleet = [self._draw(base, layers, rng) for _ in range(count - len(proposed))]
-            self._shrink_by_shares(fleet, targets)
-            self._shrink_to(targets, [s for s in fleet if not meets(s.loads, targets)])
+            self._shrink_by_shares(aims, fleet, targets)
+            self._shrink_to(aims, targets, [s for s in fleet if not meets(s.loads, targets)])
             self._give_back(
+                aims,
                 targets,
                 [s for s in fleet if meets(s.loads + window, targets)],
             )
@@ -124,11 +122,11 @@ class MultiLayerCoordinateDescent(CoordinateDescent):
     def _draw(
         self, base: Draft, layers: Sequence[Dimension], rng: np.random.Generator
     ) -> _Shrinking:
-        order = [layers[i] for i in rng.permutation(len(layers))[: self._settings.layers]]
-        shares = rng.dirichlet(np.full(len(order), self._settings.evenness))
+        order = [layers[i] for i in rng.permutation(len(layers))[: self.settings.layers]]
+        shares = rng.dirichlet(np.full(len(order), self.settings.evenness))
         return _Shrinking(base, order, np.cumsum(shares))
 
-    def _shrink_by_shares(self, fleet: Sequence[_Shrinking], targets: Loads) -> None:
+    def _shrink_by_shares(self, aims: Aims, fleet: Sequence[_Shrinking], targets: Loads) -> None:
         for turn in range(max(len(s.order) for s in fleet)):
             limits = {
                 s: s.base.loads + (targets - s.base.loads) * s.shares[turn]
@@ -139,22 +137,23 @@ class MultiLayerCoordinateDescent(CoordinateDescent):
             limits = {s: np.where(s.base.loads <= targets, targets, x) for s, x in limits.items()}
             due = [s for s, limit in limits.items() if not meets(s.loads, limit)]
             options = [self.space.smaller(s.arch, s.order[turn]) for s in due]
-            found = self._first_meeting(options, [limits[s] for s in due])
+            found = first_meeting(aims.loads, options, [limits[s] for s in due])
             for shrinking, draft in zip(due, found, strict=True):
                 if draft is not None:
                     self._take(shrinking, shrinking.order[turn], draft)
 
-    def _shrink_to(self, targets: Loads, fleet: Sequence[_Shrinking]) -> None:
+    def _shrink_to(self, aims: Aims, targets: Loads, fleet: Sequence[_Shrinking]) -> None:
         """Let the chosen layers, in their order, go as far as it helps."""
         for turn in range(max((len(s.order) for s in fleet), default=0)):
             due = [s for s in fleet if turn < len(s.order) and not meets(s.loads, targets)]
             options = [self.space.smaller(s.arch, s.order[turn]) for s in due]
-            found = self._first_meeting(options, [targets] * len(due))
-            nearest = self._nearest(
+            found = first_meeting(aims.loads, options, [targets] * len(due))
+            closest = nearest(
+                aims.loads,
                 [() if f is not None else o for f, o in zip(found, options, strict=True)],
                 [targets] * len(due),
             )
-            for shrinking, fits, helps in zip(due, found, nearest, strict=True):
+            for shrinking, fits, helps in zip(due, found, closest, strict=True):
                 draft = fits or helps
                 if draft and excess(draft.loads, targets) < excess(shrinking.loads, targets):
                     self._take(shrinking, shrinking.order[turn], draft)
@@ -166,13 +165,15 @@ class MultiLayerCoordinateDescent(CoordinateDescent):
         shrinking.changes.append((dimension, value))
         shrinking.arch, shrinking.loads = draft.arch, draft.loads
 
-    def _give_back(self, targets: Loads, fleet: Sequence[_Shrinking]) -> None:
+    def _give_back(self, aims: Aims, targets: Loads, fleet: Sequence[_Shrinking]) -> None:
         """Let shrunk layers, in their order, grow again as far as the target allows."""
         for turn in range(max((len(s.changes) for s in fleet), default=0)):
             due = [s for s in fleet if turn < len(s.changes)]
             options = [self._grown(s, turn) for s in due]
-            found = self._first_meeting(
-                [[arch for arch, _ in option] for option in options], [targets] * len(due)
+            found = first_meeting(
+                aims.loads,
+                [[arch for arch, _ in option] for option in options],
+                [targets] * len(due),
             )
             for shrinking, option, draft in zip(due, options, found, strict=True):
                 if draft is not None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from netadapt.search.searchers.base import Draft, Landing, Loads, Loop
+from netadapt.search.searchers.base import Aims
 from netadapt.search.searchers.coordinate_descent import AnySchedule, CoordinateDescent, Schedule
+from netadapt.search.searchers.drafts import Draft, Loads, first_meeting, nearest
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from netadapt.search.metrics import Constraint
-    from netadapt.search.space import Space
 
 
 NETADAPT_V1 = Schedule(initial_reduction=0.025, decay=0.96)
@@ -36,31 +33,32 @@ class SingleLayerCoordinateDescent(CoordinateDescent):
     """
 
     name = "single_layer"
+    settings: SingleLayerSettings
+    settings_class: ClassVar[type] = SingleLayerSettings
 
-    def __init__(
-        self,
-        space: Space,
-        constraints: Sequence[Constraint],
-        settings: SingleLayerSettings | None = None,
-        *,
-        seed: int,
-        landing: Landing | None = None,
-        loop: Loop | None = None,
-    ) -> None:
-        self._settings = settings or SingleLayerSettings()
-        super().__init__(space, constraints, self._settings.schedule, seed, landing, loop)
+    @property
+    def schedule(self) -> AnySchedule:
+        return self.settings.schedule
 
-    def settings(self) -> SingleLayerSettings:
-        return self._settings
-
-    def _count(self, spent: int, iterations_left: int) -> int:
+    def count(self, spent: int, iterations_left: int) -> int:
         return len(self.space.dimensions)
 
-    def _propose(
-        self, base: Draft, targets: Loads, origin: Loads, count: int, rng: np.random.Generator
+    def forecast(self, goal: float) -> tuple[int, int]:
+        steps = self.steps_to(goal)
+        return steps, steps * len(self.space.dimensions)
+
+    def propose(
+        self,
+        aims: Aims,
+        base: Draft,
+        targets: Loads,
+        origin: Loads,
+        count: int,
+        rng: np.random.Generator,
     ) -> list[Draft]:
         options = [self.space.smaller(base.arch, d) for d in self.space.dimensions]
         limits = [targets] * len(options)
-        drafts = [d for d in self._first_meeting(options, limits) if d is not None]
-        drafts = drafts or [d for d in self._nearest(options, limits) if d is not None]
+        drafts = [d for d in first_meeting(aims.loads, options, limits) if d is not None]
+        if not drafts:
+            drafts = [d for d in nearest(aims.loads, options, limits) if d is not None]
         return list({draft.arch: draft for draft in drafts}.values())

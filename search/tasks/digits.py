@@ -11,17 +11,18 @@ Symbols: `B` images, `S = 1 + distractors` sprites an image, `P` pixels a side, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from netadapt.search.errors import InvalidSettingError
-from netadapt.search.task import InputFormat, Samples, Task
+from netadapt.search.task import Accuracy, InputFormat, Samples, Task
+from netadapt.search.tasks.settings import PIXELS, SOURCE_PIXELS, DigitsSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     Words = NDArray[np.uint64]
 
 CLASSES = 10
-SOURCE_PIXELS = 8
-PIXELS = 24
-LARGEST_PIXELS = 512
 # Of rendered training images with the default clutter, so that inputs are about standard.
 MEAN, STD = 0.175, 0.304
 COLOUR_MEAN, COLOUR_STD = 0.111, 0.224
@@ -40,34 +38,6 @@ FAINTEST = 0.25
 """Of a colour's channels, where ink of the grey digits is 1."""
 VALIDATION_EPOCH, TEST_EPOCH = -1, -2
 """Renderings that belong to no training epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clutter:
-    """How hard an image is."""
-
-    rotation_deg: float = 30.0
-    """A sprite is turned by at most this, either way."""
-    min_size_px: float = 10.0
-    max_size_px: float = 16.0
-    """Side of a whole digit; pieces are drawn at the same scales."""
-    distractors: int = 4
-    piece_source_px: int = 4
-    """Side of the square piece that a distractor is of its 8x8 source."""
-    noise: float = 0.2
-    """Uniform noise of plus or minus this; ink is 1, paper 0."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_size_px <= self.max_size_px <= PIXELS:
-            raise InvalidSettingError(
-                f"a digit's sizes go up from above 0 to at most {PIXELS} px, got "
-                f"{self.min_size_px} to {self.max_size_px}; the image is {PIXELS} px wide"
-            )
-        if self.distractors < 0 or not 0 < self.piece_source_px <= SOURCE_PIXELS:
-            raise InvalidSettingError(
-                f"distractors are 0 or more pieces of 1 to {SOURCE_PIXELS} source px, got "
-                f"{self.distractors} of {self.piece_source_px}"
-            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,38 +53,20 @@ class ClutteredDigits(Task):
 
     Parameters
     ----------
-    seed: decides the splits and every rendering.
-    channels: 1 (grey) or 3 (coloured).
-    pixels: P, at least the largest digit's side; digits keep their size in a larger image.
-    train_images: renderings in one epoch.
-    validation_images, test_images: renderings in those splits.
+    settings: what images are like, and how many; None: the defaults.
+    seed: decides the splits and every rendering, unless the settings have a seed of their own.
     """
 
+    settings_class: ClassVar[type] = DigitsSettings
     metric_name = "accuracy"
     higher_is_better = True
     outputs = CLASSES
     labels = tuple(map(str, range(CLASSES)))
 
-    def __init__(
-        self,
-        seed: int = 0,
-        *,
-        channels: int = 1,
-        pixels: int = PIXELS,
-        clutter: Clutter | None = None,
-        train_images: int = 12_800,
-        validation_images: int = 3_000,
-        test_images: int = 4_000,
-    ) -> None:
-        self.seed = seed
-        self.clutter = clutter or Clutter()
-        if channels not in (1, 3) or not self.clutter.max_size_px <= pixels <= LARGEST_PIXELS:
-            raise InvalidSettingError(
-                "digits have 1 or 3 channels and images from their own largest size, "
-                f"{self.clutter.max_size_px:g}, to {LARGEST_PIXELS} px, got {channels} channels "
-                f"and {pixels} px; the usual ones are 1 and {PIXELS}"
-            )
-        self.channels, self.pixels = channels, pixels
+    def __init__(self, settings: DigitsSettings | None = None, *, seed: int = 0) -> None:
+        self.settings = settings = DigitsSettings() if settings is None else settings
+        self.seed = seed if settings.seed is None else settings.seed
+        channels, pixels = settings.channels, settings.pixels
         self.input_shape = (channels, pixels, pixels)
         usual = (channels, pixels) == (1, PIXELS)
         self.name = "digits" if usual else f"digits of {channels}x{pixels}x{pixels}"
@@ -123,10 +75,10 @@ class ClutteredDigits(Task):
             if channels == 1
             else InputFormat(("red", "green", "blue"), (COLOUR_MEAN,) * 3, (COLOUR_STD,) * 3)
         )
-        self.train_images = train_images
-        self.validation_images = validation_images
-        self.test_images = test_images
-        self._train, self._validation, self._test = _split(seed)
+        self.train_images = settings.train_images
+        self.validation_images = settings.validation_images
+        self.test_images = settings.test_images
+        self._train, self._validation, self._test = _split(self.seed)
 
     def train_batch(self, step: int, size: int) -> Samples:
         first = step * size
@@ -139,25 +91,29 @@ class ClutteredDigits(Task):
             parts.append(self._render(self._train, epoch, order[start:stop]))
         return Samples(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-    def calibration_images(self, count: int) -> Tensor:
-        return self.train_batch(0, count).images
+    def validation(self, batch_size: int) -> Iterator[Samples]:
+        return self._judging(self._validation, VALIDATION_EPOCH, self.validation_images, batch_size)
 
-    def validation(self) -> Samples:
-        return self._render(self._validation, VALIDATION_EPOCH, np.arange(self.validation_images))
-
-    def test(self) -> Samples:
-        return self._render(self._test, TEST_EPOCH, np.arange(self.test_images))
+    def test(self, batch_size: int) -> Iterator[Samples]:
+        return self._judging(self._test, TEST_EPOCH, self.test_images, batch_size)
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
 
-    def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        return (outputs.argmax(1) == targets).float().mean().item()
+    def metric(self) -> Accuracy:
+        return Accuracy()
+
+    def _judging(
+        self, sources: _Sources, epoch: int, count: int, batch_size: int
+    ) -> Iterator[Samples]:
+        for begin in range(0, count, batch_size):
+            yield self._render(sources, epoch, np.arange(begin, min(begin + batch_size, count)))
 
     def _render(self, sources: _Sources, epoch: int, indices: NDArray[np.int64]) -> Samples:
         """Image `i` shows source `i mod N`; everything else about it is drawn from its own key."""
-        count, clutter, sprites = len(sources.images), self.clutter, 1 + self.clutter.distractors
-        channels, pixels = self.channels, self.pixels
+        count, clutter = len(sources.images), self.settings.clutter
+        sprites = 1 + clutter.distractors
+        channels, pixels, _ = self.input_shape
         tints = sprites * channels if channels > 1 else 0
         parts = [7 * sprites, channels * pixels * pixels, tints]
         draws = _uniform(_keys(self.seed, epoch, indices), sum(parts))

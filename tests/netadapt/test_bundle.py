@@ -18,7 +18,9 @@ from netadapt.runs.bundle import ABOUT, constants, load_network, save_bundle
 from netadapt.runs.folder import SearchFolder
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
+from netadapt.search.task import one_batch
 from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.tasks.settings import DigitsSettings
 from netadapt.search.training import TrainingSettings, train_network
 
 SPACE = Path(__file__).parent / "toy" / "rgb_space.toml"
@@ -35,18 +37,18 @@ class Handed:
     task: ClutteredDigits
 
     def images(self, count: int) -> Tensor:
-        return self.task.calibration_images(count)
+        return one_batch(self.task.calibration(count, count)).images
 
 
 @pytest.fixture(scope="module")
 def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
     folder = SearchFolder(tmp_path_factory.mktemp("bundle") / "0.5")
     space = Space.load(SPACE, bypass=True)
-    task = ClutteredDigits(channels=3, pixels=25, train_images=64)
+    task = ClutteredDigits(DigitsSettings(channels=3, pixels=25, train_images=64))
     arch = space.random(np.random.default_rng(1))
     network = build_network(space, arch, generator=torch.Generator().manual_seed(0))
     settings = TrainingSettings(steps=2, batch_size=16, warmup_steps=1, norm_batches=2)
-    train_network(network, task, settings)
+    train_network(network, task, settings, seed=0)
     save_bundle(folder, space, SPACE.read_text(), arch, network, task)
     return Handed(folder, space, arch, network, task)
 

@@ -23,8 +23,8 @@ from netadapt.config import (
     write_config,
 )
 from netadapt.errors import ConfigError
+from netadapt.search.landing import LoopSettings
 from netadapt.search.metrics import Constraint, macs
-from netadapt.search.searchers.base import Loop
 
 TEMPLATE = "run.toml"  # `netadapt init` fills it in: tests/netadapt/test_init.py
 EXAMPLES = sorted(
@@ -234,18 +234,18 @@ def test_the_folder_follows_the_name_unless_given() -> None:
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
-        ({}, Loop(1, True)),
-        ({"loop": "accepted", "top_k": 7}, Loop(1, True)),
-        ({"loop": "top_k"}, Loop(3, True)),
-        ({"loop": "top_k", "top_k": 7, "guard": False}, Loop(7, False)),
-        ({"loop": "predictor"}, Loop(1, True)),
+        ({}, LoopSettings("accepted", 3, True)),
+        ({"loop": "accepted", "top_k": 7}, LoopSettings("accepted", 7)),
+        ({"loop": "top_k"}, LoopSettings("top_k")),
+        ({"loop": "top_k", "top_k": 7, "guard": False}, LoopSettings("top_k", 7, False)),
+        ({"loop": "predictor"}, LoopSettings("predictor")),
     ],
 )
 @pytest.mark.parametrize("searcher", ["mcd", "single_layer", "random"])
 def test_every_searcher_gets_the_loop(
-    searcher: str, section: dict[str, object], expected: Loop
+    searcher: str, section: dict[str, object], expected: LoopSettings
 ) -> None:
     config = parse_config({"search": {"searcher": searcher, **section}}, "test")
     space = assembly.make_space(config)
-    made = assembly.make_searcher(config, space, [Constraint(macs(space), 1e6)])
+    made = assembly.make_search(config, space, [Constraint(macs(space), 1e6)])
     assert made.loop == expected

@@ -55,9 +55,9 @@ def search(
 ) -> SearchResult:
     latency = LatencyMetric.from_kernels(SPACE, kernel_ms)
     budget_ms = BUDGET_SHARE * latency([SPACE.full()])[0]
-    searcher = assembly.make_searcher(CONFIG, SPACE, [Constraint(latency, budget_ms)])
-    with open_log(folder / "trials.jsonl", searcher) as log:
-        return run_search(searcher, score, measure, log, confirm=confirm)
+    wanted = assembly.make_search(CONFIG, SPACE, [Constraint(latency, budget_ms)])
+    with open_log(folder / "trials.jsonl", wanted) as log:
+        return run_search(wanted, score, measure, log, confirm=confirm)
 
 
 @contextmanager

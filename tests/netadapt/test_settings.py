@@ -24,19 +24,18 @@ from netadapt.config import (
 )
 from netadapt.profiler.profile import ProfileSettings
 from netadapt.profiler.sampling import SampleSettings
-from netadapt.search.evaluation import Evaluator
-from netadapt.search.ordered_dropout import OrderedDropout
-from netadapt.search.searchers.base import Loop
+from netadapt.search.evaluation_settings import EvaluationSettings
+from netadapt.search.landing import LoopSettings
 from netadapt.search.searchers.coordinate_descent import GeometricSchedule
 from netadapt.search.searchers.mcd import McdSettings
 from netadapt.search.searchers.random_search import RandomSettings
-from netadapt.search.tasks.digits import ClutteredDigits
-from netadapt.search.training import TrainingSettings
+from netadapt.search.tasks.settings import DigitsSettings
+from netadapt.search.training import OrderedDropoutSettings, TrainingSettings
 
 PAIRS: list[tuple[type[Section], type, dict[str, str], set[str]]] = [
     # section, the part it sets, names that differ, keys that mean another thing there
     (TrainingSection, TrainingSettings, {}, set()),
-    (SupernetSection, OrderedDropout, {}, set()),
+    (SupernetSection, OrderedDropoutSettings, {}, set()),
     (DeviceSection, RunSpec, {}, set()),
     (DeviceSection, PhoneSettings, {}, set()),
     (ProfileSection, RunSpec, {}, set()),
@@ -45,9 +44,9 @@ PAIRS: list[tuple[type[Section], type, dict[str, str], set[str]]] = [
     (SearchSection, McdSettings, {}, set()),
     (SearchSection, RandomSettings, {"candidates": "round_size"}, {"evaluations"}),
     (SearchSection, GeometricSchedule, {}, {"approach"}),  # None: another kind of schedule
-    (SearchSection, Loop, {}, {"top_k"}),  # of loop = "top_k" alone
-    (SearchSection, Evaluator, {}, set()),
-    (TaskSection, ClutteredDigits, {}, {"seed"}),  # None: the run's
+    (SearchSection, LoopSettings, {}, set()),
+    (SearchSection, EvaluationSettings, {}, set()),
+    (TaskSection, DigitsSettings, {}, set()),
 ]
 
 
@@ -83,8 +82,8 @@ def test_a_default_is_the_same_in_a_run_file_and_in_the_part_it_sets(
 
 def test_an_empty_run_file_makes_the_parts_as_they_are_by_themselves() -> None:
     config = RunConfig()
-    assert assembly.training_settings(config.supernet, 0) == TrainingSettings()
-    assert assembly.training_settings(config.final, 0) == TrainingSettings()
+    assert assembly.training_settings(config.supernet) == TrainingSettings()
+    assert assembly.training_settings(config.final) == TrainingSettings()
     assert assembly.profile_settings(config) == ProfileSettings()
     assert assembly.run_spec(config) == RunSpec()
 
@@ -104,4 +103,4 @@ def test_an_empty_run_file_makes_the_parts_as_they_are_by_themselves() -> None:
 def test_every_key_of_a_training_gets_through(key: str, value: object) -> None:
     config = parse_config({"supernet": {key: value}, "final": {key: value}}, "test")
     for section in (config.supernet, config.final):
-        assert getattr(assembly.training_settings(section, 0), key) == value
+        assert getattr(assembly.training_settings(section), key) == value

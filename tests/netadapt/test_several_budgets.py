@@ -17,11 +17,11 @@ from netadapt import assembly
 from netadapt.config import RunConfig, read_config
 from netadapt.console import progress
 from netadapt.errors import ConfigError, RunFolderError
-from netadapt.runs.context import content_digest
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.run import keep_torch_threads
 from netadapt.runs.run import run as run_in
+from netadapt.search.training.checkpoint import content_digest
 from tests.two_levels import TwoLevels
 
 TOY = Path(__file__).parent / "toy" / "run.toml"

@@ -15,6 +15,7 @@ from torch import nn
 
 from netadapt.runs.training_log import POINTS, MetricPoint, TrainingLog, read_metrics
 from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.tasks.settings import DigitsSettings
 from netadapt.search.training import TrainingProgress, TrainingSettings, train_network
 
 SETTINGS = TrainingSettings(steps=6, batch_size=4, warmup_steps=2, checkpoint_every_steps=2)
@@ -39,8 +40,9 @@ def train(folder: Path, phase: str = "supernet", killed_after: int | None = None
 
         train_network(
             network(),
-            ClutteredDigits(train_images=50),
+            ClutteredDigits(DigitsSettings(train_images=50)),
             SETTINGS,
+            seed=0,
             checkpoint=folder / f"{phase}.pt",
             on_progress=on_progress,
         )

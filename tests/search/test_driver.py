@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import signal
@@ -9,31 +10,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from netadapt.search.driver import Progress, SearchResult, open_log, run_search
+from netadapt.search.driver import SearchProgress, SearchResult, open_log, run_search
 from netadapt.search.errors import MetricError, TrialLogError
+from netadapt.search.landing import LoopSettings, Search
 from netadapt.search.metrics import Constraint, FunctionMetric
-from netadapt.search.searchers.base import Loop, Searcher
 from netadapt.search.searchers.coordinate_descent import Schedule
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import TrialLog, accepted_path, read_iterations
-from tests.search.test_searchers import latency, score, true_ms
+from tests.contracts.searcher import latency, score, timeless, true_ms
 
 SPACE = Space.load("digits")
+FORMER = Path(__file__).with_name("trials_of_0_1.jsonl.gz")
 REFERENCE_MS = true_ms(SPACE.reference())
 
 
-def searcher(seed: int = 0, share: float = 0.6, top_k: int = 1) -> Searcher:
-    return MultiLayerCoordinateDescent(
-        SPACE,
+def search(seed: int = 0, share: float = 0.6, top_k: int = 1) -> Search:
+    settings = McdSettings(candidates=6, layers=6, schedule=Schedule(0.1))
+    return Search(
+        MultiLayerCoordinateDescent(SPACE, settings),
         [Constraint(latency(0.05), share * REFERENCE_MS)],
-        McdSettings(candidates=6, layers=6, schedule=Schedule(0.1)),
         seed=seed,
-        loop=Loop(top_k),
+        loop=LoopSettings("top_k", top_k),
     )
 
 
@@ -59,7 +62,7 @@ class Workshop:
         return 1.069 * true_ms(arch), 1.072 * true_ms(arch)
 
     def run(self, path: Path, seed: int = 0) -> SearchResult:
-        one = searcher(seed, top_k=self.top_k)
+        one = search(seed, top_k=self.top_k)
         with open_log(path, one) as log:
             return run_search(one, self.evaluate, self.measure, log, confirm=self.confirm)
 
@@ -71,12 +74,6 @@ def finished(
     path = tmp_path_factory.mktemp("search") / "trials.jsonl"
     workshop = Workshop(request.param)
     return path, workshop.run(path), workshop
-
-
-def timeless(text: str) -> list[object]:
-    """The log's lines without their wall times."""
-    lines = [json.loads(line) for line in text.splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
 def test_the_log_holds_the_whole_search(finished: tuple[Path, SearchResult, Workshop]) -> None:
@@ -156,7 +153,7 @@ def test_a_lost_device_pauses_the_search_and_loses_nothing(
             resumed = workshop.run(log)
             break
         except GoneError:
-            assert workshop.measured, "a resumed search goes on where the device was lost"
+            assert workshop.measured, "a resumed search continues where the device was lost"
             pauses += 1
     assert pauses >= 3
     assert resumed.arch == result.arch
@@ -216,7 +213,7 @@ def test_a_log_of_another_search_is_refused(
         Workshop(original.top_k).run(path, seed=1)
     assert "\n" not in str(caught.value)
     with pytest.raises(TrialLogError, match="another configuration"):
-        open_log(path, searcher(), "other weights")
+        open_log(path, search(), "other weights")
     assert path.read_bytes() == before
 
 
@@ -264,8 +261,8 @@ def test_unknown_records_are_an_error(tmp_path: Path) -> None:
 
 
 def test_progress_counts_and_estimates(tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    one = searcher()
+    seen: list[SearchProgress] = []
+    one = search()
     with open_log(tmp_path / "trials.jsonl", one) as log:
         result = run_search(one, Workshop().evaluate, None, log, seen.append)
     assert result.measured_ms is None
@@ -282,7 +279,7 @@ def test_progress_counts_and_estimates(tmp_path: Path) -> None:
 def test_a_search_on_predictions_alone_has_its_result_timed(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     for _ in range(2):  # the second time from the log
-        one, workshop = searcher(), Workshop()
+        one, workshop = search(), Workshop()
         with open_log(path, one) as log:
             result = run_search(one, workshop.evaluate, None, log, confirm=workshop.confirm)
         assert result.measured_ms is None
@@ -296,7 +293,7 @@ def test_a_search_on_predictions_alone_has_its_result_timed(tmp_path: Path) -> N
 
 
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
-    one = searcher()
+    one = search()
     with (
         open_log(tmp_path / "trials.jsonl", one) as log,
         pytest.raises(MetricError, match="finite number, got nan"),
@@ -306,9 +303,42 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 def test_any_callable_can_be_the_constraint(tmp_path: Path) -> None:
     depth = FunctionMetric("depth", "blocks", SPACE.depth)
-    one = MultiLayerCoordinateDescent(
-        SPACE, [Constraint(depth, 5.0)], McdSettings(candidates=5, layers=4), seed=0
-    )
+    searcher = MultiLayerCoordinateDescent(SPACE, McdSettings(candidates=5, layers=4))
+    one = Search(searcher, [Constraint(depth, 5.0)], seed=0)
     with open_log(tmp_path / "trials.jsonl", one) as log:
         result = run_search(one, Workshop().evaluate, lambda archs: [1.0] * len(archs), log)
     assert 4.5 <= SPACE.depth(result.arch) <= 5.0
+
+
+def test_a_search_needs_no_log(finished: tuple[Path, SearchResult, Workshop]) -> None:
+    _, logged, workshop = finished
+    one, again = search(top_k=workshop.top_k), Workshop(workshop.top_k)
+    result = run_search(one, again.evaluate, again.measure, confirm=again.confirm)
+    assert replace(result, seconds=logged.seconds) == logged
+    assert again.evaluated == workshop.evaluated
+    assert again.measured == workshop.measured
+
+
+def test_a_loop_on_predictions_asks_nobody_to_measure() -> None:
+    one, workshop = search(), Workshop()
+    one.loop = LoopSettings("predictor")
+    run_search(one, workshop.evaluate, workshop.measure)
+    assert workshop.evaluated
+    assert not workshop.measured
+
+
+def test_a_log_of_the_first_version_is_resumed(tmp_path: Path) -> None:
+    """Written by 0.1, the last third cut off; fingerprint and lines are still this search's."""
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(gzip.decompress(FORMER.read_bytes()))
+    before = path.read_bytes()
+    workshop = Workshop()
+    result = workshop.run(path)
+    assert path.read_bytes().startswith(before)
+    recorded = {json.loads(line).get("arch") for line in before.splitlines()}
+    assert not recorded & {arch.to_json() for arch in workshop.evaluated}
+    assert workshop.evaluated
+    anew = Workshop()
+    assert (
+        run_search(search(), anew.evaluate, anew.measure, confirm=anew.confirm).arch == result.arch
+    )

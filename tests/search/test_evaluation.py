@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 
 from netadapt.search.errors import InvalidSettingError
 from netadapt.search.evaluation import Evaluator, evaluate_network
+from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.space import Arch, Space
 from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.task import one_batch
 from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.tasks.settings import DigitsSettings
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +29,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def task() -> ClutteredDigits:
-    return ClutteredDigits(train_images=64, validation_images=100)
+    return ClutteredDigits(DigitsSettings(train_images=64, validation_images=100))
+
+
+FEW = EvaluationSettings(calibration_images=32)
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +50,26 @@ def archs(supernet: SuperNetwork) -> list[Arch]:
 def test_score_is_that_of_the_extracted_network(
     supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
 ) -> None:
-    evaluate = Evaluator(supernet, task, calibration_images=32, batch_size=64)
-    images = task.calibration_images(32)
-    validation = task.validation()
+    evaluate = Evaluator(supernet, task, replace(FEW, batch_size=64))
+    images = one_batch(task.calibration(32, 32)).images
     for arch, score in zip(archs, evaluate(archs), strict=True):
         network = extract(supernet, arch, calibrate(supernet, arch, images))
         # One image may fall on the other side of a near tie.
-        assert score == pytest.approx(evaluate_network(network, task, validation), abs=0.011)
+        assert score == pytest.approx(
+            evaluate_network(network, task, task.validation(64)), abs=0.011
+        )
 
 
 def test_scores_depend_on_the_arch_alone(
     supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
 ) -> None:
-    evaluate = Evaluator(supernet, task, calibration_images=32)
+    evaluate = Evaluator(supernet, task, FEW)
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     together = evaluate(archs)
     assert evaluate(archs[::-1]) == together[::-1]
     assert [evaluate([arch])[0] for arch in archs] == together
     supernet.train()  # as a training leaves it
-    assert Evaluator(supernet, task, calibration_images=32)(archs) == together
+    assert Evaluator(supernet, task, FEW)(archs) == together
     assert supernet.training
     supernet.eval()
     after = supernet.state_dict()
@@ -71,9 +79,16 @@ def test_scores_depend_on_the_arch_alone(
 def test_first_validation_images_are_used(
     supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
 ) -> None:
-    few = Evaluator(supernet, task, calibration_images=32, validation_images=40)
-    fewer_in_all = ClutteredDigits(train_images=64, validation_images=40)
-    assert few(archs[:1]) == Evaluator(supernet, fewer_in_all, calibration_images=32)(archs[:1])
+    few = Evaluator(supernet, task, replace(FEW, validation_images=40, batch_size=32))
+    fewer_in_all = ClutteredDigits(DigitsSettings(train_images=64, validation_images=40))
+    assert few(archs[:1]) == Evaluator(supernet, fewer_in_all, FEW)(archs[:1])
+
+
+def test_images_that_are_made_anew_for_each_arch_give_the_same_scores(
+    supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
+) -> None:
+    anew = Evaluator(supernet, task, replace(FEW, memory_mb=0.01))
+    assert anew(archs) == Evaluator(supernet, task, FEW)(archs)
 
 
 def test_network_is_judged_in_eval_mode_and_left_as_it_was(task: ClutteredDigits) -> None:
@@ -82,25 +97,28 @@ def test_network_is_judged_in_eval_mode_and_left_as_it_was(task: ClutteredDigits
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             assert not self.training
-            lookup = {
-                image.numpy().tobytes(): t for image, t in zip(*task.validation(), strict=True)
-            }
+            whole = one_batch(task.validation(50))
+            lookup = {image.numpy().tobytes(): t for image, t in zip(*whole, strict=True)}
             labels = torch.stack([lookup[image.numpy().tobytes()] for image in images])
             return torch.nn.functional.one_hot(labels, 10).float()
 
     network = Cheat().train()
-    assert evaluate_network(network, task, task.validation(), batch_size=33) == 1.0
+    assert evaluate_network(network, task, task.validation(33)) == 1.0
     assert network.training
 
 
-@pytest.mark.parametrize("wanted", [0, 101])
-def test_impossible_validation_is_refused(
-    supernet: SuperNetwork, task: ClutteredDigits, wanted: int
-) -> None:
-    with pytest.raises(InvalidSettingError, match=f"1 to 100 images of this task, got {wanted}"):
-        Evaluator(supernet, task, validation_images=wanted)
+def test_impossible_validation_is_refused(supernet: SuperNetwork, task: ClutteredDigits) -> None:
+    with pytest.raises(InvalidSettingError, match="1 to 100 images of this task, got 101"):
+        Evaluator(supernet, task, replace(FEW, validation_images=101))
 
 
-def test_one_calibration_image_is_refused(supernet: SuperNetwork, task: ClutteredDigits) -> None:
-    with pytest.raises(InvalidSettingError, match="got 1"):
-        Evaluator(supernet, task, calibration_images=1)
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        ({"validation_images": 0}, "validation_images is at least 1, got 0"),
+        ({"calibration_images": 1}, "calibration_images is at least 2, got 1"),
+    ],
+)
+def test_impossible_settings_are_refused(setting: dict[str, int], what: str) -> None:
+    with pytest.raises(InvalidSettingError, match=what):
+        EvaluationSettings(**setting)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from netadapt.profiler.lowering import lower
 from netadapt.search.network import build_network
 from netadapt.search.space import Space
 from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.tasks.settings import DigitsSettings
 from netadapt.search.training import TrainingSettings, train_network
 
 TOY = Path(__file__).parents[1] / "netadapt" / "toy" / "space.toml"
@@ -24,7 +25,8 @@ def trained() -> tuple[Space, nn.Module]:
     space = dataclasses.replace(Space.load(str(TOY), bypass=True), in_channels=3)
     arch = space.random(np.random.default_rng(0))
     network = build_network(space, arch, generator=torch.Generator().manual_seed(0))
-    train_network(network, ClutteredDigits(channels=3, train_images=8), SETTINGS)
+    task = ClutteredDigits(DigitsSettings(channels=3, train_images=8))
+    train_network(network, task, SETTINGS, seed=0)
     return space, network
 
 

@@ -8,19 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from netadapt.android_runner.errors import PluginError
 from netadapt.profiler.kernels import Kernel, PointwiseConv
 from netadapt.search.errors import MetricError
 from netadapt.search.metrics import (
+    METRICS,
     Constraint,
     FunctionMetric,
     KernelSum,
     LatencyMetric,
     LocalCorrection,
     macs,
+    make_metric,
     params,
     planned_memory,
 )
-from netadapt.search.space import Space
+from netadapt.search.space import Arch, Space
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,73 @@ def test_built_in_metrics_ask_the_space(space: Space) -> None:
 def test_any_function_is_a_metric(space: Space) -> None:
     metric = FunctionMetric("depth", "blocks", space.depth)
     assert metric([space.full()]) == [space.depth(space.full())]
+
+
+def blocks_left(archs: Sequence[Arch]) -> list[int]:
+    """Somebody else's metric, as a run file names it."""
+    return [sum(not block.removed for block in arch.blocks) for arch in archs]
+
+
+class Stem:
+    """One that needs the space."""
+
+    name, unit = "stem", "channels"
+
+    def __init__(self, space: Space) -> None:
+        self.largest = space.full().stem
+
+    def __call__(self, archs: Sequence[Arch]) -> list[float]:
+        return [arch.stem / self.largest for arch in archs]
+
+
+class Uncallable:
+    def __init__(self, space: Space) -> None: ...
+
+
+def nothing(archs: Sequence[Arch]) -> list[float]:
+    return [math.nan] * len(archs)
+
+
+def one_alone(archs: Sequence[Arch]) -> list[float]:
+    return [1.0]
+
+
+def test_metrics_go_by_their_names_or_places(space: Space) -> None:
+    archs = [space.full(), space.reference()]
+    for name, known in METRICS.items():
+        metric = make_metric(name, space)
+        assert metric.name == name
+        assert list(metric(archs)) == list(known(space)(archs))
+    latency = LatencyMetric.from_kernels(space, by_macs)
+    assert make_metric("latency", space, latency) is latency
+    blocks = make_metric(f"{__name__}:blocks_left", space)
+    assert blocks.name == f"{__name__}:blocks_left"
+    assert blocks(archs) == [len(space.blocks)] * 2
+    stem = make_metric(f"{__name__}:Stem", space)
+    assert (stem.name, stem.unit, stem(archs)[0]) == ("stem", "channels", 1.0)
+    assert Constraint(stem, 0.5).metric is stem
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("latency", "this search has none; fit one, or constrain one of macs"),
+        ("depth", "one of latency, macs, params, planned_memory or package.module:function"),
+        (f"{__name__}:Uncallable", "give its class a __call__"),
+        (f"{__name__}:absent", "has no 'absent'"),
+    ],
+)
+def test_a_metric_that_is_not_there_is_one_clear_line(space: Space, name: str, what: str) -> None:
+    with pytest.raises((MetricError, PluginError), match=what) as caught:
+        make_metric(name, space)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_somebody_elses_metric_says_is_checked(space: Space) -> None:
+    with pytest.raises(MetricError, match=r"0 or more, got nan of .*:nothing"):
+        make_metric(f"{__name__}:nothing", space)([space.full()])
+    with pytest.raises(MetricError, match="one number an arch, got shape"):
+        make_metric(f"{__name__}:one_alone", space)([space.full()] * 2)
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, math.nan, math.inf])

@@ -14,9 +14,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -27,9 +27,10 @@ from netadapt.config import demo_config
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.runs.latency import latency_metric
 from netadapt.runs.profile_plan import sample_space
-from netadapt.search.driver import open_log, run_search
+from netadapt.search.driver import run_search
+from netadapt.search.landing import LoopSettings, Search
 from netadapt.search.metrics import Constraint, KernelSum, LatencyMetric
-from netadapt.search.searchers.base import Loop, Searcher
+from netadapt.search.searchers.base import Searcher
 from netadapt.search.searchers.coordinate_descent import GeometricSchedule, Schedule
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
@@ -43,36 +44,19 @@ BUDGET_SHARE = 0.5
 SLOWER = 1.07
 """What the device takes of a prediction."""
 
-Make = Callable[[Space, Sequence[Constraint], int, Loop], Searcher]
-
-
-def _mcd(space: Space, wanted: Sequence[Constraint], seed: int, loop: Loop) -> Searcher:
-    settings = McdSettings(candidates=6, layers=6, schedule=Schedule(0.1))
-    return MultiLayerCoordinateDescent(space, wanted, settings, seed=seed, loop=loop)
-
-
-def _geometric(space: Space, wanted: Sequence[Constraint], seed: int, loop: Loop) -> Searcher:
-    settings = McdSettings(candidates=6, schedule=GeometricSchedule(0.4, 0.15))
-    return MultiLayerCoordinateDescent(space, wanted, settings, seed=seed, loop=loop)
-
-
-def _single(space: Space, wanted: Sequence[Constraint], seed: int, loop: Loop) -> Searcher:
-    settings = SingleLayerSettings(Schedule(0.2, iterations=6))
-    return SingleLayerCoordinateDescent(space, wanted, settings, seed=seed, loop=loop)
-
-
-def _random(space: Space, wanted: Sequence[Constraint], seed: int, loop: Loop) -> Searcher:
-    settings = RandomSettings(evaluations=24, round_size=8)
-    return RandomSearch(space, wanted, settings, seed=seed, loop=loop)
-
-
-SEARCHERS: dict[str, Make] = {
-    "mcd": _mcd,
-    "mcd_geometric": _geometric,
-    "single_layer": _single,
-    "random": _random,
+SEARCHERS: dict[str, Callable[[Space], Searcher]] = {
+    "mcd": lambda space: MultiLayerCoordinateDescent(
+        space, McdSettings(candidates=6, layers=6, schedule=Schedule(0.1))
+    ),
+    "mcd_geometric": lambda space: MultiLayerCoordinateDescent(
+        space, McdSettings(candidates=6, schedule=GeometricSchedule(0.4, 0.15))
+    ),
+    "single_layer": lambda space: SingleLayerCoordinateDescent(
+        space, SingleLayerSettings(Schedule(0.2, iterations=6))
+    ),
+    "random": lambda space: RandomSearch(space, RandomSettings(evaluations=24, round_size=8)),
 }
-LOOPS = {"predictor": None, "accepted": Loop(1), "top_k": Loop(3)}
+LOOPS: tuple[Literal["predictor", "accepted", "top_k"], ...] = ("predictor", "accepted", "top_k")
 CASES = [f"{name} {loop} {seed}" for name in SEARCHERS for loop in LOOPS for seed in SEEDS]
 DEMO = "demo"
 
@@ -93,8 +77,9 @@ def course(case: str) -> str:
         space, _network_ms, interval=lambda n: np.outer(_network_ms(n), [1 / 1.05, 1.05])
     )
     wanted = [Constraint(latency, BUDGET_SHARE * true_ms(space.reference()))]
-    searcher = SEARCHERS[name](space, wanted, int(seed), LOOPS[loop] or Loop())
-    return _digest(searcher, MadeUpScore(space, int(seed)), true_ms, LOOPS[loop] is not None)
+    settings = LoopSettings(next(known for known in LOOPS if known == loop))
+    search = Search(SEARCHERS[name](space), wanted, seed=int(seed), loop=settings)
+    return _digest(search, MadeUpScore(space, int(seed)), true_ms)
 
 
 def _demos_course() -> str:
@@ -117,13 +102,11 @@ def _demos_course() -> str:
 
     budget_ms = BUDGET_SHARE * true_ms(space.reference())
     wanted = [Constraint(latency_metric(space, predictor), budget_ms)]
-    searcher = assembly.make_searcher(config, space, wanted)
-    return _digest(searcher, MadeUpScore(space, 0), true_ms, measures=True)
+    search = assembly.make_search(config, space, wanted)
+    return _digest(search, MadeUpScore(space, 0), true_ms)
 
 
-def _digest(
-    searcher: Searcher, score: MadeUpScore, true_ms: Callable[[Arch], float], measures: bool
-) -> str:
+def _digest(search: Search, score: MadeUpScore, true_ms: Callable[[Arch], float]) -> str:
     digest = hashlib.sha256()
 
     def note(step: str, archs: Sequence[Arch]) -> None:
@@ -142,11 +125,7 @@ def _digest(
         note("confirmed", [arch])
         return SLOWER * true_ms(arch), 1.001 * SLOWER * true_ms(arch)
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open_log(Path(folder) / "trials.jsonl", searcher) as log,
-    ):
-        found = run_search(searcher, evaluate, measure if measures else None, log, confirm=confirm)
+    found = run_search(search, evaluate, measure, confirm=confirm)
     note("found", [found.arch])
     return digest.hexdigest()
 

@@ -1,210 +1,50 @@
-"""One contract for all searchers, then what is each one's own. No training, no timing."""
+"""The searchers that come along: the contract, then what is each one's own."""
 
 from __future__ import annotations
 
 import itertools
 import zlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from netadapt.profiler.kernels import DepthwiseConv, Kernel
+from netadapt.android_runner.errors import PluginError
+from netadapt.android_runner.plugins import NoSettings
+from netadapt.search.archs import smallest
 from netadapt.search.errors import ImpossibleBudgetError, InvalidSettingError
-from netadapt.search.metrics import (
-    Constraint,
-    KernelSum,
-    LatencyMetric,
-    LocalCorrection,
-    macs,
-    params,
-    planned_memory,
-)
-from netadapt.search.searchers.base import (
-    Accept,
-    Confirm,
-    Evaluate,
-    Landing,
-    Loop,
-    Measure,
-    Searcher,
-)
+from netadapt.search.landing import LandingSettings, LoopSettings, Search
+from netadapt.search.metrics import Constraint, macs
+from netadapt.search.searchers.base import SEARCHERS, Aims, Round, Rounds, Searcher, make_searcher
 from netadapt.search.searchers.coordinate_descent import GeometricSchedule, Schedule
+from netadapt.search.searchers.drafts import Draft
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
 from netadapt.search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
 from netadapt.search.space import Arch, Space
-from netadapt.search.trials import Trial
-
-SPACE = Space.load("digits")
-
-
-def kernel_ms(kernels: Sequence[Kernel]) -> list[float]:
-    """Not monotonic: odd multiples of 8 channels cost a tenth more, 7x7 depthwise eight times."""
-
-    def ms(kernel: Kernel) -> float:
-        cost = 1e-3 + kernel.macs * 1e-6 + kernel.output_elements * 1e-7
-        if isinstance(kernel, DepthwiseConv) and kernel.kernel_size == 7:
-            cost *= 8
-        return cost * (1.1 if kernel.output_shape[1] % 16 else 1.0)
-
-    return [ms(kernel) for kernel in kernels]
-
-
-def latency(width: float | None = None) -> LatencyMetric:
-    """The made-up latency; its 90 % interval reaches the share `width` above and below."""
-    network_ms = KernelSum(kernel_ms)
-
-    def interval(networks: Sequence[Sequence[Kernel]]) -> NDArray[np.float64]:
-        assert width is not None
-        return np.outer(network_ms(networks), [1 / (1 + width), 1 + width])
-
-    return LatencyMetric(SPACE, network_ms, LocalCorrection(), None if width is None else interval)
-
-
-def true_ms(arch: Arch) -> float:
-    return float(latency()([arch])[0])
-
+from tests.contracts.searcher import SPACE, SearcherContract, Session, latency, score, true_ms
 
 REFERENCE_MS = true_ms(SPACE.reference())
 
 
-def smallest() -> Arch:
-    arch = SPACE.full()
-    for dimension in SPACE.dimensions:
-        arch = next(reversed(SPACE.smaller(arch, dimension)), arch)
-    return arch
-
-
-def score(arch: Arch) -> float:
-    """Concave in every dimension, with weights that differ."""
-    total = 0.0
-    for i, dimension in enumerate(SPACE.dimensions):
-        share = (SPACE.value(arch, dimension) or 0) / dimension.values[-1]
-        total += (1 + (i * 7) % 5) * np.sqrt(share)
-    return float(total)
-
-
-@dataclass
-class Session:
-    """Drives a searcher and keeps all that went by."""
-
-    evaluated: list[Evaluate] = field(default_factory=list)
-    measured: list[tuple[Arch, float | None]] = field(default_factory=list)
-    rounds: list[tuple[Arch, ...]] = field(default_factory=list)
-    accepted: list[Arch] = field(default_factory=list)
-    confirmed: list[tuple[float, ...] | None] = field(default_factory=list)
-    found: Arch | None = None
-
-    def drive(
-        self,
-        searcher: Searcher,
-        score: Callable[[Arch], float] = score,
-        measure: Callable[[Arch], float] | None = None,
-    ) -> Arch:
-        proposals = searcher.search()
-        request = next(proposals)
-        try:
-            while True:
-                if isinstance(request, Evaluate):
-                    self.evaluated.append(request)
-                    pairs = zip(request.candidates, request.predicted, strict=True)
-                    request = proposals.send(tuple(Trial(a, score(a), p) for a, p in pairs))
-                elif isinstance(request, Measure):
-                    times = tuple(map(measure, request.archs)) if measure else None
-                    self.rounds.append(request.archs)
-                    self.measured += zip(
-                        request.archs, times or [None] * len(request.archs), strict=True
-                    )
-                    request = proposals.send(times)
-                elif isinstance(request, Accept):
-                    self.accepted.append(request.arch)
-                    request = proposals.send(None)
-                else:
-                    assert isinstance(request, Confirm)
-                    twice = (measure(request.arch), measure(request.arch)) if measure else None
-                    self.confirmed.append(twice)
-                    request = proposals.send(twice)
-        except StopIteration as stop:
-            self.found = stop.value
-        assert self.found is not None
-        return self.found
-
-
-class SearcherContract(ABC):
-    """What every searcher promises."""
-
-    @abstractmethod
-    def searcher(
-        self, constraints: Sequence[Constraint], seed: int = 0, loop: Loop | None = None
-    ) -> Searcher: ...
+class UsesBudget(SearcherContract):
+    """What the searchers that come along promise beyond the contract: the budget is used."""
 
     @pytest.mark.parametrize("share", [0.35, 0.8])
     def test_result_meets_the_budget_and_uses_it(self, share: float) -> None:
         budget = share * REFERENCE_MS
-        found = Session().drive(self.searcher([Constraint(latency(), budget)]))
+        found = Session().drive(self.search([Constraint(latency(), budget)]))
         assert 0.9 * budget <= true_ms(found) <= budget
-
-    def test_all_constraints_hold_together(self) -> None:
-        reference = SPACE.reference()
-        constraints = [
-            Constraint(latency(), 0.6 * REFERENCE_MS),
-            Constraint(macs(SPACE), 0.5 * SPACE.macs(reference)),
-            Constraint(params(SPACE), 0.6 * SPACE.params(reference)),
-            Constraint(planned_memory(SPACE), 0.9 * SPACE.planned_memory_bytes(reference)),
-        ]
-        found = Session().drive(self.searcher(constraints))
-        for constraint in constraints:
-            assert constraint.metric([found])[0] <= constraint.budget
 
     def test_a_budget_above_the_full_network_is_met_at_once(self) -> None:
         budget = 2 * true_ms(SPACE.full())
         session = Session()
-        session.drive(self.searcher([Constraint(latency(), budget)]))
+        session.drive(self.search([Constraint(latency(), budget)]))
         assert session.confirmed == [None]
         assert session.found is not None
         assert true_ms(session.found) <= budget
-
-    def test_same_seed_same_proposals_other_seed_others(self) -> None:
-        def run(seed: int) -> Session:
-            session = Session()
-            session.drive(
-                self.searcher([Constraint(latency(), 0.5 * REFERENCE_MS)], seed), measure=slow
-            )
-            return session
-
-        def slow(arch: Arch) -> float:
-            return 1.1 * true_ms(arch)
-
-        assert run(3) == run(3)
-        if self.seeded:
-            assert run(3) != run(4)
-
-    seeded = True
-
-    def test_never_leaves_the_space_and_never_repeats_within_an_iteration(self) -> None:
-        session = Session()
-        session.drive(self.searcher([Constraint(latency(), 0.4 * REFERENCE_MS)]))
-        for request in session.evaluated:
-            assert len(set(request.candidates)) == len(request.candidates) > 0
-            for arch in request.candidates:
-                SPACE.validate(arch)
-
-    def test_predictions_that_travel_along_are_the_metrics_own(self) -> None:
-        session = Session()
-        session.drive(self.searcher([Constraint(latency(), 0.5 * REFERENCE_MS)]))
-        for request in session.evaluated:
-            for arch, predicted in zip(request.candidates, request.predicted, strict=True):
-                assert predicted == {"latency": pytest.approx(true_ms(arch))}
-
-    def test_an_impossible_budget_is_one_clear_error(self) -> None:
-        searcher = self.searcher([Constraint(latency(), 0.01 * REFERENCE_MS)])
-        with pytest.raises(ImpossibleBudgetError, match=r"smallest value reached is [\d.e-]+ ms"):
-            Session().drive(searcher)
 
     @pytest.mark.parametrize("top_k", [1, 3])
     @pytest.mark.parametrize("bias", [0.8, 1.25])
@@ -218,7 +58,9 @@ class SearcherContract(ABC):
             return raw * bias * (raw / REFERENCE_MS) ** -0.05 * rng.normal(1, 0.004)
 
         session = Session()
-        searcher = self.searcher([Constraint(latency(0.1), budget)], loop=Loop(top_k))
+        searcher = self.search(
+            [Constraint(latency(0.1), budget)], loop=LoopSettings("top_k", top_k)
+        )
         found = session.drive(searcher, measure=measure)
         assert max(map(len, session.rounds)) == top_k
         measured = dict(session.measured)[found]
@@ -233,14 +75,14 @@ class SearcherContract(ABC):
         """Without measurement the interval stays as wide as it came."""
         budget = 0.6 * REFERENCE_MS
         session = Session()
-        found = session.drive(self.searcher([Constraint(latency(0.08), budget)]))
+        found = session.drive(self.search([Constraint(latency(0.08), budget)]))
         assert all(
             1.08 * true_ms(arch) <= budget * (1 + 1e-6) for arch in session.evaluated[-1].candidates
         )
         assert 0.97 * budget <= 1.08 * true_ms(found) <= budget * (1 + 1e-6)
         assert all(request.guard == pytest.approx(0.08) for request in session.evaluated)
         free = Session().drive(
-            self.searcher([Constraint(latency(0.08), budget)], loop=Loop(guard=False))
+            self.search([Constraint(latency(0.08), budget)], loop=LoopSettings(guard=False))
         )
         assert true_ms(free) > 0.97 * budget
 
@@ -248,7 +90,7 @@ class SearcherContract(ABC):
         budget = 0.5 * REFERENCE_MS
         session = Session()
         found = session.drive(
-            self.searcher([Constraint(latency(0.15), budget)]),
+            self.search([Constraint(latency(0.15), budget)]),
             measure=lambda arch: 1.2 * true_ms(arch),
         )
         guards = [request.guard for request in session.evaluated]
@@ -259,16 +101,16 @@ class SearcherContract(ABC):
     def test_a_searcher_needs_constraints_that_differ(self) -> None:
         for constraints in ([], [Constraint(macs(SPACE), 1e6), Constraint(macs(SPACE), 2e6)]):
             with pytest.raises(InvalidSettingError, match="one constraint or more"):
-                self.searcher(constraints)
+                self.search(constraints)
 
 
-class DescentContract(SearcherContract):
+class DescentContract(UsesBudget):
     """What the coordinate descents promise beyond that."""
 
     def test_a_guard_wider_than_the_space_allows_gives_way(self) -> None:
-        budget = 1.05 * true_ms(smallest())
+        budget = 1.05 * true_ms(smallest(SPACE))
         session = Session()
-        found = session.drive(self.searcher([Constraint(latency(0.5), budget)]))
+        found = session.drive(self.search([Constraint(latency(0.5), budget)]))
         assert true_ms(found) <= budget
         assert session.confirmed == [None]
 
@@ -280,7 +122,10 @@ class DescentContract(SearcherContract):
 
         budget = 0.6 * REFERENCE_MS
         session = Session()
-        session.drive(self.searcher([Constraint(latency(), budget)], loop=Loop(4)), measure=measure)
+        session.drive(
+            self.search([Constraint(latency(), budget)], loop=LoopSettings("top_k", 4)),
+            measure=measure,
+        )
         measured = dict(session.measured)
         overtaken = 0
         for request, rivals, accepted in zip(
@@ -302,11 +147,9 @@ class DescentContract(SearcherContract):
 
 
 class TestMultiLayer(DescentContract):
-    def searcher(
-        self, constraints: Sequence[Constraint], seed: int = 0, loop: Loop | None = None
-    ) -> Searcher:
+    def searcher(self, space: Space) -> Searcher:
         settings = McdSettings(candidates=12, layers=6, schedule=Schedule(0.08))
-        return MultiLayerCoordinateDescent(SPACE, constraints, settings, seed=seed, loop=loop)
+        return MultiLayerCoordinateDescent(space, settings)
 
     @pytest.mark.parametrize(("share", "seed"), [(0.8, 0), (0.8, 4), (0.3, 2), (0.3, 4)])
     def test_networks_that_scatter_land_in_the_window_all_the_same(
@@ -325,7 +168,12 @@ class TestMultiLayer(DescentContract):
         constraints = [Constraint(latency(0.1), budget)]
         session = Session()
         session.drive(
-            MultiLayerCoordinateDescent(SPACE, constraints, settings, seed=seed, loop=Loop(2)),
+            Search(
+                MultiLayerCoordinateDescent(SPACE, settings),
+                constraints,
+                seed=seed,
+                loop=LoopSettings("top_k", 2),
+            ),
             measure=measure,
         )
         confirmed = session.confirmed[-1]
@@ -335,7 +183,7 @@ class TestMultiLayer(DescentContract):
 
     def test_candidates_meet_the_target_and_are_similar(self) -> None:
         session = Session()
-        session.drive(self.searcher([Constraint(latency(), 0.5 * REFERENCE_MS)]))
+        session.drive(self.search([Constraint(latency(), 0.5 * REFERENCE_MS)]))
         window = 0.01 * true_ms(SPACE.full())
         parent = SPACE.full()
         for request in session.evaluated[1:]:
@@ -359,7 +207,7 @@ class TestMultiLayer(DescentContract):
     def test_targets_follow_the_schedule_from_target_to_target(self) -> None:
         session = Session()
         budget = 0.5 * REFERENCE_MS
-        session.drive(self.searcher([Constraint(latency(), budget)]))
+        session.drive(self.search([Constraint(latency(), budget)]))
         start = true_ms(SPACE.full())
         steps = [start * (1 - 0.08 * (1 - 0.98**t) / 0.02) for t in range(1, 40)]
         targets = [request.targets["latency"] for request in session.evaluated[1:]]
@@ -375,7 +223,7 @@ class TestMultiLayer(DescentContract):
             return sum(b.width + b.expansion / 4 for b in arch.blocks) + arch.head / 16
 
         found = Session().drive(
-            self.searcher([Constraint(latency(), 0.7 * REFERENCE_MS)]), without_kernel_sizes
+            self.search([Constraint(latency(), 0.7 * REFERENCE_MS)]), without_kernel_sizes
         )
         assert all(block.kernel_size != 7 for block in found.blocks if not block.removed)
 
@@ -383,7 +231,7 @@ class TestMultiLayer(DescentContract):
         settings = McdSettings(layers=6, evaluations=150)
         constraints = [Constraint(latency(), 0.6 * REFERENCE_MS)]
         session = Session()
-        session.drive(MultiLayerCoordinateDescent(SPACE, constraints, settings, seed=0))
+        session.drive(Search(MultiLayerCoordinateDescent(SPACE, settings), constraints, seed=0))
         scored = sum(len(request.candidates) for request in session.evaluated)
         assert 120 <= scored <= 150 + len(session.evaluated)
 
@@ -398,8 +246,10 @@ class TestMultiLayer(DescentContract):
         settings = McdSettings(candidates=6, layers=6, schedule=schedule)
         session = Session()
         session.drive(
-            MultiLayerCoordinateDescent(
-                SPACE, [Constraint(latency(), 0.3 * REFERENCE_MS)], settings, seed=0
+            Search(
+                MultiLayerCoordinateDescent(SPACE, settings),
+                [Constraint(latency(), 0.3 * REFERENCE_MS)],
+                seed=0,
             )
         )
         targets = [request.targets["latency"] for request in session.evaluated]
@@ -416,9 +266,9 @@ class TestMultiLayer(DescentContract):
             lambda: Schedule(iterations=0),
             lambda: GeometricSchedule(approach=0.0),
             lambda: GeometricSchedule(finest_step=1.0),
-            lambda: Landing(lowest=1.0),
-            lambda: Landing(margin=0.03),
-            lambda: Loop(top_k=0),
+            lambda: LandingSettings(lowest=1.0),
+            lambda: LandingSettings(margin=0.03),
+            lambda: LoopSettings(top_k=0),
             lambda: RandomSettings(evaluations=0),
         ],
     )
@@ -431,16 +281,87 @@ class TestMultiLayer(DescentContract):
 class TestSingleLayer(DescentContract):
     seeded = False
 
-    def searcher(
-        self, constraints: Sequence[Constraint], seed: int = 0, loop: Loop | None = None
-    ) -> Searcher:
+    def searcher(self, space: Space) -> Searcher:
         settings = SingleLayerSettings(Schedule(iterations=15, decay=0.96))
-        return SingleLayerCoordinateDescent(SPACE, constraints, settings, seed=seed, loop=loop)
+        return SingleLayerCoordinateDescent(space, settings)
 
 
-class TestRandom(SearcherContract):
-    def searcher(
-        self, constraints: Sequence[Constraint], seed: int = 0, loop: Loop | None = None
-    ) -> Searcher:
+class TestRandom(UsesBudget):
+    def searcher(self, space: Space) -> Searcher:
         settings = RandomSettings(evaluations=60, round_size=20)
-        return RandomSearch(SPACE, constraints, settings, seed=seed, loop=loop)
+        return RandomSearch(space, settings)
+
+
+class Shuffled(Searcher):
+    """Somebody else's searcher, as small as one can be: random archs, whatever they take."""
+
+    settings_class: ClassVar[type] = NoSettings
+
+    def rounds(self, aims: Aims, rng: np.random.Generator) -> Rounds:
+        while True:
+            archs = list(dict.fromkeys(self.space.random(rng) for _ in range(40)))
+            loads = aims.loads(archs)
+            yield Round(tuple(map(Draft, archs, loads)), aims.floors(), 0)
+
+
+class TestShuffled(SearcherContract):
+    """The landing alone brings it within the budget."""
+
+    def searcher(self, space: Space) -> Searcher:
+        return Shuffled(space)
+
+
+class Exhausted(Shuffled):
+    """Has three rounds to propose and no more."""
+
+    def rounds(self, aims: Aims, rng: np.random.Generator) -> Rounds:
+        yield from itertools.islice(super().rounds(aims, rng), 3)
+
+
+def test_a_searcher_that_runs_out_of_proposals_gives_up_with_one_clear_line() -> None:
+    search = Search(Exhausted(SPACE), [Constraint(latency(), 0.02 * REFERENCE_MS)], seed=0)
+    with pytest.raises(ImpossibleBudgetError, match="smallest value reached"):
+        Session().drive(search)
+
+
+class Stubborn(Shuffled):
+    """Proposes the full network for ever."""
+
+    def rounds(self, aims: Aims, rng: np.random.Generator) -> Rounds:
+        full = self.space.full()
+        while True:
+            yield Round((Draft(full, aims.loads([full])[0]),), aims.floors(), 0)
+
+
+def test_a_searcher_that_never_lands_is_stopped() -> None:
+    search = Search(Stubborn(SPACE), [Constraint(macs(SPACE), 1e6)], seed=0)
+    with pytest.raises(ImpossibleBudgetError, match="macs"):
+        Session().drive(search)
+
+
+def test_a_searcher_is_made_by_its_name_or_by_its_place() -> None:
+    for name in ("mcd", "single_layer", "random"):
+        made = make_searcher(name, SPACE)
+        assert made.name == name
+        assert made.settings == SEARCHERS.settings_class(name)()
+    own = make_searcher(f"{__name__}:Shuffled", SPACE, NoSettings())
+    assert isinstance(own, Shuffled)
+    assert own.name == f"{__name__}:Shuffled"
+    with pytest.raises(PluginError, match="a searcher is one of mcd, random, single_layer or"):
+        make_searcher("annealing", SPACE)
+
+
+def test_a_search_is_told_from_others_as_it_was_before() -> None:
+    """Trial logs of before know their search by this text."""
+    settings = McdSettings(candidates=6, layers=6, schedule=Schedule(0.1))
+    search = Search(
+        MultiLayerCoordinateDescent(SPACE, settings), [Constraint(latency(), 4.25)], seed=0
+    )
+    assert search.describe() == (
+        '{"searcher": "mcd", "settings": {"candidates": 6, "layers": 6, "schedule": '
+        '{"initial_reduction": 0.1, "decay": 0.98, "iterations": null}, "similarity": 0.01, '
+        '"evenness": 0.3, "retries": 4, "evaluations": null}, "landing": {"lowest": 0.95, '
+        '"aim": 0.975, "highest": 0.99, "margin": 0.003, "tries": 8}, "loop": {"top_k": 1, '
+        '"guard": true}, "space": "digits", "bypass": true, "constraints": {"latency": 4.25}, '
+        '"seed": 0}'
+    )

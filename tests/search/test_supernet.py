@@ -20,6 +20,7 @@ from netadapt.search.families.inverted_residual import InvertedResidualArch as A
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.space import Space
 from netadapt.search.supernet import BatchNormStats, SuperNetwork, calibrate, extract
+from netadapt.search.training import OrderedDropoutSettings
 
 TOLERANCE = 1e-4
 
@@ -229,7 +230,7 @@ def test_an_arch_that_is_not_in_the_space_is_refused() -> None:
 @pytest.mark.parametrize("kernel_per", ["image", "step"])
 def test_ordered_dropout_draws_valid_archs_uniformly(kernel_per: str) -> None:
     space = Space.load("digits", bypass=True)
-    sample = OrderedDropout(space, kernel_per=kernel_per)  # type: ignore[arg-type]
+    sample = OrderedDropout(space, OrderedDropoutSettings(kernel_per))  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     steps = [sample(64, rng) for _ in range(60)]
     for archs in steps[:3]:
@@ -251,7 +252,7 @@ def test_ordered_dropout_draws_valid_archs_uniformly(kernel_per: str) -> None:
 @pytest.mark.parametrize("kernel_per", ["image", "step"])
 def test_a_ramp_goes_from_the_full_network_to_drawing_everything(kernel_per: str) -> None:
     space = DIGITS.space
-    sample = OrderedDropout(space, kernel_per=kernel_per, ramp=(0.2, 0.6))  # type: ignore[arg-type]
+    sample = OrderedDropout(space, OrderedDropoutSettings(kernel_per, (0.2, 0.6)))  # type: ignore[arg-type]
     full = space.full()
     assert sample(8, np.random.default_rng(0), 0.1) == full
 
@@ -278,6 +279,6 @@ def test_a_ramp_goes_from_the_full_network_to_drawing_everything(kernel_per: str
 
 def test_ordered_dropout_checks_its_setting() -> None:
     with pytest.raises(InvalidSettingError, match="ascend"):
-        OrderedDropout(DIGITS.space, ramp=(0.5, 0.2))
-    with pytest.raises(InvalidSettingError, match="image or step"):
-        OrderedDropout(DIGITS.space, kernel_per="batch")  # type: ignore[arg-type]
+        OrderedDropoutSettings(ramp=(0.5, 0.2))
+    with pytest.raises(InvalidSettingError, match="one of image, step"):
+        OrderedDropoutSettings(kernel_per="batch")  # type: ignore[arg-type]

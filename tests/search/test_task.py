@@ -2,39 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 
+from netadapt.android_runner.errors import PluginError
 from netadapt.search.errors import InvalidSettingError, SearchError
-from netadapt.search.task import InputFormat, Samples
+from netadapt.search.task import (
+    TASKS,
+    Accuracy,
+    InputFormat,
+    KeptBatches,
+    Samples,
+    Task,
+    make_task,
+    one_batch,
+)
 from netadapt.search.tasks import digits
-from netadapt.search.tasks.digits import Clutter, ClutteredDigits, sample_grid
+from netadapt.search.tasks.digits import ClutteredDigits, sample_grid
+from netadapt.search.tasks.settings import Clutter, DigitsSettings
+from tests.contracts.task import TaskContract, same
 
 
 @pytest.fixture(scope="module")
 def task() -> ClutteredDigits:
-    return ClutteredDigits(train_images=300, validation_images=500, test_images=500)
+    return ClutteredDigits(DigitsSettings(train_images=300, **JUDGED))
 
 
-def same(one: Samples, other: Samples) -> bool:
-    return torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
+JUDGED = {"validation_images": 500, "test_images": 500}
 
 
-def test_batches_are_functions_of_seed_and_step(task: ClutteredDigits) -> None:
-    again = ClutteredDigits(train_images=300)
-    assert same(task.train_batch(3, 32), again.train_batch(3, 32))
-    assert not same(task.train_batch(3, 32), task.train_batch(4, 32))
-    other_seed = ClutteredDigits(1, train_images=300)
-    assert not same(task.train_batch(3, 32), other_seed.train_batch(3, 32))
+def validation(settings: DigitsSettings) -> Samples:
+    return one_batch(ClutteredDigits(settings).validation(64))
 
 
-def test_batch_size_does_not_change_the_images(task: ClutteredDigits) -> None:
-    halves = [task.train_batch(step, 16) for step in (4, 5)]
-    whole = task.train_batch(2, 32)
-    assert same(whole, Samples(*(torch.cat(part) for part in zip(*halves, strict=True))))
+class TestDigits(TaskContract):
+    def task(self, seed: int = 0) -> Task:
+        small = DigitsSettings(train_images=60, validation_images=41, test_images=50)
+        return ClutteredDigits(small, seed=seed)
+
+
+class TestColouredDigits(TaskContract):
+    def task(self, seed: int = 0) -> Task:
+        small = DigitsSettings(None, 3, 25, Clutter(), 60, 41, 50)
+        return ClutteredDigits(small, seed=seed)
+
+
+class Backwards(ClutteredDigits):
+    """Somebody else's task, as a run file names it; lower is better."""
+
+    higher_is_better = False
+
+
+def test_a_task_is_made_by_its_name_or_by_its_place() -> None:
+    assert TASKS.settings_class("digits") is ClutteredDigits.settings_class is DigitsSettings
+    one = make_task("digits", seed=3)
+    assert isinstance(one, ClutteredDigits)
+    assert one.seed == 3
+    assert make_task("digits", DigitsSettings(seed=5), seed=3).seed == 5
+    other = make_task(f"{__name__}:Backwards", DigitsSettings(pixels=30), seed=0)
+    assert isinstance(other, Backwards)
+    assert other.input_shape == (1, 30, 30)
+    assert other.score(0.25) == -0.25
+    with pytest.raises(PluginError, match=r"a task is one of digits or package\.module:Class"):
+        make_task("flowers", seed=0)
+
+
+def test_a_small_split_is_made_once_and_a_large_one_each_time() -> None:
+    made = []
+
+    def make() -> Iterator[Samples]:
+        made.append(1)
+        yield from (Samples(torch.full((2, 1), i), torch.zeros(2)) for i in range(3))
+
+    bytes_of_all = 3 * (2 * 8 + 2 * 4)
+    for limit, times in ((bytes_of_all, 1), (bytes_of_all - 1, 3)):
+        made.clear()
+        batches = KeptBatches(make, limit / 2**20)
+        assert next(iter(batches)).images[0] == 0, "an interrupted pass spoils nothing"
+        made.clear()
+        for _ in range(3):
+            assert [int(b.images[0]) for b in batches] == [0, 1, 2]
+        assert len(made) == times
+
+
+def test_an_accuracy_is_what_one_mean_over_all_would_be() -> None:
+    outputs = torch.randn(997, 10, generator=torch.Generator().manual_seed(0))
+    targets = torch.randint(10, (997,), generator=torch.Generator().manual_seed(1))
+    metric = Accuracy()
+    for some, wanted in zip(outputs.split(100), targets.split(100), strict=True):
+        metric.update(some, wanted)
+    assert metric.compute() == (outputs.argmax(1) == targets).float().mean().item()
 
 
 def test_a_batch_spans_epochs_and_every_epoch_is_rendered_anew(task: ClutteredDigits) -> None:
@@ -62,11 +122,11 @@ def test_images_are_normalised_and_classes_balanced(task: ClutteredDigits) -> No
 def test_coloured_digits_are_the_grey_ones_in_colours(pixels: int) -> None:
     plain = Clutter(distractors=0, noise=0)
     grey, coloured = (
-        ClutteredDigits(channels=n, pixels=pixels, clutter=plain, validation_images=40)
+        ClutteredDigits(DigitsSettings(None, n, pixels, plain, validation_images=40))
         for n in (1, 3)
     )
     assert coloured.input_shape == (3, pixels, pixels)
-    one, three = grey.validation(), coloured.validation()
+    one, three = next(grey.validation(40)), next(coloured.validation(40))
     assert torch.equal(one.targets, three.targets)
     ink = one.images * digits.STD + digits.MEAN
     colours = three.images * digits.COLOUR_STD + digits.COLOUR_MEAN
@@ -78,7 +138,7 @@ def test_coloured_digits_are_the_grey_ones_in_colours(pixels: int) -> None:
 
 
 def test_coloured_batches_are_normalised_and_told_from_grey_ones() -> None:
-    task = ClutteredDigits(channels=3)
+    task = ClutteredDigits(DigitsSettings(channels=3))
     images = task.train_batch(0, 1000).images
     assert images.shape == (1000, *task.input_shape)
     assert (images.mean((0, 2, 3)).abs() < 0.1).all()
@@ -88,10 +148,19 @@ def test_coloured_batches_are_normalised_and_told_from_grey_ones() -> None:
     assert task.labels == tuple("0123456789")
 
 
-@pytest.mark.parametrize("shape", [{"channels": 2}, {"pixels": 15}, {"pixels": 100_000}])
-def test_impossible_images_are_refused(shape: dict[str, int]) -> None:
-    with pytest.raises(InvalidSettingError, match="1 or 3 channels"):
-        ClutteredDigits(**shape)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("shape", "what"),
+    [
+        ({"channels": 2}, "channels is one of 1, 3, got 2"),
+        ({"pixels": 15}, "from their own largest size on, 16 px, got 15 px"),
+        ({"pixels": 100_000}, "pixels is at most 512, got 100000"),
+        ({"seed": -1}, "seed is at least 0"),
+        ({"train_images": 0}, "train_images is at least 1"),
+    ],
+)
+def test_impossible_images_are_refused(shape: dict[str, int], what: str) -> None:
+    with pytest.raises(InvalidSettingError, match=what):
+        DigitsSettings(**shape)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -113,19 +182,19 @@ def test_splits_share_no_source() -> None:
 
 
 @pytest.mark.parametrize("split", [ClutteredDigits.validation, ClutteredDigits.test])
-def test_judging_splits_are_fixed(
-    task: ClutteredDigits, split: Callable[[ClutteredDigits], Samples]
+def test_judging_splits_do_not_depend_on_the_training_set(
+    task: ClutteredDigits, split: Callable[[ClutteredDigits, int], Iterator[Samples]]
 ) -> None:
-    samples = split(task)
+    samples = one_batch(split(task, 128))
     assert len(samples.images) == 500
-    assert same(samples, split(ClutteredDigits(validation_images=500, test_images=500)))
+    other = ClutteredDigits(DigitsSettings(**JUDGED))
+    assert same(samples, one_batch(split(other, 100)))
 
 
 def test_without_clutter_the_digit_is_the_source_itself() -> None:
     """Upright, twice its size, no noise: the ink under the digit is the source's, moved only."""
     plain = Clutter(rotation_deg=0, min_size_px=16, max_size_px=16, distractors=0, noise=0)
-    task = ClutteredDigits(clutter=plain, validation_images=40)
-    samples = task.validation()
+    samples = validation(DigitsSettings(clutter=plain, validation_images=40))
     sources = digits._split(0)[1]
     ink = (samples.images * digits.STD + digits.MEAN).sum((1, 2, 3))
     assert torch.equal(samples.targets, sources.labels[:40])
@@ -134,17 +203,21 @@ def test_without_clutter_the_digit_is_the_source_itself() -> None:
 
 
 def test_pieces_and_noise_add_ink_to_the_same_digit() -> None:
-    bare = ClutteredDigits(clutter=Clutter(distractors=0, noise=0), validation_images=64)
-    cluttered = ClutteredDigits(clutter=Clutter(noise=0), validation_images=64)
-    more = cluttered.validation().images.sum() - bare.validation().images.sum()
-    assert more > 0.1 * (bare.validation().images * digits.STD + digits.MEAN).sum() / digits.STD
+    bare, cluttered = (
+        validation(DigitsSettings(clutter=clutter, validation_images=64)).images
+        for clutter in (Clutter(distractors=0, noise=0), Clutter(noise=0))
+    )
+    more = cluttered.sum() - bare.sum()
+    assert more > 0.1 * (bare * digits.STD + digits.MEAN).sum() / digits.STD
 
 
 def test_loss_metric_and_score(task: ClutteredDigits) -> None:
     targets = torch.arange(10)
     right = torch.eye(10) * 50
-    assert task.metric(right, targets) == task.score(right, targets) == 1.0
-    assert task.metric(right.roll(1, 0), targets) == 0.0
+    for outputs, expected in ((right, 1.0), (right.roll(1, 0), 0.0)):
+        metric = task.metric()
+        metric.update(outputs, targets)
+        assert metric.compute() == task.score(metric.compute()) == expected
     assert task.loss(right, targets).item() == pytest.approx(0, abs=1e-6)
     assert task.loss(right, targets, label_smoothing=0.1) > 1
 
@@ -161,7 +234,7 @@ def test_draws_are_uniform_and_independent() -> None:
 
 
 def test_sample_grid_lays_images_out_row_by_row(task: ClutteredDigits) -> None:
-    samples = task.validation()
+    samples = next(task.validation(6))
     grid = sample_grid(samples, rows=2, columns=3)
     assert grid.shape == (48, 72)
     fourth = samples.images[3, 0] * digits.STD + digits.MEAN

@@ -1,0 +1,144 @@
+"""What a training can be set to, bounds included. No torch here: a run file is read without it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval
+
+from netadapt.android_runner.bounds import check_bounds
+from netadapt.search.errors import InvalidSettingError
+
+Optimizer = Literal["adamw", "sgd"]
+LearningRateSchedule = Literal["cosine", "linear", "constant"]
+KernelPer = Literal["image", "step"]
+ShareOfTraining = Annotated[float, Interval(ge=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How weights are learnt. The defaults are the digits task's (assumptions).
+
+    Parameters
+    ----------
+    steps: batches of `batch_size` images in all.
+    optimizer: "sgd" with Nesterov's momentum, or "adamw".
+    learning_rate: at its peak, which it rises to linearly over `warmup_steps`.
+    schedule: how it falls to 0 from there: along half a cosine, linearly, or not at all.
+    weight_decay: on matrices and filters only, not on biases and normalisation.
+    momentum: of SGD; AdamW keeps its usual averages.
+    label_smoothing: handed to the task's loss.
+    norm_batches: batches that a network's batch-norm statistics are re-estimated on in the end;
+        0 leaves training's running averages.
+    channels_last: the memory layout of images and filters.
+    checkpoint_every_steps: a kill loses at most as many.
+
+    Raises `InvalidSettingError`.
+    """
+
+    steps: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 800
+    batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 64
+    optimizer: Optimizer = "sgd"
+    learning_rate: Annotated[float, Gt(0)] = 0.2
+    schedule: LearningRateSchedule = "cosine"
+    warmup_steps: Annotated[int, Interval(ge=0, le=1_000_000_000)] = 40
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    norm_batches: Annotated[int, Interval(ge=0, le=1_000_000)] = 32
+    channels_last: bool = True
+    checkpoint_every_steps: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 100
+
+    def __post_init__(self) -> None:
+        check_bounds(self, InvalidSettingError)
+        if self.warmup_steps >= self.steps:
+            raise InvalidSettingError(
+                f"the warm-up is shorter than the training, got {self.warmup_steps} of "
+                f"{self.steps} steps; lower warmup_steps"
+            )
+
+    def learning_rate_at(self, step: int) -> float:
+        """Of the `step`-th step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return self.learning_rate * (1 - done if self.schedule == "linear" else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedDropoutSettings:
+    """Which sub-network each image of a batch trains (NetAdaptV2's ordered dropout).
+
+    Parameters
+    ----------
+    kernel_per: "image" gives each image kernel sizes of its own, "step" the whole batch the same
+        (assumption: the paper, which is not at hand, may do either).
+    ramp: (from, to), shares of the training between which ordered dropout sets in. Before the
+        first all images see the full network; then each choice of each image is drawn with a
+        probability that grows to 1 at the second, and is the full network's otherwise (assumption,
+        measured: a small network in training from scratch does not get off the ground when all
+        images see random archs, because the batch norms' statistics are those of a mixture in
+        which the archs' differences drown the images'). (0, 0) draws everything from the start.
+
+    Raises `InvalidSettingError`.
+    """
+
+    kernel_per: KernelPer = "image"
+    ramp: tuple[ShareOfTraining, ShareOfTraining] = (0.2, 0.6)
+
+    def __post_init__(self) -> None:
+        check_bounds(self, InvalidSettingError)
+        if len(self.ramp) != 2 or not 0 <= self.ramp[0] <= self.ramp[1] <= 1:
+            raise InvalidSettingError(
+                f"a ramp's two shares ascend within [0, 1], got {self.ramp}; (0.2, 0.6) is usual"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class DistillationSettings:
+    """How much of the loss is agreement with a teacher (Hinton et al. 2015; numbers assumed).
+
+    Parameters
+    ----------
+    weight: share of the teacher's part in the loss; the labels' part has the rest.
+    temperature: both sides' outputs are divided by it before their softmax; the teacher's part is
+        multiplied by its square, so that gradients keep their size (section 2 of the paper).
+    sampling: of a super-network, which sub-networks are the students.
+
+    Raises `InvalidSettingError`.
+    """
+
+    weight: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    temperature: Annotated[float, Gt(0)] = 1.0
+    sampling: OrderedDropoutSettings = field(default_factory=OrderedDropoutSettings)
+
+    def __post_init__(self) -> None:
+        check_bounds(self, InvalidSettingError)
+
+
+@dataclass(frozen=True, slots=True)
+class SandwichSettings:
+    """The sandwich rule: each batch trains the largest, the smallest and some random networks.
+
+    Yu and Huang 2019, "Universally Slimmable Networks", section 3.
+
+    Parameters
+    ----------
+    random: sub-networks a batch beside the largest and the smallest.
+    distil: the others learn the largest one's outputs instead of the labels (in-place
+        distillation, section 3.3).
+    temperature: as in `DistillationSettings`.
+
+    Raises `InvalidSettingError`.
+    """
+
+    random: Annotated[int, Interval(ge=0, le=1_000)] = 2
+    distil: bool = True
+    temperature: Annotated[float, Gt(0)] = 1.0
+
+    def __post_init__(self) -> None:
+        check_bounds(self, InvalidSettingError)
