@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
-from netadapt.config import RunConfig, demo_config, parse_config
+from netadapt.config import RunConfig, demo_config
 from netadapt.console import progress
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.parts import Parts
 from netadapt.runs.result import NetworkResult, RunResult
 from netadapt.runs.run import run as run_in
 
@@ -73,27 +74,33 @@ def main() -> None:
 
 
 def _config(seed: int, quick: bool) -> RunConfig:
-    document = demo_config().model_dump(exclude_none=True)
-    document["run"] |= {"name": f"seed{seed}", "seed": seed}
-    share = QUICK_LATENCY_SHARE if quick else LATENCY_SHARE
-    document["search"]["constraints"] = {"latency_share": share}
     # As many candidates, in as fine steps, as half an hour has room for
-    document["search"] |= {"candidates": 40, "approach": 0.4, "finest_step": 0.05}
-    if quick:
-        document["space"] = {"name": QUICK_SPACE}
-        document["profile"] |= {"kernels": 60, "chains": 4, "networks": 3, "rounds": 4}
-        document["supernet"] |= {"steps": 20, "warmup_steps": 2}
-        document["final"] |= {"steps": 10, "warmup_steps": 2}
-        document["search"] |= {
-            "candidates": 3,
-            "loop": "predictor",
-            "guard": False,
-            "approach": 0.7,
-            "finest_step": 0.3,
-            "validation_images": 100,
-            "calibration_images": 64,
+    config = demo_config().changed(
+        {
+            "run": {"name": f"seed{seed}", "seed": seed},
+            "search": {
+                "constraints": {"latency_share": QUICK_LATENCY_SHARE if quick else LATENCY_SHARE},
+                "mcd": {"candidates": 40, "schedule": {"approach": 0.4, "finest_step": 0.05}},
+            },
         }
-    return parse_config(document, "found_against_scaled")
+    )
+    if not quick:
+        return config
+    return config.changed(
+        {
+            "space": {"name": QUICK_SPACE},
+            "sample": {"kernels": 60, "chains": 4, "networks": 3},
+            "profile": {"rounds": 4},
+            "supernet": {"steps": 20, "warmup_steps": 2},
+            "final": {"steps": 10, "warmup_steps": 2},
+            "search": {
+                "loop": "predictor",
+                "guard": False,
+                "evaluation": {"validation_images": 100, "calibration_images": 64},
+                "mcd": {"candidates": 3, "schedule": {"approach": 0.7, "finest_step": 0.3}},
+            },
+        }
+    )
 
 
 def _run(config: RunConfig, root: Path) -> RunResult:
@@ -104,7 +111,7 @@ def _run(config: RunConfig, root: Path) -> RunResult:
     if folder.path != shared.path and not folder.predictor.exists():
         for source, target in ((shared.table, folder.table), (shared.predictor, folder.predictor)):
             shutil.copyfile(source, target)
-    return run_in(config, folder, progress())
+    return run_in(Parts(config), folder, progress())
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -31,7 +31,6 @@ import numpy as np
 
 from benchmarks.common import QUICK_SPACE, own_adb_server, parser, print_result, say
 from benchmarks.search_quality import MadeUpScore
-from netadapt import assembly
 from netadapt.android_runner.device import Program
 from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.android_runner.phone.settings import PhoneSettings
@@ -41,6 +40,7 @@ from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.latency import latency_metric
 from netadapt.runs.network_timer import NetworkTimer
+from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import sample_space
 from netadapt.search.driver import SearchResult, open_log, run_search
 from netadapt.search.metrics import Constraint
@@ -122,20 +122,20 @@ def main() -> None:
     begin = time.perf_counter()
     shares = (0.5,) if options.quick else BUDGET_SHARES
     config = _config(options.quick)
-    space = assembly.make_space(config)
+    space = Parts(config).space
     with (
         tempfile.TemporaryDirectory(prefix="netadapt-in-the-loop-") as name,
         connected_phone(Path(name)) as (phone, device),
         LatencyTable(Path(name) / "latency.sqlite") as table,
     ):
         rng = np.random.default_rng(config.run.seed)
-        section = config.profile
-        archs, subjects = sample_space(space, section.kernels, section.chains, rng)
+        sample = config.sample
+        archs, subjects = sample_space(space, sample.kernels, sample.chains, rng)
         say(f"profiling {len(subjects)} kernels and chains on {phone.address}")
-        settings, spec = assembly.profile_settings(config), assembly.run_spec(config)
-        Profiler(device, table, settings=settings, spec=spec).kernels(subjects)
-        timer = NetworkTimer(config, space, table, device)
-        timer.archs(sorted(archs, key=space.macs)[:: len(archs) // section.networks])
+        parts = Parts(config, given_device=device)
+        Profiler(device, table, settings=config.profile, spec=parts.spec()).kernels(subjects)
+        timer = NetworkTimer(parts, table)
+        timer.archs(sorted(archs, key=space.macs)[:: len(archs) // sample.networks])
         predictor = LatencyPredictor().fit(table)
         slowed = SlowedTimer(timer, phone, space, predictor, config.run.seed)
         say("factors: " + ", ".join(f"{n} {f:.2f}" for n, f in slowed.by_type.items()))
@@ -208,7 +208,7 @@ def _search(
 ) -> Outcome:
     space, predictor, score, slowed = parts
     latency = latency_metric(space, predictor)
-    search = assembly.make_search(config, space, [Constraint(latency, budget_ms)])
+    search = Parts(config, given_space=space).search([Constraint(latency, budget_ms)])
     with open_log(path, search) as log:
         result = run_search(search, score, slowed.measured, log, confirm=slowed.twice)
     return _outcome(budget_ms, result, read_iterations(path))
@@ -235,19 +235,22 @@ def _outcome(budget_ms: float, result: SearchResult, iterations: Sequence[Iterat
 
 
 def _config(quick: bool) -> RunConfig:
-    size = (
-        {"kernels": 40, "chains": 3, "networks": 2, "rounds": 4, "visit_ms": 1.0} if quick else {}
-    )
+    size = (40, 3, 2) if quick else (160, 12, 6)
     return parse_config(
         {
             "run": {"seed": 0},
             "space": {"name": QUICK_SPACE if quick else "digits"},
-            "profile": {"kernels": 160, "chains": 12, "networks": 6, **size},
+            "sample": dict(zip(("kernels", "chains", "networks"), size, strict=True)),
+            "profile": {"rounds": 4, "visit_ms": 1.0} if quick else {},
             "search": {
-                "candidates": 6 if quick else 20,
-                "approach": 0.7 if quick else 0.4,
-                "finest_step": 0.4 if quick else 0.15,
                 "top_k": TOP_K,
+                "mcd": {
+                    "candidates": 6 if quick else 20,
+                    "schedule": {
+                        "approach": 0.7 if quick else 0.4,
+                        "finest_step": 0.4 if quick else 0.15,
+                    },
+                },
             },
         },
         "in_the_loop",
@@ -255,9 +258,7 @@ def _config(quick: bool) -> RunConfig:
 
 
 def _with_loop(config: RunConfig, loop: str) -> RunConfig:
-    document = config.model_dump(exclude_none=True)
-    document["search"]["loop"] = loop
-    return parse_config(document, "in_the_loop")
+    return config.changed({"search": {"loop": loop}})
 
 
 def _percent(errors: Iterator[float]) -> float:

@@ -37,7 +37,6 @@ from netadapt.search.searchers.coordinate_descent import Schedule
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
 from netadapt.search.searchers.single_layer import (
-    NETADAPT_V1,
     SingleLayerCoordinateDescent,
     SingleLayerSettings,
 )
@@ -180,15 +179,14 @@ def real(
     """
     import torch
 
-    from netadapt import assembly
     from netadapt.config import read_config
     from netadapt.predictor.predictor import LatencyPredictor
     from netadapt.runs.folder import RunFolder
+    from netadapt.runs.parts import Parts
     from netadapt.runs.result import RunResult
     from netadapt.search.evaluation import Evaluator
     from netadapt.search.task import Samples
     from netadapt.search.tasks.digits import ClutteredDigits
-    from netadapt.search.tasks.settings import DigitsSettings
     from netadapt.search.training import train_supernet
 
     folder = RunFolder(run)
@@ -198,19 +196,20 @@ def real(
     budget_ms = RunResult.load(folder.result).searches[0].budget_ms
     if budget_ms is None:
         raise SystemExit(f"--real takes a run with a latency budget, {run} has none")
-    space, task = assembly.make_space(config), assembly.make_task(config)
+    parts = Parts(config)
+    space, task = parts.space, parts.task
     supernet = space.supernetwork(generator=torch.Generator().manual_seed(config.run.seed))
     # The training is complete: this only reads its checkpoint.
     train_supernet(
         supernet,
         task,
-        assembly.training_settings(config.supernet),
-        assembly.make_step(config, space),
+        config.supernet.training,
+        parts.step,
         seed=config.run.seed,
         checkpoint=folder.supernet,
     )
     supernet.eval()
-    evaluation = assembly.evaluation_settings(config)
+    evaluation = config.search.evaluation
     evaluator = Evaluator(supernet, task, evaluation)
     selected_on = evaluation.validation_images or task.validation_images
 
@@ -224,29 +223,19 @@ def real(
                     yield Samples(images[left:], targets[left:])
                 left = max(left - len(images), 0)
 
-    section = config.task
-    unseen = Unseen(
-        DigitsSettings(
-            task.seed,
-            section.channels,
-            section.pixels,
-            validation_images=selected_on + judged_images,
-        )
-    )
+    more = replace(config.task.settings, validation_images=selected_on + judged_images)
+    unseen = Unseen(more, seed=config.run.seed)
     judge = Evaluator(supernet, unseen, replace(evaluation, validation_images=None))
     predictor = LatencyPredictor.load(folder.predictor).memoised()
     latency = LatencyMetric(space, predictor.predict_networks)
-    own = config.search.approach is not None
-    single_layer = SingleLayerSettings(
-        assembly.make_schedule(config, NETADAPT_V1)
-        if own
-        else Schedule(decay=0.96, iterations=REAL_ITERATIONS)
-    )
-    mcd = McdSettings(
-        layers=config.search.layers,
-        schedule=assembly.make_schedule(config, Schedule()),
-        similarity=config.search.similarity,
-    )
+    mcd = config.search.searcher.settings
+    if not isinstance(mcd, McdSettings):
+        raise SystemExit(f"--real takes a run of the searcher mcd, {run} has another")
+    # One step at a time, the geometric schedule of the run if it has one
+    schedule = mcd.schedule
+    if isinstance(schedule, Schedule):
+        schedule = Schedule(decay=0.96, iterations=REAL_ITERATIONS)
+    single_layer = SingleLayerSettings(schedule)
     found = [
         compare(
             space,

@@ -1,331 +1,171 @@
-"""A run, described by one TOML file: checked when read, saved resolved beside its results.
+"""A run, described by one TOML file: checked when read, saved with all defaults beside its results.
 
-Every key has a default, so that an empty file is a valid run; where a part has the same setting,
-the default is the same (a test holds the two together). Defaults that the published papers do not
-settle are marked "assumption"; `docs/algorithms.md` says what they stand for.
+Every key has a default, so that an empty file is a valid run. A section of the file is a settings
+dataclass of the part that it sets, and nothing here has a default or a bound of its own; a part
+that is chosen by name (a task, a searcher, ...) has its settings in a table of that name:
+
+    [search]
+    searcher = "mcd"            # or "my_package.my_module:MySearcher"
+
+    [search.mcd]                # or [search.MySearcher]
+    candidates = 40
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from netadapt.android_runner.errors import PluginError
+from netadapt.android_runner.files import write_atomically
+from netadapt.android_runner.plugins import Registry
+from netadapt.android_runner.text import shown
+from netadapt.devices import DeviceSettings
+from netadapt.errors import ConfigError
+from netadapt.profiler.profile import ProfileSettings
+from netadapt.profiler.sampling import SampleSettings
+from netadapt.runs.strategy import STRATEGIES
+from netadapt.search.evaluation_settings import EvaluationSettings
+from netadapt.search.landing import LandingSettings, LoopSettings
+from netadapt.search.searchers.base import SEARCHERS
+from netadapt.search.task import TASKS
+from netadapt.search.training.settings import TrainingSettings
+from netadapt.search.training.step import STEPS
+from netadapt.settings import (
+    Chosen,
+    ConstraintSettings,
+    RunSettings,
+    SpaceSettings,
+    WeightsFrom,
+    budget_label,
+    run_folder,
+    settings_table,
+    several,
 )
 
-from netadapt.android_runner.files import write_atomically
-from netadapt.errors import ConfigError
-from netadapt.runs.budgets import label, several
-from netadapt.search.errors import shown
-
-# Whole numbers have upper bounds, far above any use: a slip of the keyboard, such as
-# `networks = 1000000000`, is an error and not a machine without memory.
-FEW, MANY, ENDLESS = 1_000, 1_000_000, 1_000_000_000
-Few = Annotated[int, Field(ge=1, le=FEW)]
-Count = Annotated[int, Field(ge=1, le=MANY)]
-Steps = Annotated[int, Field(ge=1, le=ENDLESS)]
-Natural = Annotated[int, Field(ge=0, le=MANY)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-ShareOfTraining = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-# A text that is safe as a folder's name and as a key
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]
-
-
-_HUGE = 1e300  # an integer may be larger than any float
-
-
-def _budgets(value: object) -> float | tuple[float, ...] | None:
-    """A budget, or a list of different ones."""
-    if value is None:
-        return None
-    listed = isinstance(value, (list, tuple))
-    wanted: Sequence[Any] = value if isinstance(value, (list, tuple)) else (value,)
-    numbers = [one for one in wanted if type(one) in (int, float) and 0 < one < _HUGE]
-    if len(numbers) < len(wanted) or len(set(map(label, numbers))) < max(len(wanted), 1):
-        raise ValueError(
-            f"should be a number above 0 or a list of different ones, got {shown(value)}; "
-            "correct it or leave it out"
-        )
-    return tuple(map(float, numbers)) if listed else float(numbers[0])
-
-
-# One search for each of them, all from one super-network
-Budgets = Annotated[float | tuple[float, ...] | None, BeforeValidator(_budgets)]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys, wrong types and numbers without a value are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class RunSection(Section):
-    """What the run is called and where its results go; `folder` is `runs/<name>` when not given."""
-
-    name: Name = "run"
-    seed: Seed = 0
-    folder: Text | None = None
-
-
-class DeviceSection(Section):
-    """What latencies are measured on.
-
-    id: `host` is this machine, `phone` the only phone there is, anything else a phone's serial or
-    `host:port` (`netadapt devices`).
-    cpus: cores to pin to, or a phone's `big` or `little` ones; not given, the device's default.
-    wait_s: how long a phone is waited for that is lost, locked, full or empty.
-    fixed_performance, governor, freq_khz, start_below_c, min_battery_pct: of phones, as in
-    `netadapt.android_runner.phone.PhoneSettings`.
-    """
-
-    id: Text = "host"
-    threads: Few = 1
-    # strict mode takes no TOML array for a tuple
-    cpus: (
-        Annotated[tuple[Natural, ...], Field(min_length=1, max_length=FEW, strict=False)]
-        | Literal["big", "little"]
-        | None
-    ) = None
-    wait_s: NotNegative = 900.0
-    fixed_performance: bool = True
-    governor: Name | None = None
-    freq_khz: Steps | None = None
-    start_below_c: Positive = 45.0
-    min_battery_pct: Annotated[int, Field(ge=0, le=100)] = 15
-
-    @model_validator(mode="after")
-    def _one_core_a_thread(self) -> Self:
-        if not isinstance(self.cpus, tuple):
-            return self
-        if len(set(self.cpus)) != len(self.cpus):
-            raise ValueError("cpus must be distinct core numbers; name each core once")
-        if len(self.cpus) < self.threads:
-            raise ValueError("cpus must be at least as many as threads; name more cores")
-        return self
-
-
-class SpaceSection(Section):
-    """Where to search: a space that comes along, or a `.toml` file (relative to the run file).
-
-    `bypass`: channel-level bypass connections on or off; not given, as the space has it.
-    """
-
-    name: Text = "digits"
-    bypass: bool | None = None
-
-
-def _known_task(name: object) -> object:
-    if name not in TASKS:
-        raise ValueError(
-            f"is one of the tasks there are today: {', '.join(TASKS)}, got {shown(name)}; data of "
-            "one's own cannot be trained on yet, but `netadapt profile` and `fit` need no task"
-        )
-    return name
-
-
-TASKS = ("digits",)
-
-
-class TaskSection(Section):
-    """What networks are trained for.
-
-    seed: of the data; not given, the run's.
-    channels, pixels: of the digits' images: 1 (grey) or 3 (coloured), and their side.
-    """
-
-    name: Annotated[str, BeforeValidator(_known_task)] = "digits"
-    seed: Seed | None = None
-    channels: Literal[1, 3] = 1
-    pixels: Annotated[int, Field(ge=16, le=512)] = 24
-
-
-class ProfileSection(Section):
-    """What goes into the latency table, and how long each measurement takes.
-
-    kernels, chains: programs of single kernels and of repeated kernels (they tell the layout cost).
-    networks: whole networks measured for the predictor's correction and its honest report.
-    rounds, warmup_ms, visit_ms: as in `android_runner.RunSpec`. batch: programs in one process.
-    workers: lowering processes at a time; not given, one for each core.
-    """
-
-    kernels: Count = 300
-    chains: Natural = 24
-    networks: Annotated[int, Field(ge=0, le=FEW)] = 12
-    rounds: Annotated[int, Field(ge=2, le=MANY)] = 12
-    warmup_ms: NotNegative = 5.0
-    visit_ms: Positive = 3.0
-    batch: Few = 48
-    workers: Few | None = None
-
-
-class TrainingSection(Section):
-    """As `netadapt.search.training.TrainingSettings`: the sections below set its length."""
-
-    steps: Steps = 800
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
-    optimizer: Literal["adamw", "sgd"] = "sgd"
-    learning_rate: Positive = 0.2
-    warmup_steps: Annotated[int, Field(ge=0, le=ENDLESS)] = 40
-    weight_decay: NotNegative = 1e-4
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> Self:
-        if self.warmup_steps >= self.steps:
-            raise ValueError(
-                f"warmup_steps must be below steps ({self.steps}), got {self.warmup_steps}; "
-                "lower warmup_steps"
-            )
-        return self
-
-
-class SupernetSection(TrainingSection):
-    """Training of the super-network with ordered dropout.
-
-    kernel_per: whether each image of a batch or each step draws its kernel sizes (assumption).
-    ramp: shares of the training between which ordered dropout sets in (assumption).
-    """
-
-    kernel_per: Literal["image", "step"] = "image"
-    ramp: Annotated[tuple[ShareOfTraining, ShareOfTraining], Field(strict=False)] = (0.2, 0.6)
-
-    @model_validator(mode="after")
-    def _ramp_ascends(self) -> Self:
-        if self.ramp[0] > self.ramp[1]:
-            raise ValueError(f"a ramp ascends, got {list(self.ramp)}; swap its two shares")
-        return self
-
-
-class FinalSection(TrainingSection):
-    """Training of the found, the reference and the scaled networks: one recipe for all.
-
-    weights: where they start from, the super-network's weights or new ones.
-    """
-
-    weights: Literal["supernet", "scratch"] = "supernet"
-
-
-class ConstraintsSection(Section):
-    """What the found network must meet; at least one, all together.
-
-    latency_share: of the measured latency of the space's reference network.
-    latency_ms and latency_share may be lists: a network is then searched for each of the budgets,
-    all of them from one super-network (`netadapt.runs.budgets`).
-    """
-
-    latency_ms: Budgets = None
-    latency_share: Budgets = None
-    macs: Positive | None = None
-    params: Positive | None = None
-    planned_memory_bytes: Positive | None = None
-
-    @model_validator(mode="after")
-    def _something_to_meet(self) -> Self:
-        if self.latency_ms is not None and self.latency_share is not None:
-            raise ValueError(
-                "latency is given once, as latency_ms or as latency_share; remove one of them"
-            )
-        if all(value is None for value in self.model_dump().values()):
-            raise ValueError("a search needs a constraint; set latency_share = 0.5")
-        return self
-
-
-class SearchSection(Section):
-    """How the super-network is shrunk.
-
-    candidates, layers: J and L of multi-layer coordinate descent; `candidates` are also the
-    networks of one round of random search.
-    initial_reduction, decay: r0 and d of the schedule; not given, the searcher's own.
-    approach, finest_step: a geometric schedule instead: the share of the logarithmic way to the
-    budget that each iteration goes, and the share of the last target that it takes at least.
-    similarity: how far candidates may undershoot, as a share of the first value.
-    evaluations: networks scored in all; not given, as the schedule has it (random search: 1000).
-    validation_images: the first of the validation split; not given, all.
-    calibration_images: what batch-norm statistics are re-estimated on for each network.
-    loop: what is measured on the device while the search goes on. "predictor": nothing. "accepted":
-    the network that each iteration settles on. "top_k": the `top_k` most accurate candidates of
-    each iteration, before it settles on one of them.
-    guard: the last candidates stay inside the latency budget with the upper end of the prediction's
-    interval, which measurements narrow; with loop = "predictor" it stays as wide as it is.
-    All of them are assumptions.
-    """
-
-    searcher: Literal["mcd", "single_layer", "random"] = "mcd"
-    candidates: Annotated[int, Field(ge=1, le=100_000)] = 100
-    layers: Few = 10
-    initial_reduction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    decay: Share | None = None
-    approach: Annotated[float, Field(gt=0, lt=1)] | None = None
-    finest_step: Annotated[float, Field(gt=0, lt=1)] = 0.07
-    similarity: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    evaluations: Count | None = None
-    validation_images: Count | None = None
-    calibration_images: Annotated[int, Field(ge=2, le=MANY)] = 256
-    loop: Literal["predictor", "accepted", "top_k"] = "accepted"
-    top_k: Few = 3
-    guard: bool = True
-    constraints: ConstraintsSection = Field(
-        default_factory=lambda: ConstraintsSection(latency_share=0.5)
-    )
-
-    @model_validator(mode="after")
-    def _one_schedule(self) -> Self:
-        if self.approach is not None and (self.initial_reduction or self.decay):
-            raise ValueError(
-                "a search has one schedule: approach, or initial_reduction and decay; remove one"
-            )
-        return self
-
+# Keys of 0.1, and where their values stand now.
+MOVED: Mapping[str, str] = {
+    **{f"task.{key}": f"task.digits.{key}" for key in ("seed", "channels", "pixels")},
+    **{f"profile.{key}": f"sample.{key}" for key in ("kernels", "chains", "networks")},
+    **{f"supernet.{key}": f"supernet.ordered_dropout.{key}" for key in ("kernel_per", "ramp")},
+    **{f"search.{key}": f"search.mcd.{key}" for key in ("candidates", "layers", "similarity")},
+    "search.evaluations": "search.mcd.evaluations (or search.random.evaluations)",
+    **{
+        f"search.{key}": f"search.mcd.schedule.{key}"
+        for key in ("initial_reduction", "decay", "approach", "finest_step")
+    },
+    **{
+        f"search.{key}": f"search.evaluation.{key}"
+        for key in ("validation_images", "calibration_images")
+    },
+}
 
 INDIFFERENT = frozenset({"run.folder", "device.wait_s", "profile.workers"})
-"""Keys that decide nothing about a run's results: they may change when it is gone on with."""
+"""Keys that decide nothing about a run's results: they may change when it is resumed."""
 
 BUDGETS = frozenset({"search.constraints.latency_ms", "search.constraints.latency_share"})
 """Keys that decide which searches a run makes, and nothing about any one of them."""
 
 
-class RunConfig(Section):
+def _chosen(registry: Registry[Any], name: str) -> Chosen:
+    return Chosen(name, registry.settings_class(name)())
+
+
+@dataclass(frozen=True, slots=True)
+class SupernetSection:
+    """`[supernet]`: the training of the super-network; `step` is what a batch teaches it."""
+
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    step: Chosen = field(default_factory=lambda: _chosen(STEPS, "ordered_dropout"))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSection:
+    """`[search]`: how the network for a budget is found."""
+
+    strategy: Chosen = field(default_factory=lambda: _chosen(STRATEGIES, "supernet"))
+    searcher: Chosen = field(default_factory=lambda: _chosen(SEARCHERS, "mcd"))
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    landing: LandingSettings = field(default_factory=LandingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    constraints: ConstraintSettings = field(
+        default_factory=lambda: ConstraintSettings(latency_share=0.5)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FinalSection:
+    """`[final]`: the training of the found, the reference and the scaled networks.
+
+    Parameters
+    ----------
+    weights: where they start from, the super-network's weights or new ones.
+    """
+
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    weights: WeightsFrom = "supernet"
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
     """A whole run. Read it with `read_config`, save it with `write_config`."""
 
-    run: RunSection = Field(default_factory=RunSection)
-    device: DeviceSection = Field(default_factory=DeviceSection)
-    space: SpaceSection = Field(default_factory=SpaceSection)
-    task: TaskSection = Field(default_factory=TaskSection)
-    profile: ProfileSection = Field(default_factory=ProfileSection)
-    supernet: SupernetSection = Field(default_factory=SupernetSection)
-    search: SearchSection = Field(default_factory=SearchSection)
-    final: FinalSection = Field(default_factory=FinalSection)
+    run: RunSettings = field(default_factory=RunSettings)
+    device: DeviceSettings = field(default_factory=DeviceSettings)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    task: Chosen = field(default_factory=lambda: _chosen(TASKS, "digits"))
+    sample: SampleSettings = field(default_factory=SampleSettings)
+    profile: ProfileSettings = field(default_factory=ProfileSettings)
+    supernet: SupernetSection = field(default_factory=SupernetSection)
+    search: SearchSection = field(default_factory=SearchSection)
+    final: FinalSection = field(default_factory=FinalSection)
 
     @property
     def folder(self) -> Path:
         """Where the run's results go."""
-        return Path(self.run.folder or f"runs/{self.run.name}")
+        return run_folder(self.run)
+
+    def document(self) -> dict[str, Any]:
+        """The run as a file has it, every default written out; what is None is left out."""
+        search, supernet, final = self.search, self.supernet, self.final
+        return {
+            "run": _plain(self.run),
+            "device": _plain(self.device),
+            "space": _plain(self.space),
+            "task": {"name": self.task.name, **_table_of(self.task)},
+            "sample": _plain(self.sample),
+            "profile": _plain(self.profile),
+            "supernet": {
+                **_plain(supernet.training),
+                "step": supernet.step.name,
+                **_table_of(supernet.step),
+            },
+            "search": {
+                "strategy": search.strategy.name,
+                "searcher": search.searcher.name,
+                **_plain(search.loop),
+                "constraints": _plain(search.constraints),
+                "landing": _plain(search.landing),
+                "evaluation": _plain(search.evaluation),
+                **_table_of(search.strategy),
+                **_table_of(search.searcher),
+            },
+            "final": {"weights": final.weights, **_plain(final.training)},
+        }
 
     def flat(self) -> dict[str, object]:
         """Values by key, e.g. `search.constraints.latency_share`; those not given are left out."""
-
-        def walk(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
-            for name, value in table.items():
-                if isinstance(value, dict):
-                    yield from walk(value, f"{prefix}{name}.")
-                else:
-                    yield f"{prefix}{name}", value
-
-        return dict(walk(self.model_dump(exclude_none=True), ""))
+        return dict(_walk(self.document(), ""))
 
     def decisive(self) -> dict[str, object]:
         """`flat` without the keys that decide nothing about the results, and without `BUDGETS`.
@@ -335,12 +175,17 @@ class RunConfig(Section):
         left_out = INDIFFERENT | BUDGETS | {"space.name"}
         return {key: value for key, value in self.flat().items() if key not in left_out}
 
-    def with_run(self, **changes: object) -> Self:
-        """A copy with other keys in `[run]`, checked like a file."""
-        run = self.run.model_dump() | changes
-        return self.model_validate(self.model_dump() | {"run": run})
+    def changed(self, options: Mapping[str, Any]) -> Self:
+        """A copy with other values in some tables, checked like a file; None changes nothing."""
+        document = self.document()
+        _merge(document, options)
+        return type(self)(**_sections(document, "the options"))
 
-    def with_budgets(self, texts: Sequence[str]) -> RunConfig:
+    def with_constraints(self, constraints: ConstraintSettings) -> Self:
+        search = dataclasses.replace(self.search, constraints=constraints)
+        return dataclasses.replace(self, search=search)
+
+    def with_budgets(self, texts: Sequence[str]) -> Self:
         """A copy with latency budgets added: shares, or milliseconds (`12ms`) where the run's are.
 
         Those that it has already change nothing. Raises `ConfigError` for what is no budget, or
@@ -366,17 +211,15 @@ class RunConfig(Section):
                     f"the budgets of a run are all of one kind, got {_line(text)!r}; give one "
                     f"like {example} as its others"
                 ) from error
-            if label(value) not in map(label, values):
+            if budget_label(value) not in map(budget_label, values):
                 values.append(value)
-        document = self.model_dump()
-        document["search"]["constraints"][key] = values if len(values) > 1 else values[0]
-        return parse_config(document, "--budget")
+        return self.changed({"search": {"constraints": {key: values}}})
 
 
 def read_config(path: Path) -> RunConfig:
     """The run that the TOML file at `path` describes.
 
-    Raises `ConfigError`, one line that names the file, the key, the rule and the value.
+    A space that is a file is found relative to it. Raises `ConfigError` in one line.
     """
     try:
         document = tomllib.loads(path.read_bytes().decode())
@@ -397,26 +240,24 @@ def read_config(path: Path) -> RunConfig:
     name = config.space.name
     if name.endswith(".toml") and not Path(name).is_absolute():
         # The resolved file goes elsewhere, and has to mean the same there.
-        space = config.space.model_copy(update={"name": str((path.parent / name).resolve())})
-        config = config.model_copy(update={"space": space})
+        absolute = str((path.parent / name).resolve())
+        config = dataclasses.replace(config, space=dataclasses.replace(config.space, name=absolute))
     return config
 
 
 def parse_config(document: Mapping[str, Any], source: str) -> RunConfig:
-    """The run that a TOML document describes; `source` is what errors call it."""
-    try:
-        return RunConfig.model_validate(document)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{_line(source)}: {_explain(problems[0])}{more}") from error
+    """The run that a TOML document describes; `source` is what errors call it.
+
+    Raises `ConfigError`, also for keys of 0.1 that have moved.
+    """
+    return RunConfig(**_sections(document, source))
 
 
 def config_text(config: RunConfig) -> str:
     """The run as TOML, every default written out; `read_config` gives the same run again."""
     import tomli_w
 
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(config.document())
 
 
 def write_config(config: RunConfig, path: Path) -> None:
@@ -430,31 +271,222 @@ def demo_config() -> RunConfig:
     return parse_config(tomllib.loads(resource.read_text("utf-8")), "demo.toml")
 
 
-def _explain(problem: Mapping[str, Any]) -> str:
+def _sections(document: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The sections of a file, checked; those that it lacks are left to their defaults."""
+    try:
+        return _read(_Table("", document))
+    except ConfigError as error:
+        raise ConfigError(f"{_line(source)}: {error}") from error
+
+
+def _read(file: _Table) -> dict[str, Any]:
+    file.refuse_moved()
+    made: dict[str, Any] = {}
+    for name, kind in (
+        ("run", RunSettings),
+        ("device", DeviceSettings),
+        ("space", SpaceSettings),
+        ("sample", SampleSettings),
+        ("profile", ProfileSettings),
+    ):
+        made[name] = file.table(name).settings(kind, alone=True)
+    task = file.table("task")
+    made["task"] = task.chosen("name", TASKS, "digits")
+    task.end()
+    supernet = file.table("supernet")
+    made["supernet"] = SupernetSection(
+        step=supernet.chosen("step", STEPS, "ordered_dropout"),
+        training=supernet.settings(TrainingSettings),
+    )
+    supernet.end()
+    made["search"] = _search(file.table("search"))
+    final = file.table("final")
+    made["final"] = FinalSection(
+        weights=final.settings(_Weights).weights, training=final.settings(TrainingSettings)
+    )
+    final.end()
+    file.end()
+    return made
+
+
+def _search(table: _Table) -> SearchSection:
+    made = SearchSection(
+        strategy=table.chosen("strategy", STRATEGIES, "supernet"),
+        searcher=table.chosen("searcher", SEARCHERS, "mcd"),
+        loop=table.settings(LoopSettings),
+        landing=table.table("landing").settings(LandingSettings, alone=True),
+        evaluation=table.table("evaluation").settings(EvaluationSettings, alone=True),
+        constraints=(
+            table.table("constraints").settings(ConstraintSettings, alone=True)
+            if "constraints" in table.left
+            else ConstraintSettings(latency_share=0.5)
+        ),
+    )
+    table.end()
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    weights: WeightsFrom = "supernet"
+
+
+class _Table:
+    """A table of the file while it is read: what is taken out, and what nobody asked for."""
+
+    def __init__(self, at: str, content: object) -> None:
+        if not isinstance(content, Mapping):
+            raise ConfigError(f"{_line(at)}: should be a table, got {shown(content)}; write [{at}]")
+        self._at = at
+        self.left: dict[str, Any] = dict(content)
+        self._known: list[str] = []
+
+    def table(self, name: str) -> _Table:
+        """The table called `name` in this one; an empty one where it is not there."""
+        self._known.append(name)
+        return _Table(self._key(name), self.left.pop(name, {}))
+
+    def settings(self, kind: type[Any], *, alone: bool = False) -> Any:
+        """A settings dataclass of its keys in here; `alone`: nothing else belongs here."""
+        names = [each.name for each in dataclasses.fields(kind)]
+        self._known += names
+        if alone:
+            self.end()
+        own = {name: self.left.pop(name) for name in names if name in self.left}
+        return _validated(kind, own, self._at)
+
+    def chosen(self, key: str, registry: Registry[Any], usual: str) -> Chosen:
+        """The part named by `key`, with the settings in the table of its name.
+
+        Tables of parts that come along and are not chosen are left to rest, once checked.
+        """
+        self._known.append(key)
+        name = self.left.pop(key, usual)
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"{self._key(key)}: names a {registry.what}, got {shown(name)}; correct it"
+            )
+        found = None
+        for one in dict.fromkeys((*registry.places, name)):
+            if one == name or settings_table(one) in self.left:
+                made = self._part(key, one, registry)
+                found = made if one == name else found
+        assert found is not None
+        return found
+
+    def _part(self, key: str, name: str, registry: Registry[Any]) -> Chosen:
+        try:
+            kind = registry.settings_class(name)
+        except PluginError as error:
+            raise ConfigError(f"{self._key(key)}: {_line(error)}") from error
+        table = self.table(settings_table(name))
+        return Chosen(name, table.settings(kind, alone=True))
+
+    def end(self) -> None:
+        """Raises `ConfigError` for a key that nobody took."""
+        unknown = next((name for name in self.left if name not in self._known), None)
+        if unknown is None:
+            return
+        close = difflib.get_close_matches(unknown, self._known, n=1)
+        known = ", ".join(dict.fromkeys(self._known))
+        advice = f"did you mean {close[0]!r}?" if close else f"known here: {known}"
+        raise ConfigError(f"{_line(self._key(unknown))}: there is no such key; {advice}")
+
+    def refuse_moved(self) -> None:
+        """Raises `ConfigError` for keys of 0.1 that stand elsewhere now."""
+        for key, _ in _walk(self.left, ""):
+            if key in MOVED:
+                raise ConfigError(f"{key}: is {MOVED[key]} now; move it there")
+
+    def _key(self, name: str) -> str:
+        return f"{self._at}.{name}" if self._at else name
+
+
+def _validated(kind: type[Any], content: Mapping[str, Any], at: str) -> Any:
+    """`content` as a settings dataclass; bounds are those that its annotations state."""
+    try:
+        # As JSON, where strict rules take an array for a tuple and a table for a dataclass
+        text = json.dumps({"settings": content})
+    except (TypeError, ValueError, RecursionError) as error:  # a date, a number of 5,000 digits
+        raise ConfigError(f"{_line(at)}: {_line(error)}; correct the value") from error
+    try:
+        model = _model(kind)  # type: ignore[arg-type]  # a class hashes well
+        return model.model_validate_json(text).settings  # type: ignore[attr-defined]
+    except ValidationError as error:
+        # In a union, what another member says of a key that it lacks comes last.
+        problems = sorted(
+            error.errors(include_url=False),
+            key=lambda problem: problem["type"] == "unexpected_keyword_argument",
+        )
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{_explain(kind, at, problems[0])}{more}") from error
+
+
+@functools.cache
+def _model(kind: type[Any]) -> type[BaseModel]:
+    # What is said here holds for the dataclass too: pydantic hands it on to standard ones.
+    rules = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return create_model("Settings", __config__=rules, settings=(kind, ...))
+
+
+def _explain(kind: type[Any], at: str, problem: Mapping[str, Any]) -> str:
     """One problem that pydantic found as rule, value and next step."""
-    location: Sequence[object] = problem["loc"]
-    key = ".".join(str(part) for part in location) or "the file"
-    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    if kind == "extra_forbidden":
-        known = _keys_beside(location)
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-        return f"{_line(key)}: there is no such key; {advice}"
-    if kind == "value_error":  # our own rules say everything themselves
+    # Without names of the members of unions, which are no keys
+    keys = [str(part) for part in problem["loc"][1:] if _is_key(part)]
+    key = ".".join((at, *keys) if at else keys)
+    what, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if what == "unexpected_keyword_argument":
+        return f"{_line(key)}: there is no such key here; remove it"
+    if what == "value_error":  # our own rules say everything themselves
         return f"{_line(key)}: {_line(context['error'])}"
-    rule = "should be a table" if kind == "model_type" else problem["msg"].removeprefix("Input ")
-    return f"{_line(key)}: {_line(rule)}, got {shown(value)}; correct it or leave it out"
+    rule = "should be a table" if what == "dataclass_type" else problem["msg"]
+    return (
+        f"{_line(key)}: {_line(rule.removeprefix('Input '))}, got {shown(value)}; correct it or "
+        "leave it out"
+    )
 
 
-def _keys_beside(location: Sequence[object]) -> list[str]:
-    """The keys that the table has in which an unknown one, at `location`, was found."""
-    model: type[BaseModel] = RunConfig
-    for part in location[:-1]:
-        inner = model.model_fields[str(part)].annotation
-        assert isinstance(inner, type)
-        assert issubclass(inner, BaseModel)
-        model = inner
-    return list(model.model_fields)
+def _is_key(part: object) -> bool:
+    """Whether part of pydantic's place is of the file: members of unions go by their types."""
+    if isinstance(part, int):
+        return True
+    text = str(part)
+    return text.isidentifier() and text == text.lower() and text not in ("float", "int", "str")
+
+
+def _table_of(chosen: Chosen) -> dict[str, Any]:
+    """The table of a chosen part's settings, none where it has no settings."""
+    settings = _plain(chosen.settings)
+    return {chosen.table: settings} if settings else {}
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as TOML takes it: no None, no tuples, no empty tables."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            inner = {key: plain(one) for key, one in value.items() if one is not None}
+            return {key: one for key, one in inner.items() if one != {}}
+        return [plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+    found: dict[str, Any] = plain(dataclasses.asdict(settings))
+    return found
+
+
+def _walk(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _walk(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _merge(document: dict[str, Any], options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            _merge(document.setdefault(name, {}), value)
+        elif value is not None:
+            document[name] = value
 
 
 def _line(text: object) -> str:

@@ -10,10 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from netadapt import assembly
 from netadapt.android_runner.files import write_atomically
 from netadapt.config import parse_config
 from netadapt.errors import ConfigError, NetadaptError, RunFolderError
+from netadapt.runs.parts import Parts
 from netadapt.search.space import Space
 
 
@@ -38,7 +38,7 @@ def write_run_file(path: Path, space: str, device: str) -> str:
     text = template.substitute({key: json.dumps(value) for key, value in values.items()})
     config = parse_config(tomllib.loads(text), "the options")
     try:
-        assembly.check_fit(loaded, assembly.make_task(config))
+        Parts(config, given_space=loaded).check_fit()
         note = ""
     except NetadaptError as error:
         note = f"this space can be profiled and fitted, but not searched: {error}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from netadapt.android_runner.temporary import temporary_folder
-from netadapt.config import RunConfig, parse_config, write_config
+from netadapt.config import RunConfig, write_config
 from netadapt.console import Progress
 from netadapt.runs.folder import name_part
 
@@ -42,9 +42,10 @@ def profile_each(
     `tables`: by device; where None, each stands in a run folder of its own, `<folder>-<device>`.
     Everything is lowered before, since all want the same programs.
     """
+    from netadapt.runs.parts import Parts
     from netadapt.runs.profiling import lower_space
 
-    lower_space(config, progress)
+    lower_space(Parts(config), progress)
     with temporary_folder("netadapt-profile-") as folder:
         children: list[_Child] = []
         try:
@@ -75,11 +76,10 @@ class _Child:
         threads: Sequence[int],
     ) -> None:
         self.device = device
-        document = config.model_dump()
-        document["device"]["id"] = device
-        document["run"]["folder"] = f"{config.folder}-{name_part(device)}"
+        folder_of_its_own = f"{config.folder}-{name_part(device)}"
+        own = {"device": {"id": device}, "run": {"folder": folder_of_its_own}}
         run = folder / f"{index}.toml"
-        write_config(parse_config(document, "the options"), run)
+        write_config(config.changed(own), run)
         command = [sys.executable, "-m", "netadapt", "profile", str(run), "--json"]
         if tables is not None:
             command += ["--table", str(tables[device])]

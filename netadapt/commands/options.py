@@ -61,19 +61,16 @@ def read_run(
 
     `otherwise`: what is meant where no run is named; not given, the demo's run.
     """
-    from netadapt.config import demo_config, parse_config, read_config
+    from netadapt.config import demo_config, read_config
     from netadapt.runs.folder import RunFolder
 
     if run is None:
         config = otherwise or demo_config()
     elif run.is_dir():
-        config = RunFolder(run).read_config().with_run(folder=str(run))
+        config = RunFolder(run).read_config().changed({"run": {"folder": str(run)}})
     else:
         config = read_config(run)
-    document = config.model_dump()
-    for name, given in options.items():
-        document[name] |= {key: value for key, value in given.items() if value is not None}
-    return parse_config(document, "the options")
+    return config.changed(options)
 
 
 def parse_cpus(text: str | None) -> object:

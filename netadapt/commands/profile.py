@@ -95,7 +95,7 @@ def profile(
             "cpus": parse_cpus(cpus),
             "wait_s": wait,
         },
-        "profile": {"kernels": kernels, "networks": networks},
+        "sample": {"kernels": kernels, "networks": networks},
     }
     config = read_run(run, options, otherwise=RunConfig())
     place = _Place(config if run is not None else None, table, folder or Path())
@@ -104,14 +104,17 @@ def profile(
             raise typer.BadParameter("--dry-run is of one device; name one --device")
         _profile_several(config, wanted, place, counts, as_json)
         return
-    from netadapt import assembly, device_list
+    from netadapt import device_list
+    from netadapt.devices import HOST
+    from netadapt.runs.parts import Parts
     from netadapt.runs.profile_plan import plan_profile
     from netadapt.runs.profiling import profile_planned
 
-    if config.device.id == assembly.HOST:
+    if config.device.id == HOST:
         device_list.build_first(progress())
-    plan = plan_profile(config, counts)
-    target = place.table(plan.sample.space.name, plan.device.info().id)
+    parts = Parts(config)
+    plan = plan_profile(parts, counts)
+    target = place.table(parts.space.name, parts.device.info().id)
     if dry_run:
         _tell(target, plan.forecast(target), as_json)
         return
@@ -179,11 +182,11 @@ def _tell(table: Path, forecast: Forecast, as_json: bool) -> None:
 def _profile_several(
     config: RunConfig, wanted: list[str], place: _Place, counts: list[int], as_json: bool
 ) -> None:
-    from netadapt import assembly
     from netadapt.errors import SomeDevicesFailedError
+    from netadapt.runs.parts import Parts
     from netadapt.several import profile_each
 
-    tables = place.tables(assembly.make_space(config).name, wanted)
+    tables = place.tables(Parts(config).space.name, wanted)
     with contextlib.nullcontext() if tables is None else place.made():
         outcomes = profile_each(config, wanted, tables, counts, progress())
     if as_json:

@@ -114,9 +114,10 @@ def demo(folder: Folder = None, dry_run: DryRun = False, as_json: Json = False) 
 def _tell_plan(config: RunConfig, as_json: bool) -> None:
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.forecast import plan_run
+    from netadapt.runs.parts import Parts
 
     with progress().step("Planning"):
-        forecast = plan_run(config, RunFolder(config.folder))
+        forecast = plan_run(Parts(config), RunFolder(config.folder))
     if as_json:
         print_json({"folder": str(config.folder), **dataclasses.asdict(forecast)})
         return
@@ -125,15 +126,17 @@ def _tell_plan(config: RunConfig, as_json: bool) -> None:
 
 
 def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> None:
-    from netadapt import assembly, device_list
+    from netadapt import device_list
+    from netadapt.devices import HOST
     from netadapt.runs.folder import RunFolder
+    from netadapt.runs.parts import Parts
     from netadapt.runs.run import run
 
     folder = RunFolder(config.folder)
     shown = progress()
-    if config.device.id == assembly.HOST:
+    if config.device.id == HOST:
         device_list.build_first(shown)
-    result = run(config, folder, shown, adding=adding)
+    result = run(Parts(config), folder, shown, adding=adding)
     page = write_report(folder, None)
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from netadapt import __version__, assembly
+from netadapt import __version__
 from netadapt.config import RunConfig
 from netadapt.predictor.errors import MissingKernelTypeError
 from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
@@ -29,6 +29,7 @@ from netadapt.runs.budgets import Budget as SearchBudget
 from netadapt.runs.budgets import budgets_of
 from netadapt.runs.conclusion import source_commit
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.parts import Parts
 from netadapt.runs.result import NetworkResult, RunResult, SearchOutcome
 from netadapt.runs.sessions import read_sessions
 from netadapt.runs.training_log import read_metrics
@@ -46,8 +47,8 @@ def read_run(folder: RunFolder) -> RunReport:
     Raises `RunFolderError` for a folder without a run, and what its files' readers raise.
     """
     config = folder.read_config()
-    space = assembly.make_space(config)
-    task = assembly.make_task(config)
+    parts = Parts(config)
+    space, task = parts.space, parts.task
     result = RunResult.load(folder.result) if folder.result.exists() else None
     predictor = LatencyPredictor.load(folder.predictor) if folder.predictor.exists() else None
     table = measured.read_table(
@@ -259,10 +260,11 @@ def _budgets_given(
 
 def _search_metric(config: RunConfig) -> str:
     """Latency where it is constrained, else the first of the other constraints."""
-    given = config.search.constraints.model_dump(exclude_none=True)
-    names = {"latency_ms": "latency", "latency_share": "latency"}
-    names |= {"planned_memory_bytes": "planned_memory"}
-    return next(names.get(key, key) for key in given)
+    given = config.search.constraints
+    names = {"latency_ms": "latency", "latency_share": "latency", "macs": "macs"}
+    names |= {"params": "params", "planned_memory_bytes": "planned_memory"}
+    counted = [name for key, name in names.items() if getattr(given, key) is not None]
+    return next(iter((*counted, *given.metrics)))
 
 
 def _path(iterations: Sequence[Iteration], metric: str) -> tuple[PathStep, ...]:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from netadapt.settings import budget_label as label
+from netadapt.settings import several
+
 if TYPE_CHECKING:
-    from netadapt.config import ConstraintsSection
+    from netadapt.settings import ConstraintSettings
+
+
+COUNTED = ("macs", "params", "planned_memory_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Budget:
         return self.latency_ms
 
 
-def budgets_of(constraints: ConstraintsSection) -> tuple[Budget, ...]:
+def budgets_of(constraints: ConstraintSettings) -> tuple[Budget, ...]:
     """The budgets that a run file asks for, the largest first; at least one."""
     if constraints.latency_share is not None:
         shares = several(constraints.latency_share)
@@ -38,14 +44,6 @@ def budgets_of(constraints: ConstraintsSection) -> tuple[Budget, ...]:
     if constraints.latency_ms is not None:
         limits = several(constraints.latency_ms)
         return tuple(Budget(f"{label(ms)}ms", latency_ms=ms) for ms in sorted(limits, reverse=True))
-    return (Budget("-".join(constraints.model_dump(exclude_none=True))),)
-
-
-def several(value: float | tuple[float, ...]) -> tuple[float, ...]:
-    """One number or several of a run file, as several."""
-    return value if isinstance(value, tuple) else (value,)
-
-
-def label(value: float) -> str:
-    """A number as part of a label: `0.5`, `12`."""
-    return f"{value:g}"
+    counted = [name for name in COUNTED if getattr(constraints, name) is not None]
+    metrics = [name.rpartition(":")[2] for name in constraints.metrics]
+    return (Budget("-".join((*counted, *metrics))),)

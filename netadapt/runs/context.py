@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Self
 
 from torch import nn
 
-from netadapt import assembly
 from netadapt.console import Progress, Update
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.table import LatencyTable
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from netadapt.config import RunConfig
     from netadapt.profiler.profile import OnProgress
     from netadapt.runs.folder import RunFolder
+    from netadapt.runs.parts import Parts
     from netadapt.runs.result import NetworkResult, RunResult
     from netadapt.search.driver import SearchResult
     from netadapt.search.landing import Search
@@ -81,7 +81,7 @@ class Context:
     trained, judged: by the label of a final network.
     """
 
-    config: RunConfig
+    parts: Parts
     folder: RunFolder
     progress: Progress
     before: RunResult | None = None
@@ -96,13 +96,17 @@ class Context:
     def __exit__(self, *_: object) -> None:
         self._closing.close()
 
-    @cached_property
-    def space(self) -> Space:
-        return assembly.make_space(self.config)
+    @property
+    def config(self) -> RunConfig:
+        return self.parts.config
 
-    @cached_property
+    @property
+    def space(self) -> Space:
+        return self.parts.space
+
+    @property
     def task(self) -> Task:
-        return assembly.make_task(self.config)
+        return self.parts.task
 
     @cached_property
     def table(self) -> LatencyTable:
@@ -114,7 +118,7 @@ class Context:
 
     @cached_property
     def timer(self) -> NetworkTimer:
-        return NetworkTimer(self.config, self.space, self.table, sessions=self.folder.sessions)
+        return NetworkTimer(self.parts, self.table, sessions=self.folder.sessions)
 
     @property
     def reference_ms(self) -> float:
@@ -142,10 +146,10 @@ class Context:
     def search(self, budget_ms: float | None) -> Search:
         """The run's search for a latency budget, or for its other constraints alone."""
         latency = latency_metric(self.space, self.predictor)
-        constraints = assembly.counted_constraints(self.config, self.space)
+        constraints = self.parts.counted_constraints()
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))
-        return assembly.make_search(self.config, self.space, constraints)
+        return self.parts.search(constraints)
 
     def reference(self) -> FinalNetwork:
         checkpoint = self.folder.training / "reference.pt"
@@ -165,11 +169,6 @@ class Context:
                 log(p)
 
             yield on_progress
-
-
-def check_budget(search: Search) -> None:
-    """Raises `ImpossibleBudgetError` now rather than after the training."""
-    next(search.requests())
 
 
 @contextmanager

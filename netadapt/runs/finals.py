@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netadapt import assembly
 from netadapt.runs.context import FinalNetwork, phases
 from netadapt.runs.folder import TRAINED
 from netadapt.runs.result import NetworkResult
@@ -46,7 +45,7 @@ class TrainFinals:
             train_network(
                 network,
                 context.task,
-                assembly.training_settings(context.config.final),
+                context.config.final.training,
                 seed=context.config.run.seed,
                 checkpoint=final.checkpoint,
                 on_progress=on_progress,

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netadapt.android_runner.files import is_leftover, remove_leftovers, write_atomically
@@ -173,8 +173,7 @@ class RunFolder:
         """With the folder's copy of the space, unless the space is one that comes along."""
         if not config.space.name.endswith(".toml"):
             return config
-        space = config.space.model_copy(update={"name": self.space.name})
-        return config.model_copy(update={"space": space})
+        return replace(config, space=replace(config.space, name=self.space.name))
 
     def _differing(self, config: RunConfig) -> list[str]:
         """Keys whose values differ from this run's, but for those that decide nothing.
@@ -270,5 +269,4 @@ def name_part(text: str) -> str:
 
 
 def _with_budgets_of(config: RunConfig, other: RunConfig) -> RunConfig:
-    search = config.search.model_copy(update={"constraints": other.search.constraints})
-    return config.model_copy(update={"search": search})
+    return config.with_constraints(other.search.constraints)

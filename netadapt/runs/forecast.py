@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from netadapt import assembly
-from netadapt.config import RunConfig
 from netadapt.runs.budgets import Budget, budgets_of
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import Forecast, plan_profile, roughly
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
-from netadapt.search.space import Space
 from netadapt.search.supernet import SuperNetwork
-from netadapt.search.task import Task
 from netadapt.search.training import (
     TrainingProgress,
     TrainingSettings,
@@ -72,27 +69,27 @@ class RunForecast:
         ]
 
 
-def plan_run(config: RunConfig, folder: RunFolder) -> RunForecast:
+def plan_run(parts: Parts, folder: RunFolder) -> RunForecast:
     """What a run would do in `folder`. Raises what the run would raise at its start."""
-    space, task = assembly.make_space(config), assembly.make_task(config)
-    assembly.check_fit(space, task)
+    config, space = parts.config, parts.space
+    parts.check_fit()
     folder.check(config)
     if folder.result.exists():
         return RunForecast(True, None, 0, 0, 0, 0, 0, 0.0)
-    plan = plan_profile(config)
+    plan = plan_profile(parts)
     profile = None if folder.predictor.exists() else plan.forecast(folder.table)
     supernet = space.supernetwork(generator=torch.Generator().manual_seed(config.run.seed))
     budgets = budgets_of(config.search.constraints)
-    searches = [_evaluations(config, space, budget) for budget in budgets]
+    searches = [_evaluations(parts, budget) for budget in budgets]
     evaluations = sum(judged for judged, _ in searches)
     measured = sum(some for _, some in searches)
-    supernet_steps = config.supernet.steps - _steps_done(folder)
+    supernet_steps = config.supernet.training.steps - _steps_done(folder)
     networks = 1 + len(budgets) * (1 + SCALED)
     seconds = (
         (0.0 if profile is None else profile.seconds)
-        + supernet_steps * _supernet_step_s(config, space, task, supernet)
-        + evaluations * _evaluation_s(config, space, task, supernet)
-        + networks * config.final.steps * _network_step_s(config, space, task)
+        + supernet_steps * _supernet_step_s(parts, supernet)
+        + evaluations * _evaluation_s(parts, supernet)
+        + networks * config.final.training.steps * _network_step_s(parts)
         + (measured + 2 * networks) * _NETWORK_S
     )
     return RunForecast(
@@ -102,22 +99,21 @@ def plan_run(config: RunConfig, folder: RunFolder) -> RunForecast:
         evaluations=evaluations,
         measured=measured,
         networks=networks,
-        network_steps=config.final.steps,
+        network_steps=config.final.training.steps,
         seconds=seconds,
     )
 
 
-def _evaluations(config: RunConfig, space: Space, budget: Budget) -> tuple[int, int]:
+def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int]:
     """Networks judged and measured for one budget, with MACs in latency's place."""
-    section = config.search
+    section, space = parts.config.search, parts.space
     full, reference = space.macs(space.full()), space.macs(space.reference())
     share = budget.latency_share
     if share is None and section.constraints.macs is not None:
         share = section.constraints.macs / reference
     goal = min((share or 0.5) * reference / full, 0.99)
-    rounds, judged = assembly.make_searcher(config, space).forecast(goal) or (0, 0)
-    measured = {"predictor": 0, "accepted": 1, "top_k": section.top_k}[section.loop]
-    return judged, rounds * measured
+    rounds, judged = parts.searcher.forecast(goal) or (0, 0)
+    return judged, rounds * section.loop.favourites * section.loop.measures
 
 
 def _steps_done(folder: RunFolder) -> int:
@@ -130,20 +126,19 @@ def _steps_done(folder: RunFolder) -> int:
         return 0
 
 
-def _supernet_step_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
-    settings = _rehearsed(assembly.training_settings(config.supernet))
-    step = assembly.make_step(config, space)
-    seed = config.run.seed
+def _supernet_step_s(parts: Parts, supernet: SuperNetwork) -> float:
+    settings = _rehearsed(parts.config.supernet.training)
+    task, step, seed = parts.task, parts.step, parts.config.run.seed
     return _last_step_s(
         lambda note: train_supernet(supernet, task, settings, step, seed=seed, on_progress=note)
     )
 
 
-def _network_step_s(config: RunConfig, space: Space, task: Task) -> float:
-    settings = _rehearsed(assembly.training_settings(config.final))
-    seed = config.run.seed
+def _network_step_s(parts: Parts) -> float:
+    settings = _rehearsed(parts.config.final.training)
+    task, seed = parts.task, parts.config.run.seed
     start = torch.Generator().manual_seed(seed)
-    network = build_network(space, space.reference(), generator=start)
+    network = build_network(parts.space, parts.space.reference(), generator=start)
     return _last_step_s(
         lambda note: train_network(network, task, settings, seed=seed, on_progress=note)
     )
@@ -163,9 +158,9 @@ def _last_step_s(train: Callable[[Callable[[TrainingProgress], None]], None]) ->
     return min(after - before for before, after in itertools.pairwise(ends))
 
 
-def _evaluation_s(config: RunConfig, space: Space, task: Task, supernet: SuperNetwork) -> float:
-    evaluator = Evaluator(supernet, task, assembly.evaluation_settings(config))
+def _evaluation_s(parts: Parts, supernet: SuperNetwork) -> float:
+    evaluator = Evaluator(supernet, parts.task, parts.config.search.evaluation)
     evaluator.prepare()
     begin = time.perf_counter()
-    evaluator([space.reference()])
+    evaluator([parts.space.reference()])
     return time.perf_counter() - begin

@@ -17,18 +17,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from netadapt import assembly
-from netadapt.android_runner.device import Device
-from netadapt.config import RunConfig
 from netadapt.profiler.beside import NORMAL_90, Beside
 from netadapt.profiler.errors import MeasurementError
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.lowering import Subject, lower_networks
 from netadapt.profiler.profile import OnProgress, Profiler, ProfileSummary
 from netadapt.profiler.table import LatencyTable, Provenance
+from netadapt.runs.parts import Parts
 from netadapt.runs.sessions import DeviceSession, NetworkTiming, SessionLog
 from netadapt.search.network import build_network
-from netadapt.search.space import Arch, Space
+from netadapt.search.space import Arch
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +48,18 @@ class NetworkTimer:
 
     def __init__(
         self,
-        config: RunConfig,
-        space: Space,
+        parts: Parts,
         table: LatencyTable,
-        device: Device | None = None,
         sessions: Path | None = None,
     ) -> None:
-        """`device`: the run's own when not given. `sessions`: the file that they are kept in."""
-        self._space = space
+        """`sessions`: the file that they are kept in."""
+        self._space = parts.space
         self._table = table
         self._profiler = Profiler(
-            device or assembly.make_device(config.device),
+            parts.device,
             table,
-            settings=assembly.profile_settings(config),
-            spec=assembly.run_spec(config, networks=True),
+            settings=parts.config.profile,
+            spec=parts.spec(networks=True),
         )
         self._log = SessionLog(sessions)
         self._companions: list[tuple[Subject, float]] | None = None

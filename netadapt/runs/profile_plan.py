@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from netadapt import assembly
-from netadapt.android_runner.device import Device
-from netadapt.config import RunConfig, parse_config
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering
 from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR, provenance_of
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
 from netadapt.profiler.table import Effort, LatencyTable
+from netadapt.runs.parts import Parts
 from netadapt.search.space import Arch, Space
 from netadapt.text import duration
 
@@ -106,40 +104,39 @@ class ProfilePlan:
 
     Parameters
     ----------
-    runs: the configuration for each number of threads; they differ in nothing else.
+    runs: the run's parts for each number of threads; they differ in nothing else.
     """
 
-    runs: tuple[RunConfig, ...]
-    device: Device
+    runs: tuple[Parts, ...]
     sample: Sample
 
     def forecast(self, table: Path) -> Forecast:
         """How much of it is left to do for the table at `table`, which may not be there."""
         chains = sum(subject.copies > 1 for subject in self.sample.subjects)
-        missing = [self._missing(table, config) for config in self.runs]
+        missing = [self._missing(table, parts) for parts in self.runs]
         measured = len(self.sample.subjects) + len(self.sample.archs)
         return Forecast(
             kernels=len(self.sample.subjects) - chains,
             chains=chains,
             networks=len(self.sample.archs),
-            asked=self.runs[0].profile.kernels,
+            asked=self.runs[0].config.sample.kernels,
             thread_counts=len(self.runs),
             present=measured * len(self.runs)
             - sum(len(subjects) + networks for subjects, networks in missing),
             seconds=self._seconds(missing),
         )
 
-    def _missing(self, table: Path, config: RunConfig) -> tuple[list[Subject], int]:
+    def _missing(self, table: Path, parts: Parts) -> tuple[list[Subject], int]:
         """Subjects, and the number of networks, that the table lacks for one number of threads."""
         if not table.exists():
             return list(self.sample.subjects), len(self.sample.archs)
-        spec, of_networks = (assembly.run_spec(config, networks=n) for n in (False, True))
+        spec, of_networks = (parts.spec(networks=n) for n in (False, True))
         with LatencyTable(table, must_exist=True) as rows:
-            provenance = provenance_of(self.device, spec)
+            provenance = provenance_of(parts.device, spec)
             settled = rows.settled(provenance, Effort.of(spec))
             settled_networks = rows.settled(provenance, Effort.of(of_networks))
         subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in settled]
-        space = assembly.make_space(config)
+        space = parts.space
         keys = {
             network_key([k.key for k in space.kernels(arch)], space.input_shape_of(arch))
             for arch in self.sample.archs
@@ -147,41 +144,40 @@ class ProfilePlan:
         return subjects, sum((key, 1) not in settled_networks for key in keys)
 
     def _seconds(self, missing: Sequence[tuple[list[Subject], int]]) -> float:
-        cache, lowering = ProgramCache(), find_lowering()
+        cache, lowering = ProgramCache(), find_lowering(self.runs[0].config.profile.recipe)
         subjects = {subject for some, _ in missing for subject in some}
         to_lower = sum(cache.get(subject.cache_key(lowering)) is None for subject in subjects)
         networks = max(count for _, count in missing)
-        workers = self.runs[0].profile.workers or os.cpu_count() or 1
+        settings = self.runs[0].config.profile
+        workers = settings.workers or os.cpu_count() or 1
         lowering_s = (to_lower * _LOWER_KERNEL_S + networks * _LOWER_NETWORK_S) / workers
         if lowering_s:
             lowering_s += _START_WORKERS_S
-        section = self.runs[0].profile
-        visit_s = (section.warmup_ms + section.visit_ms + _LOAD_MS) / 1e3
-        visits = section.rounds * sum(
+        visit_s = (settings.warmup_ms + settings.visit_ms + _LOAD_MS) / 1e3
+        visits = settings.rounds * sum(
             len(some) + NETWORK_ROUNDS_FACTOR * count for some, count in missing
         )
         return lowering_s + _REPEATS * visit_s * visits
 
 
-def plan_profile(config: RunConfig, threads: Sequence[int] = ()) -> ProfilePlan:
-    """The plan for `config`, or for each of `threads`; nothing is made or changed by it.
+def plan_profile(parts: Parts, threads: Sequence[int] = ()) -> ProfilePlan:
+    """The plan for a run, or for each of `threads`; nothing is made or changed by it.
 
     Raises where anything asked for is not there: the space, the device, the cores, the tools.
     """
-    runs = tuple(_with_threads(config, count) for count in threads or [config.device.threads])
-    sample = sample_run(config)
-    device = assembly.make_device(config.device)
+    sample = sample_run(parts)
+    runs = tuple(_with_threads(parts, count) for count in threads) or (parts,)
     for run in runs:
-        device.cpus(assembly.run_spec(run))
-    return ProfilePlan(runs, device, sample)
+        run.device.cpus(run.spec())
+    return ProfilePlan(runs, sample)
 
 
-def sample_run(config: RunConfig) -> Sample:
+def sample_run(parts: Parts) -> Sample:
     """What the run's configuration wants measured, whatever the device."""
-    space, section = assembly.make_space(config), config.profile
-    rng = np.random.default_rng(config.run.seed)
-    archs, subjects = sample_space(space, section.kernels, section.chains, rng)
-    chosen = _spread_by_macs(space, archs, section.networks)
+    space, settings = parts.space, parts.config.sample
+    rng = np.random.default_rng(parts.config.run.seed)
+    archs, subjects = sample_space(space, settings.kernels, settings.chains, rng)
+    chosen = _spread_by_macs(space, archs, settings.networks)
     return Sample(space, tuple(subjects), tuple(chosen))
 
 
@@ -205,7 +201,5 @@ def _spread_by_macs(space: Space, archs: Sequence[Arch], count: int) -> list[Arc
     return [ordered[rank] for rank in dict.fromkeys(ranks.tolist())]
 
 
-def _with_threads(config: RunConfig, count: int) -> RunConfig:
-    document = config.model_dump()
-    document["device"]["threads"] = count
-    return parse_config(document, "the options")
+def _with_threads(parts: Parts, count: int) -> Parts:
+    return parts.with_config(parts.config.changed({"device": {"threads": count}}))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from netadapt import assembly
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.lowering import ProgramCache, lower_networks, lower_subjects
 from netadapt.profiler.profile import SENTINEL, Profiler, ProfileSummary, provenance_of
@@ -20,10 +19,10 @@ from netadapt.runs.profile_plan import ProfilePlan, plan_profile, sample_run
 from netadapt.search.network import build_network
 
 if TYPE_CHECKING:
-    from netadapt.config import RunConfig
     from netadapt.console import Progress
     from netadapt.runs.context import Context
     from netadapt.runs.folder import RunFolder
+    from netadapt.runs.parts import Parts
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class Profile:
         return folder.predictor.exists()
 
     def do(self, context: Context) -> None:
-        profile_planned(plan_profile(context.config), context.folder.table, context.progress)
+        profile_planned(plan_profile(context.parts), context.folder.table, context.progress)
 
 
 class Fit:
@@ -50,10 +49,9 @@ class Fit:
         return folder.predictor.exists()
 
     def do(self, context: Context) -> None:
-        config, folder = context.config, context.folder
+        folder = context.folder
         with context.progress.step("Fitting the predictor"):
-            device = assembly.make_device(config.device)
-            provenance = provenance_of(device, assembly.run_spec(config))
+            provenance = provenance_of(context.parts.device, context.parts.spec())
             fit_predictor(folder.table, folder.predictor, provenance)
 
 
@@ -63,7 +61,7 @@ def profile_planned(plan: ProfilePlan, table: Path, progress: Progress) -> Profi
     Rows that it holds under the same conditions are not measured again.
     """
     progress.say(str(plan.forecast(table)))
-    summaries = [_profile(plan, run, table, progress) for run in plan.runs]
+    summaries = [_profile(plan, parts, table, progress) for parts in plan.runs]
     return ProfileSummary(
         sum(summary.present for summary in summaries),
         sum(summary.measured for summary in summaries),
@@ -72,16 +70,13 @@ def profile_planned(plan: ProfilePlan, table: Path, progress: Progress) -> Profi
     )
 
 
-def _profile(
-    plan: ProfilePlan, config: RunConfig, table: Path, progress: Progress
-) -> ProfileSummary:
+def _profile(plan: ProfilePlan, parts: Parts, table: Path, progress: Progress) -> ProfileSummary:
     sample = plan.sample
     with LatencyTable(table) as rows:
-        settings, spec = assembly.profile_settings(config), assembly.run_spec(config)
-        profiler = Profiler(plan.device, rows, settings=settings, spec=spec)
+        profiler = Profiler(parts.device, rows, settings=parts.config.profile, spec=parts.spec())
         with phases(progress, "kernels") as on_progress:
             single = profiler.kernels(sample.subjects, on_progress)
-        timer = NetworkTimer(config, sample.space, rows)
+        timer = NetworkTimer(parts, rows)
         with phases(progress, "networks") as on_progress:
             whole = timer.archs(sample.archs, on_progress)
     for failure in single.failures:
@@ -94,10 +89,10 @@ def _profile(
     )
 
 
-def lower_space(config: RunConfig, progress: Progress) -> None:
+def lower_space(parts: Parts, progress: Progress) -> None:
     """Lower all that a profile measures into the cache; what fails shows when it is timed."""
-    sample = sample_run(config)
-    cache, workers = ProgramCache(), config.profile.workers
+    sample = sample_run(parts)
+    cache, workers = ProgramCache(), parts.config.profile.workers
     with phases(progress, "kernels") as on_progress:
         lower_subjects(
             [SENTINEL, *sample.subjects],

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from netadapt import assembly
 from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
 from netadapt.runs.conclusion import Conclude, Ship
-from netadapt.runs.context import Context, check_budget
+from netadapt.runs.context import Context
 from netadapt.runs.finals import JudgeFinals, TrainFinals
+from netadapt.runs.finding import Find, Prepare
+from netadapt.runs.parts import Parts, check_budget
 from netadapt.runs.profiling import Fit, Profile
 from netadapt.runs.result import RunResult
 from netadapt.runs.scaled import ChooseScaled
 from netadapt.runs.steps import Step, perform
-from netadapt.runs.strategy import Find, Prepare, Strategy, SuperNetworkSearch
+from netadapt.runs.strategy import Strategy, make_strategy
 
 if TYPE_CHECKING:
-    from netadapt.config import RunConfig
     from netadapt.console import Progress
     from netadapt.runs.folder import RunFolder
 
@@ -61,36 +61,33 @@ def steps(context: Context, strategy: Strategy) -> Iterator[Step]:
     yield Conclude()
 
 
-def run(
-    config: RunConfig, folder: RunFolder, progress: Progress, *, adding: bool = False
-) -> RunResult:
+def run(parts: Parts, folder: RunFolder, progress: Progress, *, adding: bool = False) -> RunResult:
     """Do the whole run in `folder`, or what is left of it.
 
     Parameters
     ----------
+    parts: of what the run is made.
     adding: budgets that the folder's run does not have are added to it: searched for in the
         super-network that is there, or will be.
 
     Raises `RunFolderError` when the folder is another run's, and what the steps raise; the same
     call resumes it.
     """
-    space = assembly.make_space(config)
-    assembly.check_fit(space, assembly.make_task(config))
-    counted = assembly.counted_constraints(config, space)
-    if counted:
-        check_budget(assembly.make_search(config, space, counted))
+    parts.check_fit()
+    if counted := parts.counted_constraints():
+        check_budget(parts.search(counted))
     if not folder.result.exists():
         # One that is not there, or lacks the cores, raises before files are made.
-        device = assembly.make_device(config.device)
-        device.cpus(assembly.run_spec(config))
+        parts.device.cpus(parts.spec())
     with folder.locked():
-        config = folder.claim(config, adding=adding)
+        parts = parts.with_config(folder.claim(parts.config, adding=adding))
         before = RunResult.load(folder.result) if folder.result.exists() else None
-        with Context(config, folder, progress, before) as context:
+        with Context(parts, folder, progress, before) as context:
             if before is not None and not context.new_budgets:
                 return before
             keep_torch_threads(folder.environment)
-            perform(steps(context, SuperNetworkSearch()), context)
+            chosen = parts.config.search.strategy
+            perform(steps(context, make_strategy(chosen.name, chosen.settings)), context)
         return RunResult.load(folder.result)
 
 

@@ -34,20 +34,16 @@ class Clutter:
     rotation_deg: float = 30.0
     min_size_px: float = 10.0
     max_size_px: float = 16.0
-    distractors: int = 4
-    piece_source_px: int = 4
+    distractors: Annotated[int, Interval(ge=0, le=1_000)] = 4
+    piece_source_px: Annotated[int, Interval(ge=1, le=SOURCE_PIXELS)] = 4
     noise: float = 0.2
 
     def __post_init__(self) -> None:
+        check_bounds(self, InvalidSettingError)
         if not 0 < self.min_size_px <= self.max_size_px <= PIXELS:
             raise InvalidSettingError(
                 f"a digit's sizes go up from above 0 to at most {PIXELS} px, got "
                 f"{self.min_size_px} to {self.max_size_px}; the image is {PIXELS} px wide"
-            )
-        if self.distractors < 0 or not 0 < self.piece_source_px <= SOURCE_PIXELS:
-            raise InvalidSettingError(
-                f"distractors are 0 or more pieces of 1 to {SOURCE_PIXELS} source px, got "
-                f"{self.distractors} of {self.piece_source_px}"
             )
 
 

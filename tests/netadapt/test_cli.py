@@ -170,7 +170,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["profile", "--kernels", "many"], ["'--kernels'", "integer"]),
         (["table", "show", "x", "--limit", "0"], ["--limit"]),
         (["search", "--nonsense"], ["--nonsense"]),
-        (["profile", "--kernels", "0"], ["profile.kernels", "got 0"]),
+        (["profile", "--kernels", "0"], ["sample.kernels", "got 0"]),
         (["table", "show", "nowhere.sqlite"], ["nowhere.sqlite", "netadapt profile"]),
         (["fit", "nowhere.sqlite"], ["nowhere.sqlite"]),
         (["search", "nowhere.toml"], ["nowhere.toml"]),
@@ -230,7 +230,7 @@ def test_a_damaged_table(table: Path, capsys: pytest.CaptureFixture[str]) -> Non
     check_refused(["table", "show", str(table)], capsys, "latency.sqlite")
 
 
-@pytest.mark.parametrize("content", ["[run\n", "[search]\ncandidates = 0\n", "\udcff"])
+@pytest.mark.parametrize("content", ["[run\n", "[search.mcd]\ncandidates = 0\n", "\udcff"])
 def test_a_run_file_that_cannot_be_used(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

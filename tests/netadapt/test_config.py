@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 import tomli_w
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
-from netadapt import assembly
 from netadapt.config import (
+    MOVED,
     RunConfig,
     config_text,
     demo_config,
@@ -22,9 +23,19 @@ from netadapt.config import (
     read_config,
     write_config,
 )
+from netadapt.devices import DeviceSettings
 from netadapt.errors import ConfigError
-from netadapt.search.landing import LoopSettings
+from netadapt.profiler.profile import ProfileSettings
+from netadapt.profiler.sampling import SampleSettings
+from netadapt.runs.parts import Parts
+from netadapt.search.evaluation_settings import EvaluationSettings
+from netadapt.search.landing import LandingSettings, LoopSettings
 from netadapt.search.metrics import Constraint, macs
+from netadapt.search.searchers.base import SEARCHERS
+from netadapt.search.task import TASKS
+from netadapt.search.training.settings import TrainingSettings
+from netadapt.search.training.step import STEPS
+from netadapt.settings import RunSettings
 
 TEMPLATE = "run.toml"  # `netadapt init` fills it in: tests/netadapt/test_init.py
 EXAMPLES = sorted(
@@ -61,11 +72,16 @@ keys = st.one_of(
             "bypass",
             "weights",
             "decay",
+            "mcd",
+            "schedule",
+            "constraints",
+            "options",
         ]
     ),
     st.text(min_size=1, max_size=8),
 )
-sections = st.one_of(st.sampled_from(list(RunConfig.model_fields)), st.text(max_size=8))
+SECTIONS = [each.name for each in dataclasses.fields(RunConfig)]
+sections = st.one_of(st.sampled_from(SECTIONS), st.text(max_size=8))
 tables = st.dictionaries(keys, st.one_of(values, st.dictionaries(keys, values, max_size=2)))
 documents = st.dictionaries(sections, st.one_of(tables, values), max_size=4)
 
@@ -98,7 +114,7 @@ def test_any_document_is_read_or_explained(tmp_path: Path, document: dict[str, o
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 @example(b"a = " + b"[" * 20_000)
 @example(b"a = " + b"9" * 10_000)
-@example(b"[search]\ncandidates = 0x" + b"f" * 5_000)
+@example(b"[search.mcd]\ncandidates = 0x" + b"f" * 5_000)
 @example(b"[search.constraints]\nlatency_ms = 0x" + b"f" * 5_000)
 @example(b"[task]\nname = 0x" + b"f" * 5_000)
 @example(b"\xff\xfe")
@@ -126,7 +142,7 @@ def test_the_demo_comes_with_the_package() -> None:
 
 
 def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
-    config = demo_config().with_run(seed=7)
+    config = demo_config().changed({"run": {"seed": 7}})
     write_config(config, tmp_path / "run.toml")
     assert read_config(tmp_path / "run.toml") == config
 
@@ -134,33 +150,39 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("[search]\ncandidates = 0", ["search.candidates", "greater than or equal to 1", "got 0"]),
+        ("[search.mcd]\ncandidates = 0", ["search.mcd.candidates", "greater than", "got 0"]),
         ("[serch]\n", ["serch", "did you mean 'search'"]),
-        ("[search]\ncandidate = 3", ["search.candidate", "did you mean 'candidates'"]),
-        ("[profile]\nzzz = 3", ["profile.zzz", "known here", "kernels"]),
+        ("[search.mcd]\ncandidate = 3", ["search.mcd.candidate", "did you mean 'candidates'"]),
+        ("[profile]\nzzz = 3", ["profile.zzz", "known here", "rounds"]),
         ("search = 3", ["search", "should be a table", "got 3"]),
-        ("[profile]\nkernels = true", ["profile.kernels", "valid integer", "got True"]),
+        ("[sample]\nkernels = true", ["sample.kernels", "valid integer", "got True"]),
         ("[profile]\nvisit_ms = nan", ["profile.visit_ms", "finite", "got nan"]),
-        ("[run]\nname = '../up'", ["run.name", "got '../up'"]),
+        ("[run]\nname = '../up'", ["run", "got '../up'"]),
         ("[device]\ncpus = [1]\nthreads = 2", ["device", "as many as threads"]),
         ("[device]\ncpus = [1, 1]", ["device", "distinct"]),
-        ("[supernet]\nsteps = 3", ["supernet", "warmup_steps must be below steps", "got 40"]),
+        ("[supernet]\nsteps = 3", ["supernet", "warm-up is shorter", "got 40 of 3"]),
         ("[search.constraints]", ["search.constraints", "latency_share = 0.5"]),
         (
             "[search.constraints]\nlatency_ms = 1\nlatency_share = 0.5",
             ["search.constraints", "remove one"],
         ),
-        ("[search.constraints]\nlatency_ms = 0", ["search.constraints.latency_ms", "got 0"]),
-        ("[search.constraints]\nlatency_ms = []", ["search.constraints.latency_ms", "got []"]),
+        ("[search.constraints]\nlatency_ms = 0", ["search.constraints", "latency_ms", "got [0.0]"]),
+        ("[search.constraints]\nlatency_ms = []", ["search.constraints", "latency_ms", "got []"]),
         (
             "[search.constraints]\nlatency_share = [0.5, 0.35, 0.5]",
-            ["search.constraints.latency_share", "different ones", "got [0.5, 0.35, 0.5]"],
+            ["search.constraints", "latency_share", "different ones", "got [0.5, 0.35, 0.5]"],
         ),
         ("[search.constraints]\nlatency_share = true", ["latency_share", "got True"]),
-        ("[search]\nsearcher = 'best'", ["search.searcher", "'mcd'", "got 'best'"]),
+        ("[search.constraints.metrics]\nenergy = 1.0", ["package.module:function", "'energy'"]),
+        ("[search]\nsearcher = 'best'", ["search.searcher", "mcd", "got 'best'"]),
+        ("[search]\nsearcher = 'none.at:All'", ["search.searcher", "no 'none'", "PYTHONPATH"]),
+        ("[search]\nstrategy = 'best'", ["search.strategy", "supernet", "got 'best'"]),
+        ("[supernet]\nstep = 'best'", ["supernet.step", "ordered_dropout", "got 'best'"]),
+        ("[search.mcd.schedule]\napproach = 2", ["search.mcd.schedule.approach", "less than 1"]),
+        ("[search.random]\nrounds = 2", ["search.random.rounds", "no such key"]),
         ("[run\n", ["not valid TOML", "line 1"]),
-        ("[task]\nname = 'cifar'", ["task.name", "today: digits", "got 'cifar'", "one's own"]),
-        ("[task]\nname = 3", ["task.name", "today: digits", "got 3"]),
+        ("[task]\nname = 'cifar'", ["task.name", "digits or package.module:Class", "got 'cifar'"]),
+        ("[task]\nname = 3", ["task.name", "names a task", "got 3"]),
     ],
 )
 def test_errors_name_key_rule_and_value(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -172,24 +194,68 @@ def test_errors_name_key_rule_and_value(tmp_path: Path, text: str, parts: list[s
         assert part in str(caught.value)
 
 
-def whole_numbers(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from whole_numbers(annotation, f"{prefix}{name}.")
-        elif int in (annotation, *(get_args(a)[0] for a in get_args(annotation) if get_args(a))):
-            yield f"{prefix}{name}"
+@pytest.mark.parametrize(("old", "new"), MOVED.items(), ids=MOVED)
+def test_a_key_of_before_names_the_new_one(old: str, new: str) -> None:
+    document: object = 1
+    for name in reversed(old.split(".")):
+        document = {name: document}
+    assert isinstance(document, dict)
+    with pytest.raises(ConfigError, match=f"{re.escape(old)}: is {re.escape(new)} now; move it"):
+        parse_config(document, "run.toml")
 
 
-@pytest.mark.parametrize("key", sorted(set(whole_numbers(RunConfig)) - {"run.seed", "task.seed"}))
+def whole_numbers(kind: type, prefix: str = "") -> Iterator[str]:
+    """Keys of a settings dataclass, and of those within it, that take whole numbers."""
+    hints = get_type_hints(kind)
+    for each in dataclasses.fields(kind):
+        hint = hints[each.name]
+        for member in (hint, *get_args(hint)):
+            if member is int:
+                yield f"{prefix}{each.name}"
+            elif dataclasses.is_dataclass(member) and isinstance(member, type):
+                yield from whole_numbers(member, f"{prefix}{each.name}.")
+
+
+def settings_tables() -> Iterator[tuple[str, type]]:
+    """Tables of a run file with the dataclass that each of them is, whatever is chosen by name."""
+    yield from (("run", RunSettings), ("device", DeviceSettings), ("sample", SampleSettings))
+    yield from (("profile", ProfileSettings), ("supernet", TrainingSettings))
+    yield from (("search", LoopSettings), ("search.landing", LandingSettings))
+    yield from (("search.evaluation", EvaluationSettings), ("final", TrainingSettings))
+    for at, registry in (("task", TASKS), ("supernet", STEPS), ("search", SEARCHERS)):
+        for name in registry.places:
+            yield f"{at}.{name}", registry.settings_class(name)
+
+
+NUMBERS = sorted({key for at, kind in settings_tables() for key in whole_numbers(kind, f"{at}.")})
+SEEDS = {"run.seed", "task.digits.seed"}
+
+
+@pytest.mark.parametrize("key", [key for key in NUMBERS if key not in SEEDS])
 def test_no_whole_number_is_without_end(key: str) -> None:
     """One zero too many is an error, not a machine without memory."""
-    section, name = key.split(".")
     for value in (10**12, 10**400):
-        with pytest.raises(ConfigError, match=rf"{section}\.{name}.*got 1000000000") as caught:
-            parse_config({section: {name: value}}, "run.toml")
+        document: object = value
+        for name in reversed(key.split(".")):
+            document = {name: document}
+        assert isinstance(document, dict)
+        with pytest.raises(ConfigError) as caught:
+            parse_config(document, "run.toml")
+        assert key.rpartition(".")[2] in str(caught.value)
         assert len(str(caught.value)) < 500
         assert "\n" not in str(caught.value)
+
+
+def test_no_setting_is_defined_twice() -> None:
+    """A key that stands in several settings is one that each of them means by itself."""
+    shared = {"seed", "name", "evaluations", "retries", "schedule", "batch_size"}
+    shared |= {"temperature", "calibration_images", "validation_images", "random"}
+    owners: dict[str, set[type]] = {}
+    for _, kind in settings_tables():
+        for each in dataclasses.fields(kind):
+            owners.setdefault(each.name, set()).add(kind)
+    twice = {name for name, kinds in owners.items() if len(kinds) > 1}
+    assert twice <= shared
 
 
 @pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), -1])
@@ -217,7 +283,7 @@ def test_a_folder_is_no_run_file(tmp_path: Path) -> None:
 
 def test_the_number_of_further_problems_is_said() -> None:
     with pytest.raises(ConfigError, match=r"\(and 1 more\)$"):
-        parse_config({"search": {"candidates": 0, "layers": 0}}, "run.toml")
+        parse_config({"search": {"mcd": {"candidates": 0, "layers": 0}}}, "run.toml")
 
 
 def test_a_space_file_is_found_beside_the_run_file(tmp_path: Path) -> None:
@@ -227,8 +293,8 @@ def test_a_space_file_is_found_beside_the_run_file(tmp_path: Path) -> None:
 
 
 def test_the_folder_follows_the_name_unless_given() -> None:
-    assert RunConfig().with_run(name="x").folder == Path("runs/x")
-    assert RunConfig().with_run(folder="elsewhere").folder == Path("elsewhere")
+    assert RunConfig().changed({"run": {"name": "x"}}).folder == Path("runs/x")
+    assert RunConfig().changed({"run": {"folder": "elsewhere"}}).folder == Path("elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +312,5 @@ def test_every_searcher_gets_the_loop(
     searcher: str, section: dict[str, object], expected: LoopSettings
 ) -> None:
     config = parse_config({"search": {"searcher": searcher, **section}}, "test")
-    space = assembly.make_space(config)
-    made = assembly.make_search(config, space, [Constraint(macs(space), 1e6)])
-    assert made.loop == expected
+    parts = Parts(config)
+    assert parts.search([Constraint(macs(parts.space), 1e6)]).loop == expected

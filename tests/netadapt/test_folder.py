@@ -27,13 +27,13 @@ def test_another_configuration_is_refused_by_its_keys(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.claim(RunConfig())
     with pytest.raises(RunFolderError, match=r"differs in run\.seed;"):
-        folder.claim(RunConfig().with_run(seed=1))
+        folder.claim(RunConfig().changed({"run": {"seed": 1}}))
 
 
 def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.claim(RunConfig().with_run(folder="before"))
-    folder.claim(RunConfig().with_run(folder="after"))
+    folder.claim(RunConfig().changed({"run": {"folder": "before"}}))
+    folder.claim(RunConfig().changed({"run": {"folder": "after"}}))
 
 
 TOY_SPACE = Path(__file__).parent / "toy" / "space.toml"

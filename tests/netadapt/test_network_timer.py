@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from netadapt import assembly
 from netadapt.android_runner.device import Program
 from netadapt.config import read_config
 from netadapt.profiler.kernels import PointwiseConv
@@ -14,12 +13,13 @@ from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.network_timer import NetworkTimer
+from netadapt.runs.parts import Parts
 from netadapt.runs.sessions import read_sessions
 from netadapt.search.space import Arch
 from tests.two_levels import TwoLevels
 
 CONFIG = read_config(Path(__file__).parent / "toy" / "run.toml")
-SPACE = assembly.make_space(CONFIG)
+SPACE = Parts(CONFIG).space
 KERNELS = [Subject(PointwiseConv(8, 8 * n, 12, 12)) for n in range(1, 7)]
 
 
@@ -30,7 +30,7 @@ def smaller() -> Arch:
 
 
 def timer(table: LatencyTable, seed: int, sessions: Path | None = None) -> NetworkTimer:
-    return NetworkTimer(CONFIG, SPACE, table, TwoLevels(seed), sessions)
+    return NetworkTimer(Parts(CONFIG, given_device=TwoLevels(seed)), table, sessions)
 
 
 def share(networks: NetworkTimer, device: TwoLevels) -> float:
@@ -56,8 +56,8 @@ def test_a_networks_share_of_the_reference_repeats_whatever_the_level(tmp_path: 
 def test_the_references_own_latency_is_at_the_level_of_the_table(tmp_path: Path) -> None:
     """Its milliseconds are the same in every session, as an absolute budget needs them."""
     with LatencyTable(tmp_path / "latency.sqlite") as table:
-        settings, spec = assembly.profile_settings(CONFIG), assembly.run_spec(CONFIG)
-        profiler = Profiler(TwoLevels(0), table, settings=settings, spec=spec)
+        spec = Parts(CONFIG).spec()
+        profiler = Profiler(TwoLevels(0), table, settings=CONFIG.profile, spec=spec)
         profiler.kernels(KERNELS)
         found = [timer(table, seed).reference() for seed in range(8)]
         alone = [timer(LatencyTable(), seed).reference()[0] for seed in range(8)]

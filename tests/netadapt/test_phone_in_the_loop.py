@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from netadapt import assembly
 from netadapt.android_runner.errors import DeviceLostError
 from netadapt.android_runner.phone import AdbServer, PhoneDevice, PhoneSettings
 from netadapt.config import read_config
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.network_timer import NetworkTimer
+from netadapt.runs.parts import Parts
 from netadapt.search.driver import SearchResult, open_log, run_search
 from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.space import Arch
@@ -25,12 +25,10 @@ from netadapt.virtual_phone import PIXEL_1, Fault, Moment, VirtualPhone
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 CONFIG = read_config(TOY)
-CONFIG = CONFIG.model_copy(
-    update={
-        "search": CONFIG.search.model_copy(update={"candidates": 6, "initial_reduction": 0.1}),
-    }
+CONFIG = CONFIG.changed(
+    {"search": {"mcd": {"candidates": 6, "schedule": {"initial_reduction": 0.1}}}}
 )
-SPACE = assembly.make_space(CONFIG)
+SPACE = Parts(CONFIG).space
 BUDGET_SHARE = 0.7
 """Of the full network's prediction."""
 
@@ -55,7 +53,7 @@ def search(
 ) -> SearchResult:
     latency = LatencyMetric.from_kernels(SPACE, kernel_ms)
     budget_ms = BUDGET_SHARE * latency([SPACE.full()])[0]
-    wanted = assembly.make_search(CONFIG, SPACE, [Constraint(latency, budget_ms)])
+    wanted = Parts(CONFIG).search([Constraint(latency, budget_ms)])
     with open_log(folder / "trials.jsonl", wanted) as log:
         return run_search(wanted, score, measure, log, confirm=confirm)
 
@@ -67,7 +65,7 @@ def timer(folder: Path, phone: VirtualPhone, server: AdbServer) -> Iterator[Netw
         LatencyTable(folder / "latency.sqlite") as table,
         PhoneDevice(phone.address, PhoneSettings(wait_s=1.0), server=server) as device,
     ):
-        yield NetworkTimer(CONFIG, SPACE, table, device)
+        yield NetworkTimer(Parts(CONFIG, given_device=device), table)
 
 
 def rows(folder: Path) -> set[str]:

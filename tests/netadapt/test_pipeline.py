@@ -21,6 +21,7 @@ from netadapt.report.reading import read_run
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.training_log import read_metrics
+from netadapt.settings import ConstraintSettings
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 
@@ -211,15 +212,12 @@ class TestFinishedRun:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """As if only the predictor was there already, so that nothing is trained in between."""
-        document = read_config(finished.config)
-        impossible = document.search.constraints.model_copy(
-            update={"latency_share": None, key: 1e-6}
-        )
-        search = document.search.model_copy(update={"constraints": impossible})
+        config = read_config(finished.config)
+        impossible = config.with_constraints(ConstraintSettings(**{key: 1e-6}))
         folder = RunFolder(tmp_path)
         shutil.copy(finished.table, folder.table)
         shutil.copy(finished.predictor, folder.predictor)
-        write_config(document.model_copy(update={"search": search}), folder.config)
+        write_config(impossible, folder.config)
         assert exit_code("search", str(tmp_path)) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("netadapt: ")

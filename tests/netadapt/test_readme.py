@@ -48,9 +48,9 @@ def make_small(installed: Installed) -> None:
     heads = [line for line in template.splitlines() if re.search(r"= \$\w+|\[(run|device)\]", line)]
     assert len(heads) == 5, heads
     name, device, space = (line for line in heads if "$" in line)
-    _, _, rest = run.partition("[profile]")
+    _, _, rest = run.partition("[sample]")
     (examples / "run.toml").write_text(
-        f"[run]\n{name}\n[device]\n{device}\n[space]\n{space}\n[profile]{rest}"
+        f"[run]\n{name}\n[device]\n{device}\n[space]\n{space}\n[sample]{rest}"
     )
 
 

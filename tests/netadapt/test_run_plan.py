@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from netadapt import cli
-from netadapt.config import demo_config, parse_config, read_config
+from netadapt.config import demo_config, read_config
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.forecast import plan_run
+from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import roughly
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
@@ -35,12 +36,13 @@ def test_a_run_is_planned_and_not_begun(here: Path, capsys: pytest.CaptureFixtur
     plan = json.loads(capsys.readouterr().out)
     config = read_config(TOY)
     assert plan["folder"] == "runs/toy"
-    assert plan["supernet_steps"] == config.supernet.steps
-    assert plan["network_steps"] == config.final.steps
+    assert plan["supernet_steps"] == config.supernet.training.steps
+    assert plan["network_steps"] == config.final.training.steps
     assert plan["networks"] == 1 + 1 + 3
-    assert plan["profile"]["networks"] == config.profile.networks
-    assert plan["evaluations"] % config.search.candidates == 0
-    assert plan["measured"] == plan["evaluations"] // config.search.candidates * config.search.top_k
+    assert plan["profile"]["networks"] == config.sample.networks
+    candidates = config.search.searcher.settings.candidates
+    assert plan["evaluations"] % candidates == 0
+    assert plan["measured"] == plan["evaluations"] // candidates * config.search.loop.top_k
     assert plan["seconds"] > plan["profile"]["seconds"] > 0
     assert list(here.iterdir()) == []
     assert run("search", str(TOY), "--dry-run") == 0
@@ -55,22 +57,21 @@ def test_what_is_done_is_not_counted(here: Path) -> None:
     config = read_config(TOY)
     folder = RunFolder(here / "run")
     folder.claim(config)
-    fresh = plan_run(config, folder)
+    fresh = plan_run(Parts(config), folder)
     torch.save({"step": 5}, folder.supernet)
     folder.predictor.touch()
-    begun = plan_run(config, folder)
+    begun = plan_run(Parts(config), folder)
     assert begun.profile is None
     assert begun.supernet_steps == fresh.supernet_steps - 5
     folder.result.touch()
-    assert plan_run(config, folder).finished
-    assert plan_run(config, folder).lines() == ["finished; nothing is left to do"]
+    assert plan_run(Parts(config), folder).finished
+    assert plan_run(Parts(config), folder).lines() == ["finished; nothing is left to do"]
 
 
 def test_several_budgets_share_all_but_their_searches(here: Path) -> None:
-    document = read_config(TOY).model_dump()
-    document["search"]["constraints"]["latency_share"] = (0.8, 0.7)
-    two = plan_run(parse_config(document, "test"), RunFolder(here / "run"))
-    one = plan_run(read_config(TOY), RunFolder(here / "run"))
+    toy = read_config(TOY)
+    both = toy.changed({"search": {"constraints": {"latency_share": [0.8, 0.7]}}})
+    two, one = (plan_run(Parts(config), RunFolder(here / "run")) for config in (both, toy))
     assert two.networks == one.networks + 4
     assert two.supernet_steps == one.supernet_steps
     assert two.evaluations > one.evaluations

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from netadapt import assembly
 from netadapt.config import RunConfig, read_config
 from netadapt.console import progress
 from netadapt.errors import ConfigError, RunFolderError
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.parts import Parts
 from netadapt.runs.result import RunResult
 from netadapt.runs.run import keep_torch_threads
 from netadapt.runs.run import run as run_in
@@ -29,18 +29,13 @@ FIRST, SECOND = 0.9, 0.75
 
 
 def config(*shares: float) -> RunConfig:
-    toy = read_config(TOY)
-    constraints = toy.search.constraints.model_copy(update={"latency_share": shares})
-    search = toy.search.model_copy(update={"constraints": constraints})
-    return toy.model_copy(update={"search": search})
+    return read_config(TOY).changed({"search": {"constraints": {"latency_share": shares}}})
 
 
 def run(
     wanted: RunConfig, folder: RunFolder, device: TwoLevels, *, adding: bool = False
 ) -> RunResult:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "make_device", lambda *_: device)
-        return run_in(wanted, folder, progress(), adding=adding)
+    return run_in(Parts(wanted, given_device=device), folder, progress(), adding=adding)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -230,7 +225,7 @@ def test_a_file_without_a_number_of_threads_is_one_line(tmp_path: Path, threads:
 
 
 def test_a_supernetworks_fingerprint_is_of_its_weights_not_of_its_file(tmp_path: Path) -> None:
-    space = assembly.make_space(read_config(TOY))
+    space = Parts(read_config(TOY)).space
     one, other, third = (
         space.supernetwork(generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
     )

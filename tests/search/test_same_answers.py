@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 
 from benchmarks.search_quality import MadeUpScore, roofline_ms
-from netadapt import assembly
 from netadapt.config import demo_config
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.runs.latency import latency_metric
+from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import sample_space
 from netadapt.search.driver import run_search
 from netadapt.search.landing import LoopSettings, Search
@@ -84,15 +84,15 @@ def course(case: str) -> str:
 
 def _demos_course() -> str:
     config = demo_config()
-    space = assembly.make_space(config)
+    space = Parts(config).space
     rng = np.random.default_rng(0)
-    archs, subjects = sample_space(space, config.profile.kernels, config.profile.chains, rng)
+    archs, subjects = sample_space(space, config.sample.kernels, config.sample.chains, rng)
     with made_up_device.table(
         made_up_device.rows(
             rng,
             [subject.kernel for subject in subjects if subject.copies == 1],
             list({subject.kernel: None for subject in subjects if subject.copies > 1}),
-            [space.kernels(arch) for arch in archs[: config.profile.networks]],
+            [space.kernels(arch) for arch in archs[: config.sample.networks]],
         )
     ) as table:
         predictor = LatencyPredictor().fit(table)
@@ -102,7 +102,7 @@ def _demos_course() -> str:
 
     budget_ms = BUDGET_SHARE * true_ms(space.reference())
     wanted = [Constraint(latency_metric(space, predictor), budget_ms)]
-    search = assembly.make_search(config, space, wanted)
+    search = Parts(config).search(wanted)
     return _digest(search, MadeUpScore(space, 0), true_ms)
 
 

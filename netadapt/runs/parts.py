@@ -1,0 +1,145 @@
+"""What a run works with: made of its configuration when first asked for, or given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from netadapt.devices import make_device
+from netadapt.errors import ConfigError
+from netadapt.search.landing import Search
+from netadapt.search.metrics import Constraint, make_metric
+from netadapt.search.searchers.base import make_searcher
+from netadapt.search.space import Space
+from netadapt.search.task import make_task
+from netadapt.search.training.step import STEPS
+
+if TYPE_CHECKING:
+    from netadapt.android_runner.device import Device, RunSpec
+    from netadapt.config import RunConfig
+    from netadapt.search.searchers.base import Searcher
+    from netadapt.search.task import Task
+    from netadapt.search.training.step import SupernetStep
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one run.
+
+    Parameters
+    ----------
+    config: says what they are, and everything else.
+    given_space, given_task, given_searcher, given_device: objects that take the place of those
+        that the configuration names.
+    given_constraints: what found networks must meet beside the configuration's constraints.
+    """
+
+    config: RunConfig
+    given_space: Space | None = None
+    given_task: Task | None = None
+    given_searcher: Searcher | None = None
+    given_device: Device | None = None
+    given_constraints: tuple[Constraint, ...] = ()
+
+    @cached_property
+    def space(self) -> Space:
+        """Raises `SpaceFileError`."""
+        if self.given_space is not None:
+            return self.given_space
+        return Space.load(self.config.space.name, bypass=self.config.space.bypass)
+
+    @cached_property
+    def task(self) -> Task:
+        """Raises `PluginError`, and what the task raises."""
+        if self.given_task is not None:
+            return self.given_task
+        chosen = self.config.task
+        return make_task(chosen.name, chosen.settings, seed=self.config.run.seed)
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        """Raises `PluginError`, and what the searcher raises."""
+        if self.given_searcher is not None:
+            return self.given_searcher
+        chosen = self.config.search.searcher
+        return make_searcher(chosen.name, self.space, chosen.settings)
+
+    @cached_property
+    def device(self) -> Device:
+        """Whether it is there shows when it is first asked something. Raises as `make_device`."""
+        if self.given_device is not None:
+            return self.given_device
+        return make_device(self.config.device)
+
+    @cached_property
+    def step(self) -> SupernetStep:
+        """What a batch teaches the super-network. Raises `PluginError`."""
+        chosen = self.config.supernet.step
+        kind: Any = STEPS.find(chosen.name)
+        made: SupernetStep = kind.of(chosen.settings, self.space)
+        return made
+
+    def spec(self, *, networks: bool = False) -> RunSpec:
+        """How kernels are run on the device, or whole `networks`."""
+        config = self.config
+        return config.profile.spec(
+            threads=config.device.threads,
+            cpus=config.device.pinned,
+            seed=config.run.seed,
+            networks=networks,
+        )
+
+    def counted_constraints(self) -> list[Constraint]:
+        """What the found network must meet beside its latency."""
+        wanted = self.config.search.constraints
+        limits = {
+            "macs": wanted.macs,
+            "params": wanted.params,
+            "planned_memory": wanted.planned_memory_bytes,
+            **wanted.metrics,
+        }
+        named = [
+            Constraint(make_metric(name, self.space), limit)
+            for name, limit in limits.items()
+            if limit is not None
+        ]
+        return [*named, *self.given_constraints]
+
+    def search(self, constraints: Sequence[Constraint]) -> Search:
+        """The search for a network that meets all of `constraints`."""
+        section = self.config.search
+        return Search(
+            self.searcher,
+            constraints,
+            seed=self.config.run.seed,
+            landing=section.landing,
+            loop=section.loop,
+        )
+
+    def with_config(self, config: RunConfig) -> Parts:
+        """The same given parts, of another configuration."""
+        return replace(self, config=config)
+
+    def check_fit(self) -> None:
+        """Raises `ConfigError` unless networks of the space take the task's images."""
+        space, task = self.space, self.task
+        _, *taken = space.input_shape
+        if tuple(taken) != task.input_shape or space.classes != task.outputs:
+            raise ConfigError(
+                f"a space takes its task's images, but {space.name!r} takes {tuple(taken)} to "
+                f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
+                f"{task.outputs}; set task.digits.channels and task.digits.pixels, or another "
+                "space.name"
+            )
+        if any(dimension.kind == "resolution" for dimension in space.dimensions):
+            raise ConfigError(
+                f"a run times its networks at one resolution so far, but {space.name!r} has "
+                "several; leave one of them in its file (profile with --networks 0 to measure all)"
+            )
+
+
+def check_budget(search: Search) -> None:
+    """Raises `ImpossibleBudgetError` now rather than after the training."""
+    next(search.requests())

@@ -1,0 +1,91 @@
+"""The super-network search of NetAdaptV2: one training for all budgets, shrunk by a searcher."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from netadapt.android_runner.plugins import NoSettings
+from netadapt.runs.strategy import Strategy
+from netadapt.search.driver import open_log, run_search
+from netadapt.search.evaluation import Evaluator
+from netadapt.search.network import build_network
+from netadapt.search.supernet import SuperNetwork, calibrate, extract
+from netadapt.search.task import one_batch
+from netadapt.search.training import train_supernet
+from netadapt.search.training.checkpoint import content_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from netadapt.runs.budgets import Budget
+    from netadapt.runs.context import Context
+    from netadapt.search.driver import SearchProgress, SearchResult
+    from netadapt.search.space import Arch
+
+
+class SuperNetworkSearch(Strategy):
+    """One super-network for all budgets, shrunk by the run's searcher (NetAdaptV2)."""
+
+    settings_class: ClassVar[type] = NoSettings
+    prepares: ClassVar[str] = "train the super-network"
+
+    def __init__(self, settings: NoSettings | None = None) -> None:
+        super().__init__(settings)
+        self._supernet: SuperNetwork | None = None
+
+    def prepare(self, context: Context) -> None:
+        config = context.config
+        supernet = context.space.supernetwork(
+            generator=torch.Generator().manual_seed(config.run.seed)
+        )
+        with context.training("supernet", "the super-network") as on_progress:
+            train_supernet(
+                supernet,
+                context.task,
+                config.supernet.training,
+                context.parts.step,
+                seed=config.run.seed,
+                checkpoint=context.folder.supernet,
+                on_progress=on_progress,
+            )
+        supernet.eval()
+        self._supernet = supernet
+
+    def find(self, context: Context, budget: Budget, budget_ms: float | None) -> SearchResult:
+        assert self._supernet is not None, "prepare comes first"
+        folder = context.search_folder(budget)
+        evaluator = Evaluator(self._supernet, context.task, context.config.search.evaluation)
+        search = context.search(budget_ms)
+        with (
+            open_log(folder.trials, search, self._inputs(context)) as log,
+            context.progress.step(f"Searching {budget.label}") as update,
+        ):
+
+            def on_progress(p: SearchProgress) -> None:
+                done = max(p.iteration - 1, 0) * p.candidates + p.candidates_scored
+                update(done, (p.iteration + p.iterations_left) * p.candidates)
+
+            timer = context.timer
+            return run_search(
+                search, evaluator, timer.measured, log, on_progress, confirm=timer.twice
+            )
+
+    def network(self, context: Context, arch: Arch) -> nn.Module:
+        config = context.config
+        if config.final.weights == "supernet":
+            assert self._supernet is not None, "prepare comes first"
+            count = config.search.evaluation.calibration_images
+            images = one_batch(context.task.calibration(count, count)).images
+            return extract(self._supernet, arch, calibrate(self._supernet, arch, images))
+        start = torch.Generator().manual_seed(config.run.seed)
+        return build_network(context.space, arch, generator=start)
+
+    def _inputs(self, context: Context) -> str:
+        """What a search's scores and times depend on beside its own settings."""
+        assert self._supernet is not None
+        predictor = hashlib.sha256(context.folder.predictor.read_bytes()).hexdigest()
+        conditions = (context.timer.provenance, context.config.decisive(), context.space)
+        return "\n".join((predictor, content_digest(self._supernet), *map(str, conditions)))
