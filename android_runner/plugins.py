@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Generic, TypeVar, cast
 
 from netadapt.android_runner.errors import PluginError
 from netadapt.android_runner.text import shown
@@ -95,11 +95,13 @@ class Registry(Generic[Part]):
     what: how errors call one of them, e.g. "searcher".
     base: what all of them, and everybody else's, are subclasses of.
     places: by name, where each is defined: `"package.module:Class"`.
+    settings: by name, where the settings of those are defined whose own module is slow to import.
     """
 
     what: str
     base: type
     places: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> type[Part]:
         """The class registered as `name`, or the one at a place `package.module:Class`.
@@ -113,6 +115,26 @@ class Registry(Generic[Part]):
                 "check the spelling"
             )
         return load_class(self.places.get(name, name), self.base, self.what)
+
+    def settings_class(self, name: str) -> type[Any]:
+        """The dataclass of the settings of what `find` finds; a plug-in names it `settings_class`.
+
+        Raises `PluginError` as `find` does, and for a plug-in that names none.
+        """
+        if name in self.settings:
+            return load_class(self.settings[name], object, f"{self.what}'s settings")
+        found = getattr(self.find(name), "settings_class", None)
+        if not (isinstance(found, type) and is_dataclass(found)):
+            raise PluginError(
+                f"a {self.what} names the dataclass of its settings, {shown(name)} has "
+                f"settings_class = {shown(found)}; use NoSettings where it has none"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """The settings of a part that has none."""
 
 
 def _checked(found: type, place: str, base: type, what: str) -> type:

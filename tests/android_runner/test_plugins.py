@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Interval
 
 from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.errors import InvalidRunError, PluginError, RunnerError
-from netadapt.android_runner.plugins import Registry, load, load_callable, load_class
+from netadapt.android_runner.plugins import NoSettings, Registry, load, load_callable, load_class
 
 HERE = __name__
 
@@ -24,6 +24,8 @@ class Shape(ABC):
 
 
 class Square(Shape):
+    settings_class = NoSettings
+
     class Corner(Shape):
         def area(self) -> float:
             return 0.0
@@ -49,6 +51,16 @@ def test_what_is_at_a_place_is_found() -> None:
     assert load_callable(f"{HERE}:function") is function
     assert load_class(f"{HERE}:Square.Corner", Shape) is Square.Corner
     assert SHAPES.find("square") is SHAPES.find(f"{HERE}:Square") is Square
+
+
+def test_a_part_names_its_settings() -> None:
+    assert SHAPES.settings_class("square") is NoSettings
+    elsewhere: Registry[Shape] = Registry(
+        "shape", Shape, {"square": "not.imported:Square"}, {"square": f"{HERE}:Bounded"}
+    )
+    assert elsewhere.settings_class("square") is Bounded
+    with pytest.raises(PluginError, match="settings_class = None; use NoSettings"):
+        SHAPES.settings_class(f"{HERE}:Square.Corner")
 
 
 @pytest.mark.parametrize(
