@@ -57,7 +57,7 @@ def test_the_program_says_what_its_input_is_and_its_outputs_mean(handed: Handed)
     from executorch.runtime import Runtime
 
     program = Runtime.get().load_program(handed.folder.program)
-    about = constants(handed.space, handed.task)
+    about = constants(handed.space, handed.arch, handed.task)
     assert program.method_names == {"forward", *about}
     said = {}
     for name in about:
@@ -120,7 +120,7 @@ def test_what_is_timed_is_what_is_shipped(handed: Handed) -> None:
 def test_plain_torch_runs_the_exported_network_on_any_number_of_images(handed: Handed) -> None:
     extra = {ABOUT: ""}
     exported = torch.export.load(handed.folder.exported, extra_files=extra).module()
-    assert json.loads(extra[ABOUT]) == constants(handed.space, handed.task)
+    assert json.loads(extra[ABOUT]) == constants(handed.space, handed.arch, handed.task)
     for count in (1, 5):
         images = handed.images(count)
         with torch.no_grad():

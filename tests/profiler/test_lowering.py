@@ -12,17 +12,13 @@ from torch import nn
 
 from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.kernels import (
-    ActivationKernel,
     Bypass,
     BypassKernel,
-    ClampedLinearKernel,
     DepthwiseConv,
-    GeneralSqueezeExciteKernel,
     Kernel,
     PointwiseConv,
     PointwiseConvNorm,
     SqueezeExciteKernel,
-    StandardConv,
 )
 from netadapt.profiler.lowering import (
     ProgramCache,
@@ -36,7 +32,6 @@ from netadapt.profiler.lowering import (
     xnnpack,
 )
 from netadapt.profiler.lowering.programs import KERNELS_PAY_FROM, NETWORKS_PAY_FROM
-from tests.xnnpack_ops import expected_ops, lowered_ops
 
 SUBJECTS = [
     Subject(PointwiseConv(16, 24, 7, 7, "relu")),
@@ -64,27 +59,6 @@ def test_assisted_lowering_gives_the_same_bytes_and_values(
     with torch.no_grad():
         expected = subject.module()(*inputs)
     torch.testing.assert_close(run(assisted, inputs), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "kernel",
-    [
-        StandardConv(3, 8, 5, 2, 9, 9, "relu6"),
-        DepthwiseConv(8, 3, 1, 5, 9, "relu6"),
-        ActivationKernel("silu", 8, 5, 4),
-        GeneralSqueezeExciteKernel(16, 6, 6, 5, "silu", "sigmoid"),
-        ClampedLinearKernel(16, 8, "relu"),
-    ],
-    ids=lambda kernel: kernel.key,
-)
-def test_a_kernel_is_what_the_runtime_executes(kernel: Kernel) -> None:
-    inputs = kernel.example_inputs()
-    with lowered_ops() as ops:
-        program = lower(kernel.module(), inputs)
-    assert ops == expected_ops([kernel])
-    with torch.no_grad():
-        expected = kernel.module()(*inputs)
-    torch.testing.assert_close(run(program, inputs), expected, rtol=1e-4, atol=1e-4)
 
 
 class _Block(nn.Module):

@@ -16,9 +16,10 @@ from netadapt.profiler.kernels import AddKernel, BypassKernel
 from netadapt.profiler.lowering import lower
 from netadapt.search.errors import ArchError, SpaceFileError
 from netadapt.search.families.inverted_residual import REMOVED, InvertedResidualSpace
+from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.space import Dimension, Space
 from netadapt.search.space_file import load_space_table
-from tests.contracts.space import SpaceContract
+from tests.contracts.space import SpaceContract, images_of
 from tests.toy_family import STACK, Stack
 from tests.xnnpack_ops import expected_ops, lowered_ops
 
@@ -153,13 +154,15 @@ class TestOnceForAll(SpaceContract):
 
 
 class TestDepthsAndWidths(SpaceContract):
-    """Blocks left out of stages whose widths are searched too."""
+    """Blocks left out of stages whose widths are searched too; rectangles to choose from."""
 
     lowered = 0
     drawn = 12
 
     def make_space(self) -> Space:
         return toy(
+            resolution=[12, 15],
+            resolutions=[[10, 15], [12, 15], [13, 16]],
             bypass=False,
             blocks=[
                 row(16, expansion=16, stride=2, repeat=3, depths=[1, 3]),
@@ -173,6 +176,27 @@ class TestSomebodyElses(SpaceContract):
 
     def make_space(self) -> Space:
         return Space.from_table(STACK)
+
+
+@pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths, TestSomebodyElses])
+def test_ordered_dropout_draws_any_space(contract: type[SpaceContract]) -> None:
+    """Points of the space, one resolution a batch, each value as often as the others."""
+    space = contract().make_space()
+    sample, rng = OrderedDropout(space), np.random.default_rng(0)
+    batches = [sample(16, rng) for _ in range(60)]
+    for archs in batches:
+        assert isinstance(archs, list)
+        assert len({space.input_shape_of(arch) for arch in archs}) == 1
+        for arch in archs[:4]:
+            space.validate(arch)
+    for dimension in space.dimensions:
+        if dimension.kind in ("depth", "resolution"):
+            seen = [space.value(arch, dimension) for archs in batches for arch in archs]
+            shares = np.array([seen.count(value) for value in dimension.values]) / len(seen)
+            assert shares.sum() == pytest.approx(1)
+            assert shares.min() > 0.5 / len(shares)
+    supernet = space.supernetwork(generator=torch.Generator().manual_seed(0)).train()
+    supernet(images_of(space, 16), batches[0]).square().mean().backward()
 
 
 # The published networks: parameters as torchvision's and timm's have them, MACs as the papers say.

@@ -126,8 +126,7 @@ class InvertedResidualSuperNetwork(SuperNetwork):
             y = _conv(layers.expand, y, arch.expansion, sizes if dense else 1)
             y = normalize(f"{name}.expand", norm_of(layers.expand), y)
             if layers.depthwise is not None:
-                # Not masked yet: the depthwise convolution mixes no channels, its mask does for
-                # both.
+                # Not masked: the depthwise convolution mixes no channels, its mask does for both.
                 y = activate(y)
         if layers.depthwise is not None:
             y = _depthwise(layers.depthwise, y, sizes)
