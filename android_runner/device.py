@@ -14,13 +14,16 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
+from annotated_types import Ge, Gt, Interval
+
+from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.errors import InvalidRunError
 
 FailureKind = Literal["load", "execute", "crash", "timeout", "protocol"]
-DeviceKind = Literal["host", "adb", "replay", "other"]
-"""`other` is everybody else's: a plug-in's, or a device that is not known."""
+DeviceKind = Literal["host", "adb", "replay", "plug-in", "unknown"]
+"""`unknown` is the device of latencies that somebody else measured."""
 
 
 def _require(condition: bool, rule: str, value: object, remedy: str) -> None:
@@ -62,6 +65,8 @@ class Program:
 class RunSpec:
     """How a batch is timed.
 
+    Parameters
+    ----------
     threads: size of the runtime's thread pool.
     cpus: cores the runner pins itself to; None means the device's default (host: the last core).
     rounds: how often every program is visited, in an order shuffled anew each round.
@@ -70,24 +75,23 @@ class RunSpec:
     min_sample_us: calls are grouped so that one sample lasts at least this long.
     seed: of the order and of the inputs' values; the same seed gives the same inputs.
     timeout_s: silence for that long means that the program in flight hangs.
-    sentinel: re-timed once a round, so that drift can be told from difference.
+    sentinel: re-timed once a round, so that drift is distinguished from difference.
     outputs: also return the values of the output tensors.
     """
 
-    threads: int = 1
+    threads: Annotated[int, Ge(1)] = 1
     cpus: tuple[int, ...] | None = None
-    rounds: int = 12
-    warmup_ms: float = 5.0
-    visit_ms: float = 3.0
-    min_sample_us: float = 50.0
-    seed: int = 0
-    timeout_s: float = 60.0
+    rounds: Annotated[int, Ge(1)] = 12
+    warmup_ms: Annotated[float, Ge(0)] = 5.0
+    visit_ms: Annotated[float, Ge(0)] = 3.0
+    min_sample_us: Annotated[float, Ge(0)] = 50.0
+    seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
+    timeout_s: Annotated[float, Gt(0)] = 60.0
     sentinel: Program | None = None
     outputs: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.threads >= 1, "threads must be at least 1", self.threads, "use 1 or more")
-        _require(self.rounds >= 1, "rounds must be at least 1", self.rounds, "use 1 or more")
+        check_bounds(self, InvalidRunError)
         _require(
             self.cpus is None
             or (
@@ -99,31 +103,24 @@ class RunSpec:
             self.cpus,
             "use None for the device's default",
         )
-        for name in ("warmup_ms", "visit_ms", "min_sample_us"):
-            value = getattr(self, name)
-            _require(
-                math.isfinite(value) and value >= 0, f"{name} must be 0 or more", value, "raise it"
-            )
-        _require(
-            math.isfinite(self.timeout_s) and self.timeout_s > 0,
-            "timeout_s must be above 0",
-            self.timeout_s,
-            "allow some seconds",
-        )
-        _require(
-            0 <= self.seed < 2**63, "seed must be in [0, 2**63)", self.seed, "use a smaller one"
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the device was like while one runner process ran; None where the system tells nothing.
+    """What the device was like while one runner process ran; None where it is not known.
 
-    freq_khz: of the first pinned core. temperature_c: of the cores' sensor.
-    load_avg: one-minute load average. sentinel_us: the sentinel's latency in each round.
+    Attributes
+    ----------
+    cpus, threads: what the runner was pinned to, and the size of its thread pool.
+    freq_khz_before, freq_khz_after: of the first pinned core.
+    temperature_c_before, temperature_c_after: of the cores' sensor.
+    load_avg_before, load_avg_after: one-minute load average.
+    sentinel_us: the sentinel's latency in each round.
     started_at: UTC, ISO 8601.
     performance: how the cores' clock is kept, e.g. ``fixed-performance``; see `DeviceInfo`.
-    battery_pct: charge. charging: whether a charger is connected. screen_on: whether it is awake.
+    battery_pct: charge.
+    charging: whether a charger is connected.
+    screen_on: whether it is awake.
     thermal_status: Android's, 0 (none) to 6 (shutdown).
     limits_khz_before, limits_khz_after: the highest clock allowed to each pinned core.
     round_freqs_khz: at the end of each round, the clock of the slowest pinned core.
@@ -183,7 +180,10 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float]:
 class Measurement:
     """Raw samples of one program, in microseconds per call, with the conditions they were taken in.
 
-    rounds_us: the samples of each round. calls_per_sample: calls grouped into one sample.
+    Attributes
+    ----------
+    rounds_us: the samples of each round.
+    calls_per_sample: calls grouped into one sample.
     """
 
     program: str
@@ -252,8 +252,10 @@ class RunProgress:
 class DeviceInfo:
     """What a device is, as stored with every row that it gives.
 
+    Attributes
+    ----------
     id: a phone's own serial number, whichever way it is connected; two phones of one model share a
-    fingerprint when they can be compared, and never an id.
+        fingerprint when they can be compared, and never an id.
     performance: how the cores' clock is kept: ``default`` leaves it to the system.
     machine: tells machines of one ``id`` apart, as all of ``host`` are; empty where the id does.
     """
@@ -307,6 +309,7 @@ def check_names(programs: Sequence[Program]) -> None:
         seen.add(program.name)
 
 
+@runtime_checkable
 class Device(Protocol):
     """Anything that times programs. Every implementation passes the same contract test."""
 

@@ -23,9 +23,12 @@ _LEFTOVER: Final = re.compile(r"\..+\.([0-9a-f]{16}\.part|[a-z0-9_]{8})", re.DOT
 def write_atomically(path: Path, content: bytes, *, executable: bool = False) -> None:
     """Put `content` at `path` so that a kill at any moment leaves the old file or the new one.
 
-    executable: for whoever may read it. Makes the folder where it is missing. Where `path` is a
-    link, the file that it names is written; where it is a device, a pipe or the like, the content
-    goes into it.
+    Makes the folder where it is missing. Where `path` is a link, the file that it names is
+    written; where it is a device, a pipe or the like, the content goes into it.
+
+    Parameters
+    ----------
+    executable: for whoever may read it.
     """
     with writing_atomically(path, executable=executable) as file:
         file.write(content)

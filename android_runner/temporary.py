@@ -20,8 +20,11 @@ _NEW_S: Final = 60.0  # in which a folder may be made, but not locked yet
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A folder that is gone afterwards; first removes those that killed processes left.
 
-    prefix: of its name, which nothing else's has. A folder is in use as long as a process holds it
-    locked, which the system ends with the process.
+    A folder is in use as long as a process holds it locked, which the system ends with the process.
+
+    Parameters
+    ----------
+    prefix: of its name, which nothing else's has.
     """
     _remove_abandoned(prefix)
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:

@@ -16,10 +16,10 @@ def shown(value: object) -> str:
 
 
 def printable(text: object) -> str:
-    """`text` as one line that a terminal shows and does not obey.
+    r"""`text` as one line that a terminal shows and does not obey.
 
     White space becomes single spaces; what is no visible character (escape sequences, marks that
-    turn the direction of writing, halves of characters) becomes its escape, such as ``\\x1b``.
+    turn the direction of writing, halves of characters) becomes its escape, such as ``\x1b``.
     """
     line = " ".join(str(text).split())
     return "".join(

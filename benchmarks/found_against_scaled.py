@@ -5,7 +5,7 @@
 For each seed the demo's whole line at a quarter of the reference's latency: super-network, search
 with measurement in the loop, final training of the found network and of the best of the scaled
 references that are not faster; a seed without such a one is left out and counted. The latency table
-is made once. Runs are kept in the cache folder; one that was broken off goes on.
+is made once. Runs are kept in the cache folder; an interrupted one is resumed.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 Each run profiles the same kernels onto a virtual phone with nothing on it yet, through the real
 adb, in a process of its own; one fault strikes at a random moment while a file is being pushed or a
-program runs (the phone's log says which). A process that ends before its table is whole is started
-again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
+program runs (the phone's log records which). A process that ends before its table is whole is
+started again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
 For each fault: `lost`, rows committed before it struck that changed or are gone; `doubled`, rows
 beyond one for each kernel; `wrong`, rows of another program, phone or core, or not flagged and more
@@ -130,7 +130,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a profiling process is told."""
+    """What a profiling process gets."""
 
     table: Path
     phone_id: str
@@ -373,7 +373,7 @@ class Bench:
         _signal(process, signal.SIGINT)
 
     def kill(self, stack: ExitStack, process: multiprocessing.process.BaseProcess) -> None:
-        """kill -9."""
+        """Kill with signal 9."""
         _signal(process, signal.SIGKILL)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING
 
-from netadapt.android_runner import Device, HostDevice, RunSpec
+from netadapt import devices
+from netadapt.android_runner import Device, RunSpec
 from netadapt.config import DeviceSection, RunConfig, TrainingSection
+from netadapt.devices import HOST as HOST
 from netadapt.errors import ConfigError
 from netadapt.profiler.profile import ProfileSettings
-from netadapt.profiler.replay import is_table, open_replay
 from netadapt.search import metrics
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.searchers.base import Loop, Searcher
@@ -29,39 +29,10 @@ from netadapt.search.training import TrainingSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netadapt.android_runner.phone import PhoneDevice, PhoneSettings
-
-HOST, ONLY_PHONE = "host", "phone"
-
 
 def make_device(section: DeviceSection) -> Device:
-    """The device of a run. A phone is one object however often it is asked for.
-
-    Whether a phone is there shows when it is first asked something.
-    """
-    if section.id == HOST:
-        return HostDevice()
-    if is_table(section.id):
-        return open_replay(section.id)
-    from netadapt.android_runner.phone import PhoneSettings
-
-    settings = PhoneSettings(
-        cluster="little" if section.cpus == "little" else "big",
-        fixed_performance=section.fixed_performance,
-        governor=section.governor,
-        freq_khz=section.freq_khz,
-        start_below_c=section.start_below_c,
-        min_battery_pct=section.min_battery_pct,
-        wait_s=section.wait_s,
-    )
-    return _phone(section.id, settings)
-
-
-@functools.cache
-def _phone(device_id: str, settings: PhoneSettings) -> PhoneDevice:
-    from netadapt.android_runner.phone import PhoneDevice
-
-    return PhoneDevice(None if device_id == ONLY_PHONE else device_id, settings)
+    """The device of a run's section; see `netadapt.devices`."""
+    return devices.make_device(devices.DeviceSettings(**section.model_dump()))
 
 
 def make_space(config: RunConfig) -> Space:

@@ -2,7 +2,7 @@
 
 Results go to standard output, with `--json` as one JSON document; progress and errors go to
 standard error. Exit codes: 0 done, 1 a defect of this program, 2 bad input or surroundings, 130
-broken off (143 by SIGTERM, 129 by a terminal that was closed). Heavy imports happen inside the
+interrupted (143 by SIGTERM, 129 by a terminal that was closed). Heavy imports happen inside the
 commands, so that `--help` answers at once.
 """
 
@@ -32,7 +32,7 @@ from netadapt.runner_commands import runner_app
 from netadapt.text import one_line
 from netadapt.virtual_phone_command import virtual_phone
 
-BAD_INPUT, DEFECT, BROKEN_OFF = 2, 1, 130
+BAD_INPUT, DEFECT, INTERRUPTED = 2, 1, 130
 
 # The class all complaints about arguments derive from: typer bundles it under a private name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -75,11 +75,11 @@ def _guarded(arguments: list[str]) -> int:
     """Run a command; whatever it raises becomes one line and an exit code."""
     try:
         # Without its standalone mode, typer raises what it would print, and returns exit codes.
-        if app(arguments, prog_name="netadapt", standalone_mode=False) == BROKEN_OFF:
-            return _broken_off(arguments)
+        if app(arguments, prog_name="netadapt", standalone_mode=False) == INTERRUPTED:
+            return _interrupted(arguments)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        return _broken_off(arguments)
+        return _interrupted(arguments)
     except (BrokenPipeError, SystemExit) as left:  # typer makes the second of the first
         if isinstance(left, SystemExit) and not left.code:
             return 0  # shell completion leaves like this
@@ -91,12 +91,12 @@ def _guarded(arguments: list[str]) -> int:
     return 0
 
 
-def _broken_off(arguments: list[str]) -> int:
-    return _fail(signals.exit_code(), f"broken off; {_go_on_with(arguments)}")
+def _interrupted(arguments: list[str]) -> int:
+    return _fail(signals.exit_code(), f"interrupted; {_resume_with(arguments)}")
 
 
-def _go_on_with(arguments: list[str]) -> str:
-    return f"go on where it stopped with: {shlex.join(['netadapt', *arguments])}"
+def _resume_with(arguments: list[str]) -> str:
+    return f"resume with: {shlex.join(['netadapt', *arguments])}"
 
 
 def _explain(error: Exception, arguments: list[str]) -> int:
@@ -113,7 +113,7 @@ def _explain(error: Exception, arguments: list[str]) -> int:
 
     if isinstance(error, DeviceLostError):
         # All that was measured is kept, so this is a pause.
-        return _fail(BAD_INPUT, f"{error}; when it is back, {_go_on_with(arguments)}")
+        return _fail(BAD_INPUT, f"{error}; when it is back, {_resume_with(arguments)}")
     if isinstance(error, _UsageError):
         command = getattr(error.ctx, "command_path", "netadapt") if error.ctx else "netadapt"
         return _fail(BAD_INPUT, f"{error.format_message().rstrip('.')}; see `{command} --help`")

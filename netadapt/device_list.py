@@ -12,7 +12,7 @@ from netadapt.text import one_line
 
 @dataclass(frozen=True, slots=True)
 class ListedCluster:
-    """Cores that share a clock; max_khz is None where the device does not tell."""
+    """Cores that share a clock; max_khz is None where the device does not report it."""
 
     cores: tuple[int, ...]
     max_khz: int | None
@@ -22,8 +22,12 @@ class ListedCluster:
 class ListedDevice:
     """A line of `netadapt devices`.
 
-    id: what `--device` takes. serial: how adb calls a phone; it differs for phones on the network.
-    state: `ready`, or adb's word. remedy: what to do when it is not ready, else "".
+    Attributes
+    ----------
+    id: what `--device` takes.
+    serial: how adb calls a phone; it differs for phones on the network.
+    state: `ready`, or adb's word.
+    remedy: what to do when it is not ready, else "".
     runtime_version: of the runner on this machine; None for phones, which are not touched.
     asleep: cores that it has switched off at the moment.
     """
@@ -66,8 +70,8 @@ class ListedDevice:
             if cluster.max_khz
         )
         asleep = f"{len(self.asleep)} asleep" if self.asleep else ""
-        told = ", ".join(filter(None, (clusters, asleep)))
-        return f"{self.cores} core(s)" + (f" ({told})" if told else "")
+        known = ", ".join(filter(None, (clusters, asleep)))
+        return f"{self.cores} core(s)" + (f" ({known})" if known else "")
 
 
 def build_first(shown: Progress) -> None:
@@ -84,7 +88,7 @@ def build_first(shown: Progress) -> None:
 
 
 def connect(address: str) -> str:
-    """Have adb connect to a phone on the network; what adb says.
+    """Have adb connect to a phone on the network; adb's answer.
 
     Raises `DeviceError` where it does not, `NoSuchDeviceError` for what is no ``host:port``.
     """

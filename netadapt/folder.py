@@ -238,7 +238,7 @@ class RunFolder:
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Note the wall time of what is done within, also when it is broken off."""
+        """Note the wall time of what is done within, also when it is interrupted."""
         begin = time.perf_counter()
         try:
             yield

@@ -15,5 +15,5 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:  # while it was still being loaded
-        sys.stderr.write("netadapt: broken off before it began; run it again\n")
+        sys.stderr.write("netadapt: interrupted before it began; run it again\n")
         sys.exit(signals.exit_code())

@@ -47,7 +47,7 @@ def build(
     ] = None,
     runtime_version: Annotated[
         str | None,
-        typer.Option(help="ExecuTorch's version, where the install does not tell it."),
+        typer.Option(help="ExecuTorch's version, where the install does not name it."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -157,20 +157,18 @@ def check(
     netadapt runner check --runner ./netadapt_runner
     """
     from netadapt.android_runner.runner.check import check_runner, device_of
-    from netadapt.assembly import HOST, make_device
-    from netadapt.config import parse_config
     from netadapt.device_list import build_first
+    from netadapt.devices import HOST, DeviceSettings, make_device
 
     if device is not None and runner is not None:
         raise typer.BadParameter("a runner is checked on a device or here; leave one of them out")
-    wanted: dict[str, object] = {"id": HOST if device is None else device}
+    settings = DeviceSettings(id=HOST if device is None else device)
     if wait is not None:
-        wanted["wait_s"] = wait
-    section = parse_config({"device": wanted}, "the options").device
+        settings = dataclasses.replace(settings, wait_s=wait)
     shown = progress()
     build_first(shown)
     with shown.step("Checking the runner"):
-        report = check_runner(make_device(section) if runner is None else device_of(runner))
+        report = check_runner(make_device(settings) if runner is None else device_of(runner))
     if as_json:
         print_json(dataclasses.asdict(report))
         return

@@ -50,7 +50,7 @@ def profile_each(
         try:
             for index, device in enumerate(devices):
                 children.append(_Child(folder, index, device, config, tables, threads))
-            readers = [child.tell(progress) for child in children]
+            readers = [child.relay(progress) for child in children]
             for child in children:
                 child.process.wait()
             for reader in readers:
@@ -92,16 +92,16 @@ class _Child:
                 command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
             )
 
-    def tell(self, progress: Progress) -> threading.Thread:
-        """Pass on what the process says, marked with its device."""
+    def relay(self, progress: Progress) -> threading.Thread:
+        """Pass on what the process prints, marked with its device."""
         assert self.process.stderr is not None
         thread = threading.Thread(
-            target=self._tell, args=(self.process.stderr, progress), daemon=True
+            target=self._relay, args=(self.process.stderr, progress), daemon=True
         )
         thread.start()
         return thread
 
-    def _tell(self, lines: IO[str], progress: Progress) -> None:
+    def _relay(self, lines: IO[str], progress: Progress) -> None:
         for line in lines:
             self._last_words = line.strip() or self._last_words
             progress.say(f"{self.device}: {line.rstrip()}")

@@ -47,7 +47,7 @@ def virtual_phone(
     described = describe(phone, serial)
     root = folder or cache_folder() / "virtual-phone" / f"{described.name}-{described.serial}"
 
-    def tell(on: VirtualPhone) -> None:
+    def announce(on: VirtualPhone) -> None:
         if as_json:
             record = _record(described) | {"address": on.address, "isolation": on.isolation}
             typer.echo(json.dumps(record))  # in one line: it is read while the phone runs
@@ -59,7 +59,7 @@ def virtual_phone(
             err=True,
         )
 
-    serve(described, root, port, tell, isolation)
+    serve(described, root, port, announce, isolation)
 
 
 def _list(as_json: bool) -> None:

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
-from netadapt.profiler.errors import LoweringError, SettingsError, UnknownLayerError
+from netadapt.profiler.errors import LoweringError, SettingsError, TableError, UnknownLayerError
 from netadapt.profiler.kernels import PointwiseConv, Shape, record_kernels
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering.cache import ProgramCache
@@ -140,6 +141,11 @@ class Profiler:
         self.cache = cache or ProgramCache()
         self.settings = settings or ProfileSettings()
         self.gate = gate or Gate()
+        if isinstance(device, Recording) and _is_file(table.path, device.source):
+            raise TableError(
+                f"a table is filled from another one, got {table.path} for both; name another "
+                "table to fill"
+            )
         self.lowering = find_lowering(self.settings.recipe)
         lower_subjects([SENTINEL], self.cache, lowering=self.lowering, workers=1)
         sentinel = self.program(SENTINEL)
@@ -403,6 +409,10 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
         input_shape=job.input_shape,
         effort=timing.effort,
     )
+
+
+def _is_file(path: Path | None, other: Path | None) -> bool:
+    return path is not None and other is not None and other.exists() and path.samefile(other)
 
 
 def _bind(on_progress: OnProgress | None, phase: Phase) -> Callable[[int, int], None] | None:

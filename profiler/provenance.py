@@ -63,8 +63,6 @@ def from_flat(
     """
     known = {name: value for name, value in values.items() if value is not None}
     device = {field: known[name] for name, field in DEVICE_COLUMNS.items() if name in known}
-    if device.get("kind") == "unknown":  # of a frame that somebody else made
-        device["kind"] = "other"
     if "cores" not in device:
         found = _with_fingerprint(device, known.get("fingerprint"), tuple(performances), what)
         device["cores"], device["performance"] = found

@@ -24,13 +24,13 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING)
 
-    def tell(phone: VirtualPhone) -> None:
+    def on_ready(phone: VirtualPhone) -> None:
         sys.stdout.write(f"{phone.address}\n")
         sys.stdout.flush()
 
     try:
         described = describe(arguments.phone, arguments.serial)
-        serve(described, arguments.root, arguments.port, tell, arguments.isolation)
+        serve(described, arguments.root, arguments.port, on_ready, arguments.isolation)
     except RunnerError as error:
         sys.exit(f"error: {error}")
 

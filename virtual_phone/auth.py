@@ -1,6 +1,6 @@
 """Which computers a phone trusts: RSA signatures over a token, as the adb protocol has it.
 
-A phone trusts a computer that its owner has said yes to. A virtual one knows its owner, whose keys
+A phone trusts a computer that its owner has accepted. A virtual one knows its owner, whose keys
 lie in adb's own folder, and asks about others.
 """
 

@@ -1,4 +1,4 @@
-"""The phone's physical side: temperatures, clocks, battery; computed on demand, told in files."""
+"""The phone's physical side: temperatures, clocks, battery; computed on demand, shown in files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REMEMBERED_CHANGES: Final = 8192
 class Body:
     """Temperatures that rise with work and fall towards idle, and the clocks that follow.
 
-    `advance` brings it up to now; ``clock`` tells seconds.
+    `advance` brings it up to now; ``clock`` gives seconds.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Body:
         self.battery: Battery = description.battery
         self.cores = Cores(description, clock)
         self.working_cores = 0.0
-        self._told_limit_khz: dict[int, int] = {}  # by a cluster's first core
+        self._written_limit_khz: dict[int, int] = {}  # by a cluster's first core
         self._wanted_limit_khz: dict[int, int] = {}
 
     def advance(self, worked_core_s: float = 0.0) -> None:
@@ -112,17 +112,17 @@ class Body:
         allowed = [step for step in steps if step <= max(wanted, lowest, steps[0])]
         return allowed[-1]
 
-    def tell(self) -> None:
+    def write_files(self) -> None:
         """Write everything that has changed into the phone's files."""
         write_sys = self._root / "sys"
         if self._description.zones_readable:
-            self._tell_zones(write_sys / "class/thermal")
+            self._write_zones(write_sys / "class/thermal")
         for cluster in self._description.clusters:
             policy = f"devices/system/cpu/cpufreq/policy{cluster.cores[0]}"
-            self._tell_limit(write_sys / policy, cluster)
+            self._write_limit(write_sys / policy, cluster)
             khz = self.current_khz(cluster)
             write(write_sys, f"{policy}/scaling_cur_freq", f"{khz}\n", 0o444)
-        self.cores.tell(self._root)
+        self.cores.write_files(self._root)
         supply = "class/power_supply/battery"
         battery = self.battery
         status = "Charging" if battery.charging else "Discharging"
@@ -135,7 +135,7 @@ class Body:
         if self._description.sdk >= 29:  # where the service came in
             write(dumpsys, "thermalservice", self._thermal_text())
 
-    def _tell_zones(self, folder: Path) -> None:
+    def _write_zones(self, folder: Path) -> None:
         for index, (zone, celsius) in enumerate(
             zip(self._description.zones, self.temperatures_c, strict=True)
         ):
@@ -150,17 +150,17 @@ class Body:
             share = min(share, _FIXED_PERFORMANCE_SHARE)
         return [step for step in steps if step <= max(steps[-1] * share, steps[0])][-1]
 
-    def _tell_limit(self, policy: Path, cluster: Cluster) -> None:
+    def _write_limit(self, policy: Path, cluster: Cluster) -> None:
         """The lower of what somebody wrote into the limit's file and what heat leaves."""
         path = policy / "scaling_max_freq"
         first = cluster.cores[0]
         found = _number(read(path), cluster.frequencies_khz[-1])
-        if found != self._told_limit_khz.get(first):
+        if found != self._written_limit_khz.get(first):
             self._wanted_limit_khz[first] = found
         limit = min(self._wanted_limit_khz[first], self.limit_khz(cluster))
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o444
         write(policy, path.name, f"{limit}\n", mode)
-        self._told_limit_khz[first] = limit
+        self._written_limit_khz[first] = limit
 
     def _power_text(self) -> str:
         screen = read(self._root / "state/screen") or "off"
@@ -177,16 +177,15 @@ class Body:
     def _thermal_text(self) -> str:
         share = self.clock_share
         status = 0 if share >= 1 else 1 if share > 0.9 else 2 if share > 0.7 else 3
-        override = read(self._root / "state/thermal_override")
         zones = "".join(
             f"\tTemperature{{mValue={celsius:.1f}, mType={_zone_type(zone.kind)}, "
             f"mName={zone.kind}, mStatus={status}}}\n"
             for zone, celsius in zip(self._description.zones, self.temperatures_c, strict=True)
         )
         return (
-            f"IsStatusOverride: {str(bool(override)).lower()}\n"
+            "IsStatusOverride: false\n"
             "ThermalEventListeners:\n\tcallbacks: 1\n\tkilled: false\n\tbroadcasts count: -1\n"
-            f"Thermal Status: {override or status}\n"
+            f"Thermal Status: {status}\n"
             f"Cached temperatures:\n{zones}"
             "HAL Ready: true\nHAL connection:\n\tThermalHAL 2.0 connected: yes\n"
             f"Current temperatures from HAL:\n{zones}"
@@ -196,7 +195,7 @@ class Body:
 
 
 def battery_text(battery: Battery) -> str:
-    """What ``dumpsys battery`` says."""
+    """What ``dumpsys battery`` prints."""
 
     def plugged(plug: str) -> str:
         return str(battery.charging and battery.plug == plug).lower()

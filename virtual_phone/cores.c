@@ -2,7 +2,7 @@
  * that may have fewer, and refuses those that sleep as Linux does.
  *
  * VIRTUAL_PHONE_CORES lists, for each core of the phone, one of this machine. The file that
- * VIRTUAL_PHONE_SLEEPS names tells how often each was switched off or on; an odd number is off.
+ * VIRTUAL_PHONE_SLEEPS names counts how often each was switched off or on; an odd number is off.
  */
 #define _GNU_SOURCE
 #include <errno.h>

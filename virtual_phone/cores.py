@@ -66,11 +66,10 @@ class Cores:
         self._held = frozenset()
         self._count()
 
-    def tell(self, root: Path) -> None:
+    def write_files(self, root: Path) -> None:
         """Write it into the phone's files."""
         write(root, SLEEPS_FILE, ",".join(map(str, self._changes)) + "\n")
         online = [core for core in range(len(self._changes)) if core not in self.asleep]
-        write(root, "state/cores", f"{len(online)}\n")
         folder = root / "sys/devices/system/cpu"
         write(folder, "online", _listed(online), 0o444)
         for cluster in self._clusters:

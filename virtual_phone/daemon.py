@@ -184,7 +184,7 @@ class Connection:
         self._writer.transport.abort()
 
     def mute(self) -> None:
-        """Hear and say nothing from now on, but stay connected."""
+        """Receive and send nothing from now on, but stay connected."""
         self._audible.clear()
 
     async def send(self, packet: Packet) -> None:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final, Literal
 import pydantic
 
 from netadapt.android_runner.errors import InvalidRunError
-from netadapt.android_runner.text import printable
 from netadapt.virtual_phone.wire import MAX_DATA
 
 _FOLDER: Final = Path(__file__).parent / "phones"
@@ -28,9 +27,13 @@ Root = Literal["none", "su", "adb"]
 class Cluster:
     """Cores that share a clock.
 
-    cores: their numbers. frequencies_khz: the steps they run at, ascending. governor: at boot.
+    Parameters
+    ----------
+    cores: their numbers.
+    frequencies_khz: the steps they run at, ascending.
+    governor: at boot.
     sleeps_after_s: its cores are switched off at boot and after so long without work, until two
-    processes want to run at once; None: never.
+        processes want to run at once; None: never.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -45,8 +48,12 @@ class Cluster:
 class ThermalZone:
     """A sensor that work heats and that cools towards ``idle_c``.
 
-    rise_c_per_s: for each second that one core works. cooling_s: time constant of cooling.
-    kind: the ``type`` file's text. per_degree: in which parts of a degree the sensor tells.
+    Parameters
+    ----------
+    rise_c_per_s: for each second that one core works.
+    cooling_s: time constant of cooling.
+    kind: the ``type`` file's text.
+    per_degree: in which parts of a degree the sensor reports.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -88,15 +95,20 @@ class Battery:
 class PhoneDescription:
     """All that a virtual phone answers from.
 
-    name: what its file is called. serial: ``ro.serialno``; both name its folder. abis: first the
-    one that programs must have; a virtual phone can only run its host's. properties: further
-    ``getprop`` lines, which win over those made from the other fields. root: ``su`` answers to
-    ``su``, ``adb`` allows ``adb root`` as well. free_bytes: room for pushed files. ram_bytes: in
-    ``/proc/meminfo``. zones_readable: whether policy lets the shell and its programs read
-    ``/sys/class/thermal``; else only Android's services tell temperatures. max_data: the longest
-    packet it takes. authorized: knows its owner's adb keys and asks about others; False: asks about
-    each new one.
-    slow_down: `Program.sha256` of a program to a factor applied to what the runner reports of it.
+    Parameters
+    ----------
+    name: what its file is called.
+    serial: ``ro.serialno``; both name its folder.
+    abis: first the one that programs must have; a virtual phone can only run its host's.
+    properties: further ``getprop`` lines, which win over those made from the other fields.
+    root: ``su`` answers to ``su``, ``adb`` allows ``adb root`` as well.
+    free_bytes: room for pushed files.
+    ram_bytes: in ``/proc/meminfo``.
+    zones_readable: whether policy lets the shell and its programs read ``/sys/class/thermal``; else
+        only Android's services report temperatures.
+    max_data: the longest packet it takes.
+    authorized: knows its owner's adb keys and asks about others; False: asks about each new one.
+    slow_down: a program's SHA-256 (`Program.sha256`) to a factor on what the runner reports of it.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
@@ -196,10 +208,10 @@ class PhoneDescription:
         except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, InvalidRunError):
                 raise
-            first = printable(error)
+            first = " ".join(str(error).split())
             raise InvalidRunError(
                 f"a phone's description must be TOML with the fields of phones/pixel_1.toml, "
-                f"got {str(path)!r} ({first[:300]}); correct the file"
+                f"got {str(path)!r} ({first[:300]!r}); correct the file"
             ) from error
 
     @classmethod
@@ -215,7 +227,7 @@ class PhoneDescription:
 
 def _shown(value: object) -> str:
     try:
-        return printable(repr(value))[:200]
+        return repr(value)[:200]
     except ValueError:  # Python writes out no number of thousands of digits
         return "a number of thousands of digits"
 

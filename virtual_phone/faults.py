@@ -76,7 +76,7 @@ NOW: Final = Moment()
 class Fault:
     """One thing that goes wrong.
 
-    nothing: the phone goes on; its moment tells when to do something to the other side.
+    nothing: the phone is as before; its moment is when to do something to the other side.
     cable_out: connections end and none is taken for ``seconds``.
     silence: nothing is heard for ``seconds``, then as a pulled cable.
     reboot: gone for ``seconds``; processes end, pushed files stay, the boot id changes.
@@ -85,7 +85,7 @@ class Fault:
     bad_program: a stored ``.pte`` is damaged when the next program starts after its moment.
     storage_full: no room for files for ``seconds``.
     corrupt_push: bytes of the incoming file arrive changed.
-    cut_output: the running program's output ends early while the program goes on.
+    cut_output: the running program's output ends early while the program continues.
     mixed_output: other text comes amid the running program's output, ``amount`` pieces.
     unauthorized: keys are forgotten, connections end; accepted again after ``seconds``.
     throttled: CPU zones are at ``amount`` degrees Celsius for ``seconds``.
@@ -121,7 +121,10 @@ class Fault:
 class Event:
     """One line of the phone's log.
 
-    time_s: of `time.monotonic`. kind: ``fault``, ``back``, ``push``, ``shell`` ...
+    Attributes
+    ----------
+    time_s: of `time.monotonic`.
+    kind: ``fault``, ``back``, ``push``, ``shell`` ...
     in_flight: what was under way: pushes with their bytes so far, programs with their arguments.
     """
 
@@ -151,7 +154,7 @@ class Cue:
 
     @property
     def ripe(self) -> bool:
-        """Whether as much has been pushed, said or run as its moment asks for."""
+        """Whether as much has been pushed, printed or run as its moment asks for."""
         moment = self.fault.moment
         passed = {
             "now": 0.0,

@@ -31,7 +31,6 @@ _HOST_TOOLS: Final = {
     28: ("awk", "stty"),
     30: ("[", "getconf", "test"),
 }  # fmt: skip
-_OWN_TOOLS_SINCE: Final = {"nproc": 30}
 
 
 def lay_out(root: Path, description: PhoneDescription) -> None:
@@ -40,14 +39,9 @@ def lay_out(root: Path, description: PhoneDescription) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / TMP).mkdir(parents=True, exist_ok=True)
     _lay_out_tools(root / "system/bin", description)
-    toolbox = root / "system/bin/toolbox"
-    if not toolbox.is_symlink():
-        toolbox.symlink_to("toybox")
     write(root, "state/properties", _properties(description))
     write(root, "state/clock_offset_s", "0\n")
     write(root, "state/sdk", f"{description.sdk}\n")
-    write(root, "state/abi", f"{description.abis[0]}\n")
-    write(root, "state/cores", f"{description.core_count}\n")
     (root / "state/fixed_performance").unlink(missing_ok=True)
     write(root, "proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
     write(root, "proc/cpuinfo", _cpuinfo(description))
@@ -68,9 +62,8 @@ def _lay_out_tools(folder: Path, description: PhoneDescription) -> None:
         target.unlink(missing_ok=True)
         if tool.name == "su" and description.root == "none":
             continue
-        if description.sdk >= _OWN_TOOLS_SINCE.get(tool.name, 0):
-            shutil.copy(tool, target)
-            target.chmod(0o755)
+        shutil.copy(tool, target)
+        target.chmod(0o755)
 
 
 def _lay_out_zones(folder: Path, description: PhoneDescription) -> None:
@@ -198,9 +191,9 @@ def _properties(description: PhoneDescription) -> str:
 
 
 def _cpuinfo(description: PhoneDescription) -> str:
-    """Cores as this machine tells of its first one: its programs read it, and must understand it.
+    """Cores as this machine describes its first one: its programs read it, and must understand it.
 
-    A phone of another ABI, whose programs cannot run here, tells of ARM cores.
+    A phone of another ABI, whose programs cannot run here, has ARM cores.
     """
     blocks: list[str] = []
     first = read(Path("/proc/cpuinfo")).split("\n\n")[0]

@@ -6,6 +6,7 @@ format is docs/protocol.md's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -14,9 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from netadapt.android_runner.device import Program
 from netadapt.android_runner.runner.protocol import SENTINEL_FILE, SENTINEL_INDEX, program_file
-from netadapt.virtual_phone import sandbox
+from netadapt.virtual_phone.sandbox import PhoneProcess
 
 _FRAME: Final = re.compile(rb"@netadapt \d{1,10} [0-9a-f]{8} (\{.*\})$")
 _LONGEST_LINE: Final = 64 << 20
@@ -26,15 +26,18 @@ _STEPS_BEFORE_ROUNDS: Final = 2  # loading and warming up
 class RunnerOutput:
     """One stream of a program's output, fed piece by piece.
 
-    running: the phone's programs that this stream's shell started. slow_down: by program hash.
-    slowness: how much longer work took between two times. conditions: of pinned cores, fields of
-    the frames ``start`` and ``done`` that the runner could not see (where it sees this machine's
-    files).
+    Parameters
+    ----------
+    running: the phone's programs that this stream's shell started.
+    slow_down: by `_digest`.
+    slowness: how much longer work took between two times.
+    conditions: of pinned cores, fields of the frames ``start`` and ``done`` that the runner could
+        not see (where it sees this machine's files).
     """
 
     def __init__(
         self,
-        running: Callable[[], Sequence[sandbox.Program]],
+        running: Callable[[], Sequence[PhoneProcess]],
         slow_down: Mapping[str, float],
         slowness: Callable[[float, float], float],
         conditions: Callable[[Sequence[int]], Mapping[str, Any]] | None,
@@ -113,9 +116,7 @@ class RunnerOutput:
             data = (folder / words.get(f"at.{file}", file)).read_bytes()
         except OSError:
             return 1.0
-        if not data:
-            return 1.0
-        return self._slow_down.get(Program("phone's", data, method).sha256, 1.0)
+        return self._slow_down.get(_digest(data, method), 1.0)
 
     def _progress(self, message: Mapping[str, Any]) -> None:
         if self._count:
@@ -159,3 +160,11 @@ class RunnerOutput:
         starts += [starts[-1]] * (rounds - len(starts))
         ends = [*starts[1:], now]
         return [own * self._slowness(start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def _digest(data: bytes, method: str) -> str:
+    """What names a program: the SHA-256 of its file, and of a method other than ``forward``."""
+    digest = hashlib.sha256(data)
+    if method != "forward":
+        digest.update(b"\0" + method.encode())
+    return digest.hexdigest()

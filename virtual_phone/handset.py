@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from netadapt.android_runner.text import printable
 from netadapt.virtual_phone import filesystem
 from netadapt.virtual_phone.auth import PublicKey, owners_keys
 from netadapt.virtual_phone.body import Body
@@ -27,7 +26,7 @@ from netadapt.virtual_phone.faults import Cue, Event, Fault, Occasion, corrupted
 from netadapt.virtual_phone.frames import RunnerOutput
 from netadapt.virtual_phone.peers import is_own_user
 from netadapt.virtual_phone.policy import DaemonPolicy
-from netadapt.virtual_phone.sandbox import Isolation, Program, Sandbox
+from netadapt.virtual_phone.sandbox import Isolation, PhoneProcess, Sandbox
 from netadapt.virtual_phone.shell import OutputFilter, ShellRequest, ShellService
 from netadapt.virtual_phone.sync import SyncService
 
@@ -153,8 +152,8 @@ class Handset:
     def _boot(self) -> None:
         filesystem.lay_out(self.root, self.description)
         self.body = Body(self.description, self.root)
-        self.body.tell()
-        self._tell_clock()
+        self.body.write_files()
+        self._write_clock()
         self._set_as_root(False)
         self.sandbox.boot()
         self.is_down = False
@@ -197,7 +196,7 @@ class Handset:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, here = map(writer.get_extra_info, ("peername", "sockname"))
         if there is None or not is_own_user(there[:2], here[:2]):
-            logger.warning("refused a connection that is not this user's, as far as can be told")
+            logger.warning("refused a connection that is not known to be this user's")
             writer.transport.abort()
             return
         connection = Connection(reader, writer, self, self.description.max_data)
@@ -248,7 +247,7 @@ class Handset:
         self._cpu_s = {program.pid: program.cpu_s for program in programs}
         self.body.advance(worked)
         self.body.cores.see_work(self.sandbox.running())
-        self.body.tell()
+        self.body.write_files()
         if programs:
             for cue in self._cues:
                 cue.program_s += passed_s
@@ -287,7 +286,7 @@ class Handset:
 
     async def ask(self, key: PublicKey) -> None:
         """See `daemon.Owner`."""
-        name = printable(key.name) or "a computer"
+        name = repr(key.name)[1:-1] or "a computer"  # whatever it is, a line that can be shown
         self.note("unauthorized", f"allow {name}?")
         if not self._accepting.is_set():
             logger.warning("%s shows a key that is not known; `allow` accepts it", name)
@@ -329,7 +328,7 @@ class Handset:
         if not self.sandbox.busy:
             self.body.advance()
             self.body.cores.see_work(0)
-            self.body.tell()
+            self.body.write_files()
         if command is not None and "programs=" in command:
             self._spoil_programs(command)
         shell = self.sandbox.spawn(
@@ -357,12 +356,12 @@ class Handset:
         return _Filters(*self.sandbox.cleaners(), changed)
 
     def _conditions(self, cores: Sequence[int]) -> dict[str, object]:
-        """The fields of the runner's frames that tell of the machine (docs/protocol.md)."""
+        """The fields of the runner's frames that describe the machine (docs/protocol.md)."""
         clusters = [c for core in cores for c in self.description.clusters if core in c.cores]
         clocks = [self.body.current_khz(cluster) for cluster in clusters]
         zones = self.description.zones if self.description.zones_readable else ()
-        told = zip(self.body.temperatures_c, zones, strict=False)
-        celsius, zone = max(told, key=lambda pair: pair[0], default=(None, None))
+        zone_temperatures = zip(self.body.temperatures_c, zones, strict=False)
+        celsius, zone = max(zone_temperatures, key=lambda pair: pair[0], default=(None, None))
         return {
             "freq_khz": clocks[0] if clocks else None,
             "freqs_khz": clocks,
@@ -466,7 +465,7 @@ class Handset:
             struck.append(cue)
         return struck
 
-    def _strike(self, cue: Cue, programs: list[Program], *in_flight: str) -> None:
+    def _strike(self, cue: Cue, programs: list[PhoneProcess], *in_flight: str) -> None:
         kind = cue.fault.kind
         self._cues.remove(cue)
         cue.strike((*self._in_flight(), *in_flight))
@@ -498,7 +497,7 @@ class Handset:
                 os.kill(programs[0].pid, _RUNNER_SIGNALS[kind])
         elif kind == "clock_change":
             self._clock_offset_s += int(cue.fault.amount_or_default)
-            self._tell_clock()
+            self._write_clock()
         elif kind in ("cut_output", "mixed_output"):
             for shell, state in self._shells.items():
                 if self.sandbox.programs(below=shell.pid):
@@ -555,30 +554,30 @@ class Handset:
 
     async def _throttled(self, cue: Cue) -> None:
         self.body.force_temperature(cue.fault.amount_or_default)
-        self.body.tell()
+        self.body.write_files()
         await asyncio.sleep(cue.fault.seconds)
         self.body.force_temperature(None)
-        self.body.tell()
+        self.body.write_files()
 
     async def _low_battery(self, cue: Cue) -> None:
         before = self.body.battery
         self.body.battery = dataclasses.replace(
             before, level_pct=int(cue.fault.amount_or_default), charging=False
         )
-        self.body.tell()
+        self.body.write_files()
         await asyncio.sleep(cue.fault.seconds)
         self.body.battery = before
-        self.body.tell()
+        self.body.write_files()
 
     async def _core_asleep(self, cue: Cue) -> None:
         fastest = max(self.description.clusters, key=lambda cluster: cluster.frequencies_khz[-1])
         self.body.cores.hold_asleep(fastest.cores)
-        self.body.tell()
+        self.body.write_files()
         await asyncio.sleep(cue.fault.seconds)
         self.body.cores.let_go()
-        self.body.tell()
+        self.body.write_files()
 
-    def _tell_clock(self) -> None:
+    def _write_clock(self) -> None:
         filesystem.write(self.root / "state", "clock_offset_s", f"{self._clock_offset_s}\n")
 
     def _spoil_programs(self, command: str) -> None:

@@ -19,7 +19,11 @@ _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 def folder_of(path: Path, make: bool = False) -> Iterator[int]:
     """A descriptor of the folder that holds the absolute ``path``, for ``dir_fd``.
 
-    make: folders that are missing. Raises `OSError`, `NotADirectoryError` at a link.
+    Raises `OSError`, `NotADirectoryError` at a link.
+
+    Parameters
+    ----------
+    make: folders that are missing.
     """
     folder = os.open(path.anchor, _FOLDER)
     try:

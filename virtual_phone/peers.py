@@ -1,4 +1,4 @@
-"""Whose a connection is: asked of the system, and no when it does not tell."""
+"""Whose a connection is: asked of the system; nobody's where it does not answer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ Address = tuple[str, int]
 def is_own_user(there: Address, here: Address) -> bool:
     """Whether the connection from `there` is of this process's user, or of root.
 
-    there, here: the other end's address and this end's. False where the system does not tell, as
-    it does not of a connection whose other end is closed already.
+    False where the system does not know, as of a connection whose other end is closed already.
+
+    Parameters
+    ----------
+    there, here: the other end's address and this end's.
     """
     return owner_of(map(_read, _TABLES), there, here) in (0, os.getuid())
 
@@ -34,10 +37,13 @@ def _read(path: Path) -> str:
 
 
 def owner_of(tables: Iterable[str], there: Address, here: Address) -> int | None:
-    """The user who holds the end `there` of a connection to `here`; None: not told.
+    """The user who holds the end `there` of a connection to `here`; None: not known.
 
-    tables: texts in the format of Linux's ``/proc/net/tcp`` and ``tcp6`` (proc(5)). An IPv6 socket
-    stands in the second also when it speaks IPv4.
+    An IPv6 socket stands in the second table also when it speaks IPv4.
+
+    Parameters
+    ----------
+    tables: texts in the format of Linux's ``/proc/net/tcp`` and ``tcp6`` (proc(5)).
     """
     wanted = (_plain(there), _plain(here))
     for table in tables:

@@ -22,12 +22,16 @@ from netadapt.virtual_phone.sandbox import Isolation, isolation_by_environment
 class VirtualPhone:
     """A described phone that adb connects to over TCP on this machine.
 
-    root: the folder that holds the phone's files; kept, so that a phone switched on again has
-    what was pushed before. port: 0 chooses one. isolation: see `sandbox`; None takes what the
-    environment's ``NETADAPT_VIRTUAL_PHONE_ISOLATION`` names, and ``namespaces`` without it.
-
     Use it as a context, or `start` and `stop`. Raises `InvalidRunError` for a host that is not the
     loopback, `DeviceError` when the phone cannot be switched on.
+
+    Parameters
+    ----------
+    root: the folder that holds the phone's files; kept, so that a phone switched on again has what
+        was pushed before.
+    port: 0 chooses one.
+    isolation: see `sandbox`; None takes what the environment's ``NETADAPT_VIRTUAL_PHONE_ISOLATION``
+        names, and ``namespaces`` without it.
     """
 
     def __init__(
@@ -107,7 +111,7 @@ class VirtualPhone:
         return list(self._on.log)
 
     def play(self, fault: Fault) -> Cue:
-        """Put a fault on cue; the cue tells when it struck, what it hit and when it was over."""
+        """Put a fault on cue; the cue records when it struck, what it hit and when it was over."""
         cue = Cue(fault)
         assert self._loop is not None, "the phone is on"
         self._loop.call_soon_threadsafe(self._on.play, cue)

@@ -30,8 +30,11 @@ _MOST_LINKS: Final = 40  # as the kernel has it
 class DaemonPolicy:
     """Finds where a phone's path lies on this machine, for what the daemon may do there.
 
-    root: the phone's folder. Every method raises `OSError` as a phone's system would; no path
-    leads out of ``root``.
+    Every method raises `OSError` as a phone's system would; no path leads out of ``root``.
+
+    Parameters
+    ----------
+    root: the phone's folder.
     """
 
     def __init__(self, root: Path) -> None:

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from netadapt.android_runner.errors import DeviceError, InvalidRunError
-from netadapt.android_runner.text import printable
 from netadapt.virtual_phone.cores import SLEEPS_FILE
 from netadapt.virtual_phone.view import PHONE_FOLDERS, PROC_FILES, boot_command
 
@@ -47,10 +46,13 @@ _OPEN_PEER: Final = 0x5441  # TIOCGPTPEER, since Linux 4.13
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class PhoneProcess:
     """A program of the phone's under way: its executable lies in the phone's ``/data``.
 
-    cpu_s: processor time so far. arguments: without the executable.
+    Attributes
+    ----------
+    cpu_s: processor time so far.
+    arguments: without the executable.
     """
 
     pid: int
@@ -97,7 +99,7 @@ class Sandbox:
         if why := self._enter_namespaces():
             raise DeviceError(
                 "a virtual phone keeps what runs on it to its own folder, which takes namespaces, "
-                f"not to be had here ({printable(why)}); where nobody else uses this machine, go "
+                f"not to be had here ({why!r}); where nobody else uses this machine, go "
                 f"without by setting {ISOLATION_VARIABLE}=paths"
             )
 
@@ -246,7 +248,7 @@ class Sandbox:
         self._shells = [shell for shell in self._shells if shell.poll() is None]
         return bool(self._shells)
 
-    def programs(self, below: int | None = None) -> list[Program]:
+    def programs(self, below: int | None = None) -> list[PhoneProcess]:
         """Programs of the phone's under way; those that process ``below`` started if given."""
         # How the system calls a file in a namespace: by where its folder hangs on this machine
         homes = (f"{self.root}/data/", f"{self._private / 'view'}/data/")
@@ -260,7 +262,7 @@ class Sandbox:
     def wake_waiters(self) -> None:
         """Let commands end whose program was stopped and is now dead.
 
-        ``nsenter`` stops with the program it waits for, and has to be told when that was killed.
+        ``nsenter`` stops with the program it waits for, and has to be woken when that was killed.
         """
         for shell in self._shells:
             if _state(shell.pid) == "T":
@@ -394,8 +396,8 @@ def _is_marked(pid: int, marker: str) -> bool:
         return False
 
 
-def _program(pid: int, homes: tuple[str, ...]) -> Program | None:
-    """The process as a `Program`, or None when it is the phone's own shell or tool, or gone."""
+def _program(pid: int, homes: tuple[str, ...]) -> PhoneProcess | None:
+    """The process as a `PhoneProcess`, None for the phone's own shell and tools."""
     try:
         executable = os.readlink(f"/proc/{pid}/exe")
         if not executable.startswith(homes):
@@ -407,4 +409,4 @@ def _program(pid: int, homes: tuple[str, ...]) -> Program | None:
     if fields[0] == "Z":
         return None
     cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    return Program(pid, tuple(map(os.fsdecode, words)), cpu_s)
+    return PhoneProcess(pid, tuple(map(os.fsdecode, words)), cpu_s)

@@ -40,10 +40,10 @@ def serve(
     described: PhoneDescription,
     root: Path,
     port: int,
-    tell: Callable[[VirtualPhone], None],
+    on_ready: Callable[[VirtualPhone], None],
     isolation: Isolation | None = None,
 ) -> None:
-    """Run a phone until Ctrl-C, SIGTERM or SIGHUP; it is told of when it is on.
+    """Run a phone until Ctrl-C, SIGTERM or SIGHUP; `on_ready` is called when it is on.
 
     Lines on standard input are faults to play: ``KIND [SECONDS]``; ``allow`` accepts computers.
     Raises `InvalidRunError`, `DeviceError`.
@@ -51,9 +51,9 @@ def serve(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stopping.set())
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in a shell's background it is to go on
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in a shell's background it is to continue
     with VirtualPhone(described, root, port=port, isolation=isolation) as phone:
-        tell(phone)
+        on_ready(phone)
         threading.Thread(target=_take_orders, args=(phone,), daemon=True).start()
         stopping.wait()
 
@@ -68,16 +68,16 @@ def _take_orders(phone: VirtualPhone) -> None:
 
 def _lines() -> Iterator[str]:
     """Lines of standard input; a terminal's as long as it is in the foreground there."""
-    told = False
+    warned = False
     while sys.stdin is not None:
         try:
             line = sys.stdin.readline()
         except OSError as error:
             if error.errno != errno.EIO:
                 return
-            if not told:
+            if not warned:
                 _say("lines are taken once it runs in the terminal's foreground; try: fg")
-            told = True
+            warned = True
             time.sleep(_FOREGROUND_EVERY_S)
             continue
         except ValueError:
@@ -95,7 +95,7 @@ def _say(words: str) -> None:
 
 
 def play_line(phone: VirtualPhone, line: str) -> None:
-    """Do what a line says: ``allow`` or ``KIND [SECONDS]``. Raises `InvalidRunError`."""
+    """Do what a line asks for: ``allow`` or ``KIND [SECONDS]``. Raises `InvalidRunError`."""
     words = line.split()
     if not words:
         return

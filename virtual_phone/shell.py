@@ -167,7 +167,7 @@ class ShellService:
             while True:
                 try:
                     data = await reader.read(_READ_BYTES)
-                except OSError:  # what a terminal says at its end
+                except OSError:  # how a terminal ends
                     data = b""
                 passed = output.feed(data) if data else output.end()
                 passed = self._host.passing(shell, passed)

@@ -89,8 +89,11 @@ exec chroot "$view" /bin/sh -c 'trap "" CHLD; cd /; echo ready; exec cat >/dev/n
 def boot_command(root: Path, view: Path, library: Path | None) -> list[str]:
     """What makes the namespaces, prints ``ready`` and holds them until its input ends.
 
-    root: the phone's files. view: an empty folder. library: one that its programs are to find at
-    the same path.
+    Parameters
+    ----------
+    root: the phone's files.
+    view: an empty folder.
+    library: one that its programs are to find at the same path.
     """
     return [
         "unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--fork",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 VERSION: Final = 0x01000001
-VERSION_WITH_CHECKSUMS: Final = 0x01000000  # below `VERSION` the data's checksum counts
 MAX_DATA: Final = 1 << 20
 MAX_DATA_OF_FIRST_PACKETS: Final = 4096  # what a side may send before it knows the other's limit
 
@@ -40,7 +39,7 @@ SHELL_WINDOW_SIZE: Final = 5
 
 
 class WireError(ValueError):
-    """The other side breaks the protocol; the connection cannot go on."""
+    """The other side breaks the protocol; the connection cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,12 @@ class Packet:
     data: bytes = b""
 
     def encode(self, checksum: bool = False) -> bytes:
-        """Header and data. checksum: fill the field in, which sides from `VERSION` on leave 0."""
+        """Header and data.
+
+        Parameters
+        ----------
+        checksum: fill the field in, which sides from `VERSION` on leave 0.
+        """
         code = int.from_bytes(self.command, "little")
         header = _HEADER.pack(
             self.command,
@@ -74,8 +78,11 @@ def _checksum(data: bytes) -> int:
 class PacketReader:
     """Finds packets in a byte stream fed piece by piece.
 
-    checksums: compare the data's checksum; set to False once the other side's version is known
-    to leave it out. max_data: the longest data accepted, in bytes.
+    Parameters
+    ----------
+    checksums: compare the data's checksum; set to False once the other side's version is known to
+        leave it out.
+    max_data: the longest data accepted, in bytes.
     """
 
     def __init__(self, max_data: int = MAX_DATA) -> None:

@@ -16,7 +16,12 @@ BINARY_NAME: Final = "netadapt_runner"
 
 @dataclass(frozen=True, slots=True)
 class RunnerBinary:
-    """A runner that exists. sha256: of the file."""
+    """A runner that exists.
+
+    Attributes
+    ----------
+    sha256: of the file.
+    """
 
     path: Path
     sha256: str

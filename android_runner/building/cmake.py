@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 NATIVE: Final = Path(__file__).parents[1] / "native"
 TIMEOUT_S: Final = 600.0
 
-# What the CMake project has to say itself ends with an empty line.
+# A message of the CMake project's own ends with an empty line.
 _OWN_MESSAGE: Final = re.compile(r"netadapt: (.*?)\n\s*\n", re.DOTALL)
 _NO_COMPILER: Final = re.compile(r"The CMAKE_C(?:XX)?_COMPILER:\s+(\S+)\s+is not a full path")
-# What a linker says itself, without the folder it lies in; its warnings are no reason.
+# A linker's own message, without the folder it lies in; its warnings are no reason.
 _LINKER: Final = re.compile(
     r"^(?:\S*/)?((?:\S*-)?ld(?:\.\w+)?: (?!warning)\S.*|.*: undefined reference to .*)$",
     re.MULTILINE,

@@ -42,7 +42,7 @@ class ElfFacts:
 def read_elf(data: bytes) -> ElfFacts:
     """Raises `InvalidRunError` for bytes that are no little-endian ELF file."""
     if data[:4] != _MAGIC or len(data) < 64 or data[5] != 1:
-        raise InvalidRunError("not a little-endian ELF file")  # callers say which, and what next
+        raise InvalidRunError("not a little-endian ELF file")  # callers add which, and what next
     wide = data[4] == 2
     (number,) = struct.unpack_from("<H", data, 18)
     machine = _MACHINES[number][0] if number in _MACHINES else f"machine {number}"
@@ -76,7 +76,7 @@ def read_elf(data: bytes) -> ElfFacts:
 
 
 def library_machine(path: Path) -> str | None:
-    """The processor that a static or shared library is made for; None where it does not tell."""
+    """The processor that a static or shared library is made for; None where it is not known."""
     with path.open("rb") as file:
         head = file.read(64)
         if head[:4] == _MAGIC:

@@ -35,8 +35,12 @@ _INFO_NAME: Final = "runner.json"
 class BuiltRunner:
     """A runner for another machine, as built.
 
-    machine: the processor, as ``uname -m`` names it. abi: Android's name of it. static: needs no
-    library of the system's. runtime_version: ExecuTorch's, ``unknown`` where nothing tells it.
+    Attributes
+    ----------
+    machine: the processor, as ``uname -m`` names it.
+    abi: Android's name of it.
+    static: needs no library of the system's.
+    runtime_version: ExecuTorch's, ``unknown`` where nothing names it.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class BuiltRunner:
 
     @property
     def binary(self) -> RunnerBinary:
+        """The file and its hash alone."""
         return RunnerBinary(self.path, self.sha256)
 
 
@@ -65,13 +70,17 @@ def build_for_install(
 ) -> BuiltRunner:
     """Build the runner against the ExecuTorch install at `executorch`, stripped.
 
-    toolchain: a CMake toolchain file. ndk: an Android NDK, for `abi` and Android 8 or newer. With
-    neither, the compiler is this machine's, or the usual cross compiler where the install is for
-    another processor. abi: what the runner must be for (Android's name). android: it must run on a
-    phone, and goes to where `find_phone_runner` looks; else it goes to `out`, or into the cache.
-    runtime_version: ExecuTorch's, where the install does not tell.
-
     Raises `BuildError`, a line long, for whatever is missing, and when the build fails.
+
+    Parameters
+    ----------
+    toolchain: a CMake toolchain file.
+    ndk: an Android NDK, for `abi` and Android 8 or newer. With neither, the compiler is this
+        machine's, or the usual cross compiler where the install is for another processor.
+    abi: what the runner must be for (Android's name).
+    android: it must run on a phone, and goes to where `find_phone_runner` looks; else it goes to
+        `out`, or into the cache.
+    runtime_version: ExecuTorch's, where the install does not name it.
     """
     package = find_package(executorch)
     if toolchain is not None and ndk is not None:
@@ -135,7 +144,7 @@ def build_for_install(
         write_atomically(path.with_name(_INFO_NAME), json.dumps(record, indent=2).encode())
     if runner.runtime_version == UNKNOWN_RUNTIME:
         logger.warning(
-            "%s does not tell its version of ExecuTorch; name it with --runtime-version, "
+            "%s does not name its version of ExecuTorch; give it with --runtime-version, "
             "so that it can be compared with %s, which lowers programs",
             executorch, lowering_version(),
         )  # fmt: skip

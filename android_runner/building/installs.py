@@ -73,7 +73,7 @@ def _prefix_of(package: Path) -> Path:
 
 
 def version_of(package: Path) -> str | None:
-    """ExecuTorch's version where CMake is not told it; None where nothing tells.
+    """ExecuTorch's version where CMake does not know it; None where nothing names it.
 
     From its pkg-config file; else, where the install's headers are those of the Python package here
     to the byte, that package's version.

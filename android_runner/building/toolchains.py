@@ -25,6 +25,10 @@ _TRIPLES: Final = {
 def compiler_arguments(
     machine: str | None, toolchain: Path | None, ndk: Path | None, abi: str | None, folder: Path
 ) -> list[str]:
+    """CMake's arguments that choose the compiler of a build in `folder`.
+
+    Raises `BuildError` for a toolchain file, an NDK or a cross compiler that is not there.
+    """
     if toolchain is not None:
         toolchain = toolchain.expanduser().absolute()
         if not toolchain.is_file():

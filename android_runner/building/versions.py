@@ -6,7 +6,7 @@ import importlib.metadata
 from typing import Final
 
 UNKNOWN_RUNTIME: Final = "unknown"
-"""The version of a runtime that nothing tells."""
+"""The version of a runtime where nothing names it."""
 
 
 def lowering_version() -> str | None:

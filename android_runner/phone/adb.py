@@ -1,7 +1,7 @@
 """The adb binary, its server, and what is asked of a phone through it.
 
 adb's client side is `adbutils`; on top of it stands what measuring needs and adbutils leaves out:
-a time-out on everything, output as it comes, and errors that say what to do.
+a time-out on everything, output as it comes, and errors that name the next step.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class AdbServer:
                 return  # somebody else was faster
             raise AdbError(
                 f"adb's server must start on port {self.port}, it did not "
-                f"({type(error).__name__}); see what `{binary.path} start-server` says"
+                f"({type(error).__name__}); see what `{binary.path} start-server` prints"
             ) from error
 
     def _listens(self) -> bool:
@@ -224,9 +224,9 @@ class AdbServer:
     def open(
         self, request: str, timeout_s: float, serial: str | None = None
     ) -> Iterator[adbutils.AdbConnection]:
-        """A connection that the server said OKAY to, with a time-out on every read and write.
+        """A connection that the server accepted (OKAY), with a time-out on every read and write.
 
-        Raises `DeviceLostError`, `DeviceStateError` or `NoSuchDeviceError` as the server says.
+        Raises `DeviceLostError`, `DeviceStateError` or `NoSuchDeviceError` as the server answers.
         """
         name = "adb's server" if serial is None else f"phone {serial}"
         with _plainly(name):
@@ -256,7 +256,7 @@ def _send(connection: adbutils.AdbConnection, request: str) -> None:
 
 @contextmanager
 def _plainly(name: str) -> Iterator[None]:
-    """adbutils' and the socket's errors as ours; ``name`` is who did not answer."""
+    """Raise adbutils' and the socket's errors as ours; ``name`` is who did not answer."""
     try:
         yield
     except DeviceError:
@@ -285,7 +285,7 @@ def _error_of(name: str, message: str) -> DeviceError:
     if "not found" in line or "no devices" in line:
         return NoSuchPhoneError(f"{name} must be connected, it is not; see `netadapt devices`")
     return DeviceLostError(
-        f"{name} must answer, but adb's server says {line!r}; check the cable or the network"
+        f"{name} must answer, but adb's server answers {line!r}; check the cable or the network"
     )
 
 
@@ -337,11 +337,11 @@ class Adb:
         """What a script prints. Raises `DeviceError` for an exit code other than 0."""
         result = self.shell(script, timeout_s)
         if result.exit_code != 0:
-            said = " ".join((result.err or result.out).split())[-200:]
+            answer = " ".join((result.err or result.out).split())[-200:]
             raise refusal(
-                f"phone {self.serial} must do what it is told, `{script[:80]}` ended with exit "
-                f"code {result.exit_code} ({said})",
-                said,
+                f"phone {self.serial} must run a command, `{script[:80]}` ended with exit "
+                f"code {result.exit_code} ({answer})",
+                answer,
             )
         return result.out
 
@@ -393,19 +393,19 @@ class Adb:
             else:
                 sock.sendall(struct.pack("<4sI", b"DONE", int(time.time())))
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the phone may have said why before it hung up
+            pass  # the phone may have answered before it hung up
         kind, length = struct.unpack("<4sI", connection.read_exact(8))
         if kind == b"OKAY":
             return
-        said = connection.read_exact(min(length, 1000)).decode(errors="replace")
-        raise refusal(f"phone {self.serial} must store {path}, it did not ({said[:200]})", said)
+        answer = connection.read_exact(min(length, 1000)).decode(errors="replace")
+        raise refusal(f"phone {self.serial} must store {path}, it did not ({answer[:200]})", answer)
 
 
-def refusal(what: str, said: str) -> DeviceError:
-    """What a phone did not do, as the error that fits what it ``said``."""
-    if "no space" in said.lower():
+def refusal(what: str, answer: str) -> DeviceError:
+    """What a phone did not do, as the error that fits its ``answer``."""
+    if "no space" in answer.lower():
         return FullStorageError(f"{what}; free some space on the phone")
-    if "read-only" in said.lower() or "denied" in said.lower():
+    if "read-only" in answer.lower() or "denied" in answer.lower():
         return StorageError(f"{what}; see that /data/local/tmp is writable for adb's shell")
     return DeviceError(f"{what}; see `netadapt devices`")
 
@@ -413,6 +413,8 @@ def refusal(what: str, said: str) -> DeviceError:
 class ShellStream:
     """A command under way on a phone (adb's shell protocol, version 2).
 
+    Attributes
+    ----------
     exit_code: None until it has ended; 128 + n when signal n ended it.
     last_words: the end of its standard error.
     """

@@ -1,7 +1,7 @@
 """A phone's cores: which of them a run is pinned to, and those that sleep.
 
 Phones switch cores off, often a whole cluster, while there is little to do or the screen is off
-(the kernel's CPU hotplug). What sleeps tells no frequency and takes no process: it is woken by
+(the kernel's CPU hotplug). What sleeps reports no frequency and takes no process: it is woken by
 load, or waited for, and never replaced by a core of another cluster.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from netadapt.android_runner.errors import CoresAsleepError, UnsupportedDeviceError
 from netadapt.android_runner.phone.adb import Adb
 from netadapt.android_runner.phone.discovery import READ_CORES
 from netadapt.android_runner.phone.parsing import Core, parse_cores, parse_cpu_list
-
-Cluster = Literal["big", "little"]
+from netadapt.android_runner.phone.settings import Cluster
 
 # Each loop ends by itself after some seconds, should the connection be lost meanwhile.
 _WAKE: Final = """\
@@ -31,7 +30,7 @@ sleep 1
 {{ kill $pids; wait; }} 2>/dev/null
 true"""
 
-# As `native/system.cpp` and `runner.cpp` say it
+# The words of `native/system.cpp` and `runner.cpp`
 _ONLINE_THEN: Final = re.compile(r"cannot be pinned to .*; online are ([\d,-]+),", re.ASCII)
 _WENT_OFFLINE: Final = "went offline while it ran"
 
@@ -89,7 +88,7 @@ def asleep_by_runner(refusal: str, wanted: Collection[int]) -> list[int]:
 
 
 def asleep_error(serial: str, asleep: Sequence[int], why: str) -> CoresAsleepError:
-    """What to say when load did not wake them."""
+    """The error where load did not wake them."""
     listed = f"core{'s' if len(asleep) > 1 else ''} {', '.join(map(str, asleep))}"
     return CoresAsleepError(
         f"phone {serial} must have its {listed} switched on, it sleeps ({why}); keep the screen on "
@@ -116,7 +115,7 @@ def learn(adb: Adb, cores: Sequence[Core]) -> tuple[Core, ...]:
 
 
 def remembered(cores: Sequence[Core], before: Sequence[Core]) -> tuple[Core, ...]:
-    """The cores with what those asleep told before."""
+    """The cores with what those asleep reported before."""
     old = {core.number: core for core in before if core.max_khz is not None}
     return tuple(
         dataclasses.replace(

@@ -52,7 +52,7 @@ from netadapt.android_runner.phone.lock import PhoneLock
 from netadapt.android_runner.phone.parsing import Core
 from netadapt.android_runner.phone.readings import Reading, cool_down, read
 from netadapt.android_runner.phone.runners import runner_for
-from netadapt.android_runner.phone.settings import PhoneSettings
+from netadapt.android_runner.phone.settings import Cluster, PhoneSettings
 from netadapt.android_runner.phone.throttling import ThrottledError, Watch
 from netadapt.android_runner.phone.transport import STORE_BYTES, AdbTransport, PhoneStore
 from netadapt.android_runner.runner.batch import greet, run_batch
@@ -61,11 +61,11 @@ from netadapt.android_runner.runner.protocol import Hello
 logger = logging.getLogger(__name__)
 
 MAX_THROTTLED = 3
-"""Runs in a row that are broken off because the phone throttles; the next is kept, and says so."""
+"""Runs in a row that are aborted because the phone throttles; the next is kept, flagged."""
 
 _READING_AGE_S = 5.0  # asking takes a phone a while
 _RETRY_S = 1.0
-_TELL_S = 10.0
+_NOTIFY_S = 10.0
 _MAX_NONSENSE = 3
 _MAX_REFUSED = 2
 
@@ -101,14 +101,18 @@ class _Session:
 class PhoneDevice:
     """A phone reached through adb.
 
-    serial: its serial in `adb devices`, its own serial number, or ``host:port``; None is the only
-    phone there is. runner: None takes the one that is there for the phone's ABI
-    (`netadapt.android_runner.phone.runners`). notify: is told what the phone is waited for; None
-    logs it.
-
     Connects when it is first asked something. A phone that is lost, locked or full is waited for
     (`PhoneSettings.wait_s`), and what was under way is run again. Usable as a context manager;
     closing puts the phone's settings back, which the interpreter's exit does as well.
+
+    Parameters
+    ----------
+    serial: its serial in `adb devices`, its own serial number, or ``host:port``; None is the only
+        phone there is.
+    cluster: whose cores are taken when the run names none, the fastest or the slowest.
+    runner: None takes the one that is there for the phone's ABI
+        (`netadapt.android_runner.phone.runners`).
+    notify: is called with what the phone is waited for; None logs it.
     """
 
     def __init__(
@@ -116,12 +120,14 @@ class PhoneDevice:
         serial: str | None = None,
         settings: PhoneSettings | None = None,
         *,
+        cluster: Cluster = "big",
         runner: RunnerBinary | None = None,
         server: AdbServer | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings or PhoneSettings()
         self._name = serial
+        self._cluster = cluster
         self._runner = runner
         self._server = server
         self._notify = notify or (lambda line: logger.warning("%s", line))
@@ -130,7 +136,7 @@ class PhoneDevice:
         self._open = _Open()
         self._screen_on: bool | None = None
         self._trouble_since: float | None = None
-        self._told_at = 0.0
+        self._notified_at = 0.0
         weakref.finalize(self, self._open.close)  # also at the interpreter's exit
 
     def __enter__(self) -> PhoneDevice:
@@ -284,7 +290,7 @@ class PhoneDevice:
             raise
         if reading.temperature_of and self._info is None:
             self._notify(
-                f"phone {phone.serial} tells no temperature of its cores; that of its sensor "
+                f"phone {phone.serial} reports no temperature of its cores; that of its sensor "
                 f"{reading.temperature_of!r} is watched instead"
             )
         if self._info is not None and info != self._info:
@@ -333,7 +339,7 @@ class PhoneDevice:
         )
 
     def _chosen(self, phone: PhoneInfo, threads: int) -> tuple[int, ...]:
-        return choose_cpus(phone.cores, threads, self.settings.cluster, phone.serial)
+        return choose_cpus(phone.cores, threads, self._cluster, phone.serial)
 
     def _see_awake(self, session: _Session, cpus: Sequence[int]) -> None:
         """Wake those cores that sleep. Raises `CoresAsleepError` where load does not."""
@@ -381,14 +387,14 @@ class PhoneDevice:
         return reading
 
     def _see_screen(self, session: _Session, reading: Reading) -> None:
-        """Say when the screen was switched on or off since it was last looked at."""
+        """Report when the screen was switched on or off since it was last looked at."""
         before, self._screen_on = self._screen_on, reading.screen_on
         if before is None or reading.screen_on in (None, before):
             return
         now = "on" if reading.screen_on else "off"
         self._notify(
             f"the screen of phone {session.phone.serial} went {now} amid the measurements, and "
-            "phones run slower without; leave it as it was (the rows say which)"
+            "phones run slower without; leave it as it was (the rows record it)"
         )
 
     def _cool_down(self) -> None:
@@ -409,12 +415,12 @@ class PhoneDevice:
         if not isinstance(error, (_WeakPhoneError, CoresAsleepError)):
             self._open.drop()
         if self._trouble_since is None:
-            self._trouble_since, self._told_at = now, 0.0
+            self._trouble_since, self._notified_at = now, 0.0
         waited_s = now - self._trouble_since
         if waited_s >= self.settings.wait_s:
             raise error
-        if now - self._told_at >= _TELL_S:
-            self._told_at = now
+        if now - self._notified_at >= _NOTIFY_S:
+            self._notified_at = now
             self._notify(f"{error}; waiting, {waited_s:.0f} of {self.settings.wait_s:.0f} s")
         # The first failure may have been a hiccup of the connection
         time.sleep(0.1 if waited_s < 0.5 else _RETRY_S)
@@ -487,7 +493,7 @@ def _see_that_it_is_up(adb: Adb, phone: PhoneInfo) -> None:
     """Raises `DeviceLostError` while Android starts, `UnsupportedDeviceError` for an old one."""
     if "shell_v2" not in adb.features():
         raise UnsupportedDeviceError(
-            f"phone {phone.serial} must tell exit codes (adb feature shell_v2), it does not; use "
+            f"phone {phone.serial} must report exit codes (adb feature shell_v2), it does not; use "
             "one with Android 7 or newer"
         )
     if adb.ask("getprop sys.boot_completed").strip() != "1":
@@ -503,7 +509,7 @@ def _with_conditions(answer: Measurement, session: _Session, reading: Reading) -
         answer,
         conditions=dataclasses.replace(
             conditions,
-            # Many phones let no program see their sensors, and tell adb's shell
+            # Many phones let no program see their sensors, but adb's shell
             temperature_c_before=reading.temperature_c if before_c is None else before_c,
             temperature_c_after=latest.temperature_c if after_c is None else after_c,
             performance=session.keeper.performance,

@@ -42,7 +42,7 @@ READY = "device"
 STARTING = "starting"
 _HEAD_BYTES = 1 << 16
 MIN_SDK = 24
-"""Android 7: the first whose adb daemon tells exit codes (shell protocol 2)."""
+"""Android 7: the first whose adb daemon reports exit codes (shell protocol 2)."""
 
 # Serials that makers left in firmware for thousands of phones.
 _PLACEHOLDERS = frozenset({"", "unknown", "0123456789ABCDEF", "0123456789abcdef", "1234567890"})
@@ -97,15 +97,17 @@ _DESCRIBE = script(
 
 @dataclass(frozen=True, slots=True)
 class PhoneInfo:
-    """A phone as `netadapt devices` shows it; what only a ready phone tells is empty or None.
+    """A phone as `netadapt devices` shows it; what only a ready phone reports is empty or None.
 
+    Attributes
+    ----------
     serial: how adb calls it; ``host:port`` for a phone on the network.
     state: adb's word, or ``starting`` while Android is not up yet.
     id: how its rows are called: its own serial number, whichever way it is connected.
     remedy: what to do when ``state`` is not ``device``, or when it cannot be used at all.
     boot_id: a phone's from start to start; two phones never share one.
     host_loader: it has what starts this machine's programs. A virtual phone has; an emulator or a
-    Chromebook of the same processor runs Android's programs only.
+        Chromebook of the same processor runs Android's programs only.
     """
 
     serial: str
@@ -177,7 +179,7 @@ def described(serial: str, answer: str) -> PhoneInfo:
     elif not started:
         remedy = "wait until Android has started"
     elif not cores:
-        remedy = f"it tells no cores ({CPU_FOLDER} cannot be read); use another phone"
+        remedy = f"it reports no cores ({CPU_FOLDER} cannot be read); use another phone"
     return PhoneInfo(
         serial=serial,
         state=READY if started or sdk < MIN_SDK else STARTING,
@@ -201,8 +203,11 @@ def find_phones(
 ) -> list[PhoneInfo]:
     """Every phone that adb knows, also those that cannot be used yet, each with the remedy.
 
-    runnable: given a phone, the remedy when no runner is there for it, else "".
     Raises `AdbError` when there is no adb.
+
+    Parameters
+    ----------
+    runnable: given a phone, the remedy when no runner is there for it, else "".
     """
     server = server or AdbServer.from_environment()
     listed = server.devices()
@@ -253,7 +258,7 @@ def choose_phone(server: AdbServer, name: str | None) -> PhoneInfo:
     """The phone called ``name``: its adb serial or its own; a ``host:port`` is connected to.
 
     None means the only one. Raises `NoSuchDeviceError` when it is not there, or when several are
-    and none was named; `DeviceError` when two cannot be told apart.
+    and none was named; `DeviceError` when two cannot be distinguished.
     """
     if name is not None and is_address(name):
         find_phone(server, name)
@@ -271,7 +276,7 @@ def choose_phone(server: AdbServer, name: str | None) -> PhoneInfo:
         # The same phone by cable and by network has one boot id; clones of a serial do not
         if other.ready and other.id == chosen.id and other.boot_id != chosen.boot_id:
             raise DeviceError(
-                f"phones are told apart by their serial number, {chosen.serial} and "
+                f"phones are distinguished by their serial number, {chosen.serial} and "
                 f"{other.serial} both have {chosen.id!r}; connect one of them at a time"
             )
     return chosen

@@ -31,6 +31,8 @@ _SETTING = re.compile(
 class Keeper:
     """Changes a phone's settings for a session and puts them back.
 
+    Attributes
+    ----------
     performance: what was reached, as in `DeviceInfo.performance`.
     """
 
@@ -61,7 +63,7 @@ class Keeper:
         self.performance = ", ".join(reached) or "default"
 
     def restore(self) -> None:
-        """Put back what the phone's journal says, whoever wrote it; harmless without one."""
+        """Put back what the phone's journal lists, whoever wrote it; harmless without one."""
         found = self._adb.shell(f"cat {_JOURNAL}")
         if found.exit_code != 0:
             return
@@ -98,7 +100,7 @@ class Keeper:
         values = self._adb.ask(f"cat {quote(paths)}").split()
         if len(values) != len(paths):
             raise DeviceError(
-                f"phone {self._adb.serial} must tell its clocks, got {values!r}; "
+                f"phone {self._adb.serial} must report its clocks, got {values!r}; "
                 "leave governor and frequency alone"
             )
         before = [f"{path} {value}" for path, value in zip(paths, values, strict=True)]

@@ -34,6 +34,7 @@ class PhoneLock:
         self._held[phone_id] = descriptor, count + 1
 
     def release(self) -> None:
+        """Let others have the phone, once for each time it was locked."""
         descriptor, count = self._held[self._id]
         if count == 1:
             os.close(descriptor)

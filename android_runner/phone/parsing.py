@@ -15,17 +15,6 @@ from netadapt.android_runner.text import printable
 
 CPU_FOLDER = "/sys/devices/system/cpu"
 
-# `PowerManager.THERMAL_STATUS_*` of the Android SDK.
-THERMAL_STATUS_NAMES = (
-    "none",
-    "light",
-    "moderate",
-    "severe",
-    "critical",
-    "emergency",
-    "shutdown",
-)
-
 _STATES = (
     "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|"
     r"detached|unknown|no device|no permissions\b.*?"
@@ -48,21 +37,26 @@ _SUM = re.compile(r"(?P<digest>[0-9a-f]{32,128})\s[ *]?(?P<name>\S+)")
 
 @dataclass(frozen=True, slots=True)
 class ListedPhone:
-    """A line of `adb devices -l`. model: adb's own, with underscores for spaces; may be empty."""
+    """A line of `adb devices -l`.
+
+    Attributes
+    ----------
+    model: adb's own, with underscores for spaces; may be empty.
+    """
 
     serial: str
     state: str
     model: str = ""
 
-    @property
-    def is_network(self) -> bool:
-        """Whether adb reaches it at a ``host:port``."""
-        return is_address(self.serial)
-
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """`dumpsys battery`; None where it does not tell. powered: some charger is connected."""
+    """`dumpsys battery`; None where it is not reported.
+
+    Attributes
+    ----------
+    powered: some charger is connected.
+    """
 
     level_pct: int | None
     powered: bool | None
@@ -81,7 +75,12 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class Thermal:
-    """`dumpsys thermalservice`. status: 0 none to 6 shutdown; None where it does not tell."""
+    """`dumpsys thermalservice`.
+
+    Attributes
+    ----------
+    status: 0 none to 6 shutdown; None where it is not reported.
+    """
 
     status: int | None
     sensors: tuple[Sensor, ...]
@@ -89,12 +88,16 @@ class Thermal:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A core with its frequency scaling; None where the phone does not tell.
+    """A core with its frequency scaling; None where the phone does not report it.
 
+    Attributes
+    ----------
     cluster: the cores that share its frequency, itself among them; of one that is asleep, itself
-    alone where no other tells. capacity: how much it gets done at its highest frequency, as a share
-    of the phone's best core's 1024. online: phones switch cores off while they have little to do;
-    such a core has no frequencies until it is back.
+        alone where no other reports it.
+    capacity: how much it gets done at its highest frequency, as a share of the phone's best core's
+        1024.
+    online: phones switch cores off while they have little to do; such a core has no frequencies
+        until it is back.
     """
 
     number: int
@@ -158,7 +161,7 @@ def parse_battery(text: str) -> Battery:
 def parse_thermalservice(text: str) -> Thermal:
     """`dumpsys thermalservice` (Android 10 and later).
 
-    What the hardware says now counts before what the service remembers.
+    The hardware's present values count before those that the service remembers.
     """
     status = re.search(r"^\s*Thermal Status: (\d{1,2})\s*$", text, re.M)
     sections = re.split(r"^\s*(?=(?:Cached|Current) )", text, flags=re.M)
@@ -192,7 +195,7 @@ def parse_cores(text: str) -> tuple[Core, ...]:
     """Lines ``<file>:<content>`` of the cores' folders and lists, by core number.
 
     A phone has the cores of the kernel's list ``present``; those missing from its list ``online``
-    are asleep. What the awake ones of a cluster tell of it goes for all of its cores.
+    are asleep. What the awake ones of a cluster report of it holds for all of its cores.
     """
     files: dict[int, dict[str, str]] = {}
     lists: dict[str, tuple[int, ...]] = {}
@@ -204,7 +207,7 @@ def parse_cores(text: str) -> tuple[Core, ...]:
     present = lists.get("present") or lists.get("online") or tuple(files)
     online = set(lists.get("online") or present)
     cores = [_core(number, files.get(number, {}), number in online) for number in sorted(present)]
-    return tuple(_told_by_its_cluster(core, cores) for core in cores)
+    return tuple(_known_from_its_cluster(core, cores) for core in cores)
 
 
 def _core(number: int, files: Mapping[str, str], online: bool) -> Core:
@@ -223,7 +226,7 @@ def _core(number: int, files: Mapping[str, str], online: bool) -> Core:
     )
 
 
-def _told_by_its_cluster(core: Core, cores: Sequence[Core]) -> Core:
+def _known_from_its_cluster(core: Core, cores: Sequence[Core]) -> Core:
     if core.max_khz is not None:
         return core
     for other in cores:

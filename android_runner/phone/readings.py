@@ -27,8 +27,11 @@ _AT_REST_C = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A phone at one moment. None: it does not tell. low_power: Android's battery saver.
+    """A phone at one moment. None where the phone does not report it.
 
+    Attributes
+    ----------
+    low_power: Android's battery saver.
     temperature_of: the sensor, where it is not known to be the cores', the chip's or the skin's.
     """
 
@@ -52,7 +55,7 @@ _READ = script(
     }
 )
 WATCH = script({"cores": READ_CORES, "zones": READ_ZONES})
-AFTER = script({"battery": "dumpsys battery", **_TEMPERATURES})  # before Android 10 all that tells
+AFTER = script({"battery": "dumpsys battery", **_TEMPERATURES})  # before Android 10 the only source
 
 
 def read(adb: Adb) -> Reading:
@@ -61,6 +64,7 @@ def read(adb: Adb) -> Reading:
 
 
 def parse_reading(text: str) -> Reading:
+    """A reading from what one of this module's scripts printed."""
     sections = split_sections(text, MARK)
     thermal = parse_thermalservice(sections.get("thermal", ""))
     temperature_c = cpu_temperature_c(thermal)
@@ -93,7 +97,7 @@ def cool_down(
     Returns the last reading. Raises what asking a phone raises.
     """
     limits = {core.number: core.limit_khz or 0 for core in cores}
-    begun = best_at = told_at = time.monotonic()
+    begun = best_at = notified_at = time.monotonic()
     best_c = float("inf")
     while True:
         reading = read(adb)
@@ -111,11 +115,11 @@ def cool_down(
         if now - begun >= settings.cool_timeout_s:
             notify(
                 f"phone {adb.serial} did not cool down in {settings.cool_timeout_s:.0f} s "
-                f"({_degrees(reading)}); going on"
+                f"({_degrees(reading)}); continuing"
             )
             return reading
-        if now == begun or now - told_at >= 10:
-            told_at = now
+        if now == begun or now - notified_at >= 10:
+            notified_at = now
             notify(f"phone {adb.serial} is warm ({_degrees(reading)}); waiting until it is cool")
         time.sleep(2.0 if at_rest or now - begun > 4 else 1.0)
 

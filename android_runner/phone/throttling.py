@@ -30,10 +30,10 @@ class ThrottledError(DeviceError):
 
 
 class Watch:
-    """Tells whether the phone throttles while a runner is under way.
+    """Decides whether the phone throttles while a runner is under way.
 
-    It does when a pinned core's clock stays below what it reached before, or when Android says so.
-    Makers' services rewrite the clocks' limits every few seconds: one below what it was at the
+    It does when a pinned core's clock stays below what it reached before, or when Android reports
+    it. Makers' services rewrite the clocks' limits every few seconds: one below what it was at the
     session's start counts together with a lower clock, or a slower sentinel, alone.
     """
 
@@ -155,4 +155,4 @@ class Watch:
                 f"phone {self._adb.serial} must keep its clock, it does not ({why}); cool it"
             )
         self.throttled = True
-        logger.warning("phone %s is throttled (%s); its rows say so", self._adb.serial, why)
+        logger.warning("phone %s is throttled (%s); its rows are flagged", self._adb.serial, why)

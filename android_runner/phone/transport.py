@@ -5,8 +5,9 @@
     runs/<set>/        where the runner works on a batch; holds `pid`
     restore            what to put back after a crash (`netadapt.android_runner.phone.keeper`)
 
-The runner is told where in the store each program lies, so a batch costs no links: Android's policy
-lets adb's daemon make none, and a process for each takes a phone longer than a small program.
+The runner's arguments say where in the store each program lies, so a batch costs no links:
+Android's policy lets adb's daemon make none, and a process for each takes a phone longer than a
+small program.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class PhoneStore:
         self._digest = ""
 
     def prepare(self) -> None:
-        """Make the folders; end and remove what a broken-off session left running.
+        """Make the folders; end and remove what an interrupted session left running.
 
         Raises `UnsupportedDeviceError` for a phone that cannot check its files.
         """
@@ -182,7 +183,9 @@ def _mb(size: int) -> str:
 class AdbTransport:
     """Starts the runner on a phone.
 
-    look: called every second while a runner is under way, and free to break it off by raising.
+    Parameters
+    ----------
+    look: called every second while a runner is under way, and free to abort it by raising.
     """
 
     def __init__(
@@ -211,7 +214,7 @@ class AdbTransport:
             try:
                 yield process
             finally:
-                # Broken off, by Ctrl-C or for a reason of ours: the phone must not work on
+                # Interrupted, by Ctrl-C or for a reason of ours: the phone must not work on
                 with suppress(DeviceError):
                     process.leave()
 
@@ -266,7 +269,7 @@ class AdbProcess:
         )
 
     def kill(self) -> None:
-        """See `RunnerProcess.kill`. A runner that has said its last word gets time to leave."""
+        """See `RunnerProcess.kill`. A runner that has sent its last message gets time to leave."""
         if not self._drain(0.5):
             self.end()
 
@@ -281,7 +284,7 @@ class AdbProcess:
             self._adb.shell(f'read -r pid <{self._folder}/pid && kill -9 "$pid"')
 
     def wait(self) -> str:
-        """See `RunnerProcess.wait`. Raises `DeviceLostError` when the phone does not tell."""
+        """See `RunnerProcess.wait`. Raises `DeviceLostError` where its end is not reported."""
         if not self._drain(_EXIT_S):
             raise DeviceLostError(
                 f"phone {self._adb.serial} must end a killed process, it did not within "

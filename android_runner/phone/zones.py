@@ -1,4 +1,4 @@
-"""Which of a phone's thermal zones tells how warm its cores are, and in which unit.
+"""Which of a phone's thermal zones shows how warm its cores are, and in which unit.
 
 A phone has dozens: cores, modem, charger, camera, battery. Their names are the makers'.
 """
@@ -30,7 +30,12 @@ _CHIP: Final = re.compile(r"tsens|soc|msm_therm", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One sensor's value. closeness: `CORES`, `CHIP`, `SKIN` or `UNKNOWN`."""
+    """One sensor's value.
+
+    Attributes
+    ----------
+    closeness: `CORES`, `CHIP`, `SKIN` or `UNKNOWN`.
+    """
 
     kind: str
     temperature_c: float
@@ -40,16 +45,19 @@ class Zone:
 def parse_zones(text: str) -> Zone | None:
     """The hottest of the zones that are closest to the cores; None without one that may be.
 
-    text: lines ``<folder>/type:<name>`` and ``<folder>/temp:<value>``. Batteries, chargers, radios
-    and the like never count.
+    Batteries, chargers, radios and the like never count.
+
+    Parameters
+    ----------
+    text: lines ``<folder>/type:<name>`` and ``<folder>/temp:<value>``.
     """
     files: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
         if found := _ZONE_FILE.fullmatch(line.strip()):
             files.setdefault(found["zone"], {})[found["name"]] = found["value"].strip()
     zones = []
-    for told in files.values():
-        kind, value_c = told.get("type", ""), celsius(told.get("temp", ""))
+    for zone in files.values():
+        kind, value_c = zone.get("type", ""), celsius(zone.get("temp", ""))
         close = closeness(kind)
         if value_c is not None and close is not None:
             zones.append(Zone(kind, value_c, close))

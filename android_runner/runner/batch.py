@@ -70,7 +70,8 @@ def run_batch(
 ) -> Iterator[Measurement | Failure]:
     """Time programs with unique names; one answer each, chunk by chunk.
 
-    Raises `DeviceError` when the runner cannot work at all, `ProtocolError` when it talks nonsense.
+    Raises `DeviceError` when the runner cannot work at all, `ProtocolError` when it breaks
+    the protocol.
     """
     steps = spec.rounds + 2  # loading and warming up are steps too
     total = steps * len(programs)
@@ -163,7 +164,7 @@ class _Attempt:
                     break
                 for message in parser.feed(data):
                     self._take(message)
-            process.kill()  # it has said its last word, or never will
+            process.kill()  # it has sent its last message, or never will
             ending = process.wait()
         self._conclude(hung, ending)
         return ending

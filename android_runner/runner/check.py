@@ -1,4 +1,4 @@
-"""Does a device's runner give the same values as this machine's? One known program tells."""
+"""Does a device's runner give the same values as this machine's? One known program decides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _SPEC: Final = RunSpec(rounds=3, warmup_ms=1, visit_ms=1, seed=1, outputs=True)
 class CheckReport:
     """A device that computes what this machine computes.
 
-    values: numbers compared. max_deviation: the largest |device - host| / (1 + |host|).
+    Attributes
+    ----------
+    values: numbers compared.
+    max_deviation: the largest |device - host| / (1 + |host|).
     latency_us: of the known program on the device, for one thread.
     """
 
@@ -54,7 +57,7 @@ def check_runner(device: Device, reference: Device | None = None) -> CheckReport
     Raises `DeviceError` where the program fails on either or a value deviates by more than
     `TOLERANCE`.
     """
-    device.info()  # says hello, which only a runner does
+    device.info()  # greets the runner, which nothing else answers
     reference = HostDevice() if reference is None else reference
     theirs, ours = _outputs(device), _outputs(reference)
     shapes = [

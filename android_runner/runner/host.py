@@ -35,6 +35,8 @@ _LAST_WORDS_BYTES = 400
 class HostDevice:
     """This machine. Builds the runner on first use; raises `BuildError` when that fails.
 
+    Parameters
+    ----------
     runner, launcher: another runner instead, started by these words (an emulator's).
     """
 

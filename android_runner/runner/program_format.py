@@ -1,4 +1,4 @@
-"""What a ``.pte`` says about itself, read without ExecuTorch.
+"""What a ``.pte`` states about itself, read without ExecuTorch.
 
 A program is a flatbuffer of ExecuTorch's ``schema/program.fbs``: at byte 4 the file identifier,
 whose number changes with the format; in its root table the schema's version and, by method, the
@@ -32,7 +32,7 @@ class ProgramFormat:
 
 
 def read_format(data: bytes) -> ProgramFormat | None:
-    """What the program says, or None where the bytes are none or are damaged."""
+    """What the program states, or None where the bytes are none or are damaged."""
     identifier = data[4:8]
     if not re.fullmatch(rb"ET\d\d", identifier):
         return None
@@ -52,7 +52,7 @@ def read_format(data: bytes) -> ProgramFormat | None:
 
 
 def format_problem(data: bytes) -> str | None:
-    """Why no runner of this version can read the program, in a line; None where nothing says so.
+    """Why no runner of this version can read the program, in a line; None where one may.
 
     Damaged programs are left to the runtime, which checks far more than this.
     """

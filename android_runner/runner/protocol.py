@@ -29,8 +29,11 @@ _LINE_END = re.compile(rb"[\r\n]")
 class Hello:
     """Who the runner is; its first message.
 
-    layout: ``fixed`` or ``random`` addresses. backends: those linked in. kernels: how many
-    operators are registered.
+    Attributes
+    ----------
+    layout: ``fixed`` or ``random`` addresses.
+    backends: those linked in.
+    kernels: how many operators are registered.
     """
 
     protocol: int
@@ -44,11 +47,15 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The machine at one moment; None where it does not tell.
+    """The machine at one moment; None where it is not known.
 
-    freq_khz: of the first pinned core. temperature_c: of the hottest of the zones closest to the
-    cores; zone: the kernel's name of it. freqs_khz, limits_khz: of each pinned core its frequency
-    and the highest that the system allows it now, which falls while it throttles.
+    Attributes
+    ----------
+    freq_khz: of the first pinned core.
+    temperature_c: of the hottest of the zones closest to the cores.
+    zone: the kernel's name of it.
+    freqs_khz, limits_khz: of each pinned core its frequency and the highest that the system allows
+        it now, which falls while it throttles.
     """
 
     freq_khz: int | None
@@ -77,7 +84,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """This program cannot be loaded or executed; the others go on."""
+    """This program cannot be loaded or executed; the others continue."""
 
     program: int
     kind: Literal["load", "execute"]
@@ -98,8 +105,11 @@ class Result:
 class Done:
     """The closing message.
 
-    sentinel_us: one median a round. round_freqs_khz: at the end of each round, the frequency of the
-    slowest pinned core; None where it is not known.
+    Attributes
+    ----------
+    sentinel_us: one median a round.
+    round_freqs_khz: at the end of each round, the frequency of the slowest pinned core; None where
+        it is not known.
     """
 
     snapshot: Snapshot

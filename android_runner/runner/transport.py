@@ -19,7 +19,7 @@ class RunnerProcess(Protocol):
         ...
 
     def wait(self) -> str:
-        """Wait until the ended process is gone; say how it ended, with its last words, in a line.
+        """Wait until the ended process is gone; how it ended, with its last words, in a line.
 
         Called only after the output's end or `kill`.
         """
@@ -32,7 +32,7 @@ class Transport(Protocol):
     def start(
         self, files: Mapping[str, bytes], arguments: Sequence[str]
     ) -> AbstractContextManager[RunnerProcess]:
-        """Start the runner in a folder of its own that holds ``files``, or is told of them.
+        """Start the runner in a folder of its own that holds ``files``, or names them to it.
 
         Leaving the context kills the process. Where files are kept for next time, the argument
         ``at.NAME`` says where the one called NAME lies (docs/protocol.md).

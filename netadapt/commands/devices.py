@@ -25,7 +25,7 @@ def devices(
     """List the devices that latencies can be measured on.
 
     This machine and every phone that adb knows, also those that cannot be used yet, each with what
-    to do about it. adb comes along; for what else it can do, such as pairing, --adb tells where it
+    to do about it. adb comes along; for what else it can do, such as pairing, --adb prints where it
     is.
 
     Example: netadapt devices

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from netadapt.commands.options import Json, print_json
+from netadapt.commands.options import DEVICE, Json, print_json
 
 
 def init(
@@ -18,9 +18,7 @@ def init(
     space: Annotated[
         str, typer.Option(help="A space's name or TOML file (`netadapt spaces`).")
     ] = "digits",
-    device: Annotated[
-        str, typer.Option(help="A device's id: host, phone (the only one) or a serial.")
-    ] = "host",
+    device: Annotated[str, typer.Option(help=f"A device: {DEVICE}.")] = "host",
     as_json: Json = False,
 ) -> None:
     """Write a run file of your own, every common key explained.

@@ -17,12 +17,15 @@ Run = Annotated[
     Path | None,
     typer.Argument(
         metavar="RUN",
-        help="A run's TOML file, or the folder of a run to go on with; not given, the demo's run.",
+        help="A run's TOML file, or the folder of a run to resume; not given, the demo's run.",
     ),
 ]
 Folder = Annotated[
     Path | None, typer.Option(help="Where results go, instead of the run's own folder.")
 ]
+DEVICE = "host, phone (the only one), a serial, a table (.sqlite) or package.module:Class"
+"""What names a device, for the help of options; `netadapt.devices` reads it."""
+
 Cpus = Annotated[
     str | None,
     typer.Option(help="Cores to pin to, such as 2,3; or a phone's big or little ones."),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netadapt.commands.options import (
+    DEVICE,
     Cpus,
     DryRun,
     Json,
@@ -49,8 +50,8 @@ def profile(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="A device's id: host, phone (the only one) or a serial. Give it several times "
-            "to profile several at once, each into a table of its own."
+            help=f"A device: {DEVICE}. Give it several times to profile several at once, each into "
+            "a table of its own."
         ),
     ] = None,
     kernels: Annotated[
@@ -73,8 +74,8 @@ def profile(
     """Time kernels and networks into a latency table.
 
     A sample of the space is measured, every kind of kernel and every corner among it. What the
-    table holds under the same conditions is not measured again, so a run that was broken off goes
-    on when it is started again. The table of a run is in its folder; without a run it is
+    table holds under the same conditions is not measured again, so an interrupted run
+    resumes when it is started again. The table of a run is in its folder; without a run it is
     SPACE-DEVICE.sqlite in the current folder.
 
     Example: netadapt profile --space digits --table digits.sqlite --kernels 200

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netadapt.commands.options import (
+    DEVICE,
     Cpus,
     DryRun,
     Folder,
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 def search(
     run: Run = None,
     folder: Folder = None,
-    device: Annotated[
-        str | None, typer.Option(help="A device's id: host, phone (the only one) or a serial.")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help=f"A device: {DEVICE}.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the runtime.")] = None,
     cpus: Cpus = None,
     wait: Wait = None,

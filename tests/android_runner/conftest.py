@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from netadapt.android_runner import HostDevice, Program
+from tests.contracts.device import UGLY_NAMES
 
 
 def _lower(module: object, *inputs: object) -> bytes:
@@ -84,11 +85,14 @@ def hanger(lowered: Mapping[str, bytes]) -> bytes:
     return _edited(lowered["conv"], edit)
 
 
+def under_ugly_names(lowered: Mapping[str, bytes]) -> list[Program]:
+    return [Program(name, data) for name, data in zip(UGLY_NAMES, lowered.values(), strict=True)]
+
+
 @pytest.fixture(scope="session")
 def programs(lowered: Mapping[str, bytes]) -> list[Program]:
-    """Good programs under names that no shell, path or line should ever see."""
-    names = {"conv": "$(reboot) `x` ; 'a\" \\", "two": "line\nbreak\r\t\0", "se": "größe/../层 %s"}
-    return [Program(names[key], data) for key, data in lowered.items()]
+    """Good programs of several kinds."""
+    return under_ugly_names(lowered)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What every device must do (`DeviceContract`), and what only a real one can be asked."""
+"""The devices that come along: the contract, and what only a real one can be asked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from netadapt.android_runner import (
     DeviceError,
     Failure,
     HostDevice,
-    InvalidRunError,
     Measurement,
     Program,
     ReplayDevice,
@@ -25,85 +24,19 @@ from netadapt.android_runner import (
 from netadapt.android_runner.phone import Adb, AdbServer, PhoneDevice, PhoneSettings
 from netadapt.android_runner.runner import batch
 from netadapt.virtual_phone import VirtualPhone
-
-QUICK = RunSpec(rounds=3, warmup_ms=0.2, visit_ms=0.2, timeout_s=60.0)
-
-
-def _run(
-    device: Device, programs: list[Program], spec: RunSpec = QUICK
-) -> dict[str, Measurement | Failure]:
-    answers = list(device.run(programs, spec))
-    by_name = {answer.program: answer for answer in answers}
-    assert len(by_name) == len(answers), "one answer for each program"
-    return by_name
+from tests.android_runner.conftest import under_ugly_names
+from tests.contracts.device import QUICK, DeviceContract, answers_of
 
 
-class DeviceContract:
-    """Subclass with a ``device`` fixture that can time the session's ``programs``."""
+class _Lowered(DeviceContract):
+    """The contract with programs of several kinds, lowered here."""
 
-    def test_info_is_stable_and_complete(self, device: Device) -> None:
-        info = device.info()
-        assert info == device.info()
-        assert info.fingerprint == device.info().fingerprint
-        assert info.cores >= 1
-        assert all((info.id, info.model, info.os, info.abi, info.runtime_version))
-        assert len(info.runner_sha256) == 64
-
-    def test_every_program_is_answered_once(self, device: Device, programs: list[Program]) -> None:
-        answers = _run(device, programs)
-        assert set(answers) == {program.name for program in programs}
-        for program in programs:
-            answer = answers[program.name]
-            assert isinstance(answer, Measurement)
-            assert answer.program_sha256 == program.sha256
-            assert answer.latency_us > 0
-            assert answer.conditions.cpus
-            assert answer.conditions.threads == 1
-
-    def test_a_bad_program_fails_by_name_and_the_rest_go_on(
-        self, device: Device, programs: list[Program], lowered: Mapping[str, bytes]
-    ) -> None:
-        bad = [
-            Program("noise", b"\xa5" * 4096),
-            Program("short", b"x"),
-            Program("cut", lowered["conv"][:700]),
-            Program("no such method", lowered["conv"], method="backward"),
-        ]
-        answers = _run(device, [bad[0], *programs, *bad[1:]])
-        for program in bad:
-            answer = answers[program.name]
-            assert isinstance(answer, Failure)
-            assert answer.kind == "load"
-            assert answer.message
-            assert "\n" not in answer.message
-        assert all(isinstance(answers[program.name], Measurement) for program in programs)
-
-    def test_duplicate_names_are_refused_at_once(
-        self, device: Device, programs: list[Program]
-    ) -> None:
-        with pytest.raises(InvalidRunError, match="unique"):
-            device.run([programs[0], programs[0]], QUICK)
-
-    def test_the_same_bytes_may_have_two_names(
-        self, device: Device, programs: list[Program]
-    ) -> None:
-        again = Program("again", programs[0].data)
-        answers = _run(device, [programs[0], again])
-        assert set(answers) == {programs[0].name, "again"}
-
-    def test_nothing_to_do(self, device: Device) -> None:
-        assert list(device.run([], QUICK)) == []
-
-    def test_progress_goes_forward(self, device: Device, programs: list[Program]) -> None:
-        seen: list[RunProgress] = []
-        list(device.run(programs, QUICK, seen.append))
-        assert seen
-        assert [p.done for p in seen] == sorted(p.done for p in seen)
-        assert all(0 <= p.done <= p.total for p in seen)
-        assert {p.program for p in seen} <= {program.name for program in programs}
+    @pytest.fixture
+    def programs(self, programs: list[Program]) -> list[Program]:
+        return programs
 
 
-class TestHostDevice(DeviceContract):
+class TestHostDevice(_Lowered):
     @pytest.fixture
     def device(self, host: HostDevice) -> Device:
         return host
@@ -119,14 +52,14 @@ class TestHostDevice(DeviceContract):
 
     def test_runs_portable_operators(self, host: HostDevice, lowered: Mapping[str, bytes]) -> None:
         assert b"_to_dim_order_copy" in lowered["se"], "the example no longer shows the case"
-        assert isinstance(_run(host, [Program("se", lowered["se"])])["se"], Measurement)
+        assert isinstance(answers_of(host, [Program("se", lowered["se"])])["se"], Measurement)
 
     def test_inputs_are_seeded_random_and_outputs_right(
         self, host: HostDevice, lowered: Mapping[str, bytes]
     ) -> None:
         def outputs(seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
             spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, seed=seed, outputs=True)
-            answer = _run(host, [Program("two", lowered["two"])], spec)["two"]
+            answer = answers_of(host, [Program("two", lowered["two"])], spec)["two"]
             assert isinstance(answer, Measurement)
             assert answer.outputs is not None
             assert [t.shape for t in answer.outputs] == [(1, 3, 4, 5)] * 2
@@ -143,7 +76,7 @@ class TestHostDevice(DeviceContract):
     def test_a_crash_costs_that_program_only(
         self, host: HostDevice, programs: list[Program], crasher: bytes
     ) -> None:
-        answers = _run(host, [programs[0], Program("crasher", crasher), *programs[1:]])
+        answers = answers_of(host, [programs[0], Program("crasher", crasher), *programs[1:]])
         crash = answers.pop("crasher")
         assert isinstance(crash, Failure)
         assert crash.kind == "crash"
@@ -155,7 +88,7 @@ class TestHostDevice(DeviceContract):
         self, host: HostDevice, programs: list[Program], hanger: bytes
     ) -> None:
         spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, timeout_s=5.0)
-        answers = _run(host, [programs[0], Program("hanger", hanger), *programs[1:]], spec)
+        answers = answers_of(host, [programs[0], Program("hanger", hanger), *programs[1:]], spec)
         hang = answers.pop("hanger")
         assert isinstance(hang, Failure)
         assert hang.kind == "timeout"
@@ -185,7 +118,7 @@ class TestHostDevice(DeviceContract):
         self, host: HostDevice, programs: list[Program], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(batch, "CHUNK_PROGRAMS", 2)
-        answers = _run(host, programs)
+        answers = answers_of(host, programs)
         assert len(answers) == len(programs)
         assert all(isinstance(answer, Measurement) for answer in answers.values())
 
@@ -193,7 +126,7 @@ class TestHostDevice(DeviceContract):
         self, host: HostDevice, programs: list[Program], lowered: Mapping[str, bytes]
     ) -> None:
         spec = RunSpec(rounds=4, warmup_ms=0, visit_ms=0.1, sentinel=Program("s", lowered["conv"]))
-        answer = next(iter(_run(host, programs[:1], spec).values()))
+        answer = next(iter(answers_of(host, programs[:1], spec).values()))
         assert isinstance(answer, Measurement)
         assert len(answer.conditions.sentinel_us) == 4
         assert answer.conditions.sentinel_drift is not None
@@ -233,7 +166,7 @@ def phone_device(adb_server: AdbServer, virtual_phone: VirtualPhone) -> Iterator
         yield phone
 
 
-class TestPhoneDevice(DeviceContract):
+class TestPhoneDevice(_Lowered):
     @pytest.fixture
     def device(self, phone_device: PhoneDevice) -> PhoneDevice:
         return phone_device
@@ -270,7 +203,10 @@ class TestPhoneDevice(DeviceContract):
     ) -> None:
         spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, outputs=True)
         program = Program("two", lowered["two"])
-        here, there = _run(host, [program], spec)["two"], _run(device, [program], spec)["two"]
+        here, there = (
+            answers_of(host, [program], spec)["two"],
+            answers_of(device, [program], spec)["two"],
+        )
         assert isinstance(here, Measurement)
         assert isinstance(there, Measurement)
         assert there.outputs == here.outputs
@@ -280,7 +216,7 @@ class TestPhoneDevice(DeviceContract):
     ) -> None:
         spec = RunSpec(rounds=1, warmup_ms=0, visit_ms=0, timeout_s=3.0)
         bad = [Program("crasher", crasher), Program("hanger", hanger)]
-        answers = _run(device, [programs[0], *bad, *programs[1:]], spec)
+        answers = answers_of(device, [programs[0], *bad, *programs[1:]], spec)
         crash, hang = answers.pop("crasher"), answers.pop("hanger")
         assert isinstance(crash, Failure)
         assert isinstance(hang, Failure)
@@ -318,13 +254,14 @@ class TestPhoneDevice(DeviceContract):
 
 
 @pytest.fixture(scope="module")
-def recorded(host: HostDevice, programs: list[Program]) -> dict[str, Measurement]:
+def recorded(host: HostDevice, lowered: Mapping[str, bytes]) -> dict[str, Measurement]:
+    programs = under_ugly_names(lowered)
     answers = [a for a in host.run(programs, QUICK) if isinstance(a, Measurement)]
     assert len(answers) == len(programs)
     return {answer.program_sha256: answer for answer in answers}
 
 
-class TestReplayDevice(DeviceContract):
+class TestReplayDevice(_Lowered):
     @pytest.fixture
     def device(self, host: HostDevice, recorded: dict[str, Measurement]) -> Device:
         return ReplayDevice(recorded, host.info())
@@ -336,10 +273,10 @@ class TestReplayDevice(DeviceContract):
     def test_plays_back_what_was_recorded(
         self, device: Device, programs: list[Program], recorded: dict[str, Measurement]
     ) -> None:
-        assert list(_run(device, programs).values()) == list(recorded.values())
+        assert list(answers_of(device, programs).values()) == list(recorded.values())
 
     def test_names_what_was_never_recorded(self, device: Device) -> None:
-        answer = _run(device, [Program("unheard of", b"data")])["unheard of"]
+        answer = answers_of(device, [Program("unheard of", b"data")])["unheard of"]
         assert isinstance(answer, Failure)
         assert "'unheard of'" in answer.message
 

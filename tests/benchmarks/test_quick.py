@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 KEYS = {
-    "precision": {
+    "repeatability": {
         "kernels",
         "median_dev_pct",
         "p95_dev_pct",

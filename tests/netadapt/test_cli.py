@@ -443,8 +443,7 @@ def test_broken_off_says_how_to_go_on(tmp_path: Path) -> None:
     )
     assert done.returncode == 128 + signal.SIGINT
     assert done.stderr == (
-        "netadapt: broken off; go on where it stopped with: "
-        f"netadapt demo --folder '{tmp_path / 'my run'}'\n"
+        f"netadapt: interrupted; resume with: netadapt demo --folder '{tmp_path / 'my run'}'\n"
     )
 
 
@@ -473,5 +472,5 @@ def test_a_lost_device_is_a_pause(
     assert exit_code(arguments) == 2
     assert capsys.readouterr().err == (
         "netadapt: a phone must stay connected, it did not; plug it in; when it is back, "
-        f"go on where it stopped with: netadapt {' '.join(arguments)}\n"
+        f"resume with: netadapt {' '.join(arguments)}\n"
     )

@@ -1,4 +1,4 @@
-"""The whole line at toy size on this machine: broken off, gone on with, read, reported."""
+"""The whole line at toy size on this machine: interrupted, resumed, read, reported."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         assert not folder.result.exists()
         if interruption == signal.SIGINT:
             assert code == 130, errors
-            assert f"go on where it stopped with: netadapt search {TOY}" in errors
+            assert f"resume with: netadapt search {TOY}" in errors
             assert "Traceback" not in errors
         else:
             assert code == -signal.SIGKILL, errors

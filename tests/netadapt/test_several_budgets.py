@@ -1,4 +1,4 @@
-"""Several budgets from one super-network: at once, broken off, and added to a finished run.
+"""Several budgets from one super-network: at once, interrupted, and added to a finished run.
 
 The device is made up, so that what is measured is known; all else is the real line at toy size.
 """

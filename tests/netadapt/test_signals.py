@@ -31,7 +31,7 @@ search.run_search = run
 sys.argv[1:] = ["demo", "--folder", "runs/it"]
 program.main()
 """
-LINE = "netadapt: broken off; go on where it stopped with: netadapt demo --folder runs/it\n"
+LINE = "netadapt: interrupted; resume with: netadapt demo --folder runs/it\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -98,7 +98,7 @@ def test_ctrl_c_while_it_is_being_loaded_is_one_line() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 130
-    assert done.stderr == "netadapt: broken off before it began; run it again\n"
+    assert done.stderr == "netadapt: interrupted before it began; run it again\n"
 
 
 def test_the_installed_program_is_the_one_that_is_ready_for_it() -> None:

@@ -74,7 +74,7 @@ def test_a_resumed_training_goes_on_in_the_same_curve(tmp_path: Path) -> None:
     after = read_metrics(path)
     assert [p.step for p in after] == [1, 2, 3, 4, 5, 6]
     assert after[:4] == tuple(before[n] for n in (1, 2, 3, 4))
-    assert after[4].seconds > after[3].seconds, "seconds go on where the checkpoint was"
+    assert after[4].seconds > after[3].seconds, "seconds count from the checkpoint on"
     expected = read_metrics(tmp_path / "unbroken" / "metrics.jsonl")
     assert [p.loss for p in after] == [p.loss for p in expected]
 

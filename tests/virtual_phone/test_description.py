@@ -155,7 +155,7 @@ def test_idle_cores_rest_at_their_lowest_clock(body: Body, tmp_path: Path) -> No
 def test_it_writes_what_programs_read(body: Body, tmp_path: Path) -> None:
     body.force_temperature(85.0)
     body.battery = dataclasses.replace(body.battery, level_pct=4, charging=False)
-    body.tell()
+    body.write_files()
     assert (tmp_path / "sys/class/thermal/thermal_zone2/temp").read_text() == "850\n"
     assert (tmp_path / "sys/class/thermal/thermal_zone0/temp").read_text() == "28000\n"
     thermal = (tmp_path / "state/dumpsys/thermalservice").read_text()

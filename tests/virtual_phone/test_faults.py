@@ -142,7 +142,7 @@ def test_a_program_dies_of_a_signal(
     phone: VirtualPhone, program: str, kind: str, number: int
 ) -> None:
     cue = phone.play(Fault(kind, moment=Moment.during_program(0.05)))  # type: ignore[arg-type]
-    loop = "while :; do sleep 0.01; done"
+    loop = "while :; do :; done"  # without a child, which would be such a program too at first
     with running(phone, f"exec {program} -c '{loop}'") as client:
         said = output_of(client)
     assert said[-6:] == b"\x03\x01\0\0\0" + bytes([128 + number])
@@ -150,7 +150,7 @@ def test_a_program_dies_of_a_signal(
 
 
 def test_a_program_hangs_until_it_is_killed(phone: VirtualPhone, program: str) -> None:
-    command = f"echo $$ >/data/local/tmp/pid; exec {program} -c 'while :; do sleep 0.01; done'"
+    command = f"echo $$ >/data/local/tmp/pid; exec {program} -c 'while :; do :; done'"
     with running(phone, command) as client:
         cue = phone.play(Fault("runner_hung"))
         assert cue.struck.wait(PATIENCE_S)

@@ -54,7 +54,7 @@ START = frame("start", **SNAPSHOT)
 FIRST, SECOND = b"the first program", b"the second"
 
 
-class Here(sandbox.Program):
+class Here(sandbox.PhoneProcess):
     """A program that runs in a folder of this machine's."""
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netadapt.android_runner.device import Measurement, Program, RunSpec
 from netadapt.android_runner.phone import AdbServer, PhoneDevice
+from netadapt.android_runner.runner.check import known_program
 from netadapt.virtual_phone import PIXEL_1, ThermalZone, VirtualPhone
 from tests.virtual_phone.conftest import (
     ISOLATIONS,
@@ -38,10 +39,12 @@ def measured_on(
 
 @pytest.mark.slow
 def test_a_described_program_is_slower_and_no_other(
-    measured_on: tuple[VirtualPhone, PhoneDevice], lowered: Mapping[str, bytes]
+    measured_on: tuple[VirtualPhone, PhoneDevice],
 ) -> None:
     phone, device = measured_on
-    programs = [Program("slow", lowered["conv"]), Program("as it is", lowered["two"])]
+    data = known_program().data
+    # What follows a program in its file makes another program of it, and changes nothing else
+    programs = [Program("slow", data), Program("as it is", data + bytes(16))]
 
     def latencies() -> dict[str, Measurement]:
         found = {answer.program: answer for answer in device.run(programs, SPEC)}

@@ -123,10 +123,10 @@ def test_a_phone_whose_sensors_the_shell_may_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sdk", "there", "missing"),
     [
-        (25, "stat find sha1sum", "sha256sum diff gzip awk nproc getconf"),
-        (27, "sha256sum diff gzip", "awk nproc getconf"),
-        (29, "sha256sum awk", "nproc getconf"),
-        (31, "sha256sum awk nproc getconf", "python3 perl ld"),
+        (25, "stat find sha1sum", "sha256sum diff gzip awk getconf"),
+        (27, "sha256sum diff gzip", "awk getconf"),
+        (29, "sha256sum awk", "getconf"),
+        (31, "sha256sum awk getconf", "python3 perl ld"),
     ],
 )
 def test_an_android_has_the_tools_of_its_version(

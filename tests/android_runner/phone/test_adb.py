@@ -94,7 +94,7 @@ class TestServer:
 
     def test_lists_the_phone(self, adb_server: AdbServer, virtual_phone: VirtualPhone) -> None:
         (listed,) = [p for p in adb_server.devices() if p.serial == virtual_phone.address]
-        assert (listed.state, listed.model, listed.is_network) == ("device", "Pixel", True)
+        assert (listed.state, listed.model) == ("device", "Pixel")
 
 
 class TestShell:

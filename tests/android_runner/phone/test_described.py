@@ -50,8 +50,8 @@ def test_one_that_still_starts_is_not_ready_and_is_waited_for(started: str) -> N
 def test_one_that_tells_no_core_is_not_ready() -> None:
     info = printed(cores="")
     assert not info.ready
-    assert "tells no cores" in info.remedy
-    with pytest.raises(UnsupportedDeviceError, match="tells no cores"):
+    assert "reports no cores" in info.remedy
+    with pytest.raises(UnsupportedDeviceError, match="reports no cores"):
         check_usable(info)
 
 

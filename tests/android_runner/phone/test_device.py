@@ -70,7 +70,7 @@ class TestFinding:
     ) -> None:
         first, second = switched_on(PIXEL_1), switched_on(PIXEL_1)
         for phone in (first, second):
-            with pytest.raises(DeviceError, match="told apart by their serial number"):
+            with pytest.raises(DeviceError, match="distinguished by their serial number"):
                 choose_phone(adb_server, phone.address)
 
     def test_a_placeholder_for_a_serial_is_none(

@@ -54,7 +54,7 @@ def main() -> None:
     deviations = np.array([abs(first[n] / second[n] - 1) * 100 for n in names])
     print_result(
         {
-            "benchmark": "precision",
+            "benchmark": "repeatability",
             "kernels": len(names),
             "median_dev_pct": round(float(np.median(deviations)), 3),
             "p95_dev_pct": round(float(np.percentile(deviations, 95)), 3),
