@@ -41,6 +41,8 @@ Phase = Literal["lower", "measure"]
 OnProgress = Callable[[Phase, int, int], None]
 
 
+_USUAL = RunSpec()
+
 NETWORK_ROUNDS_FACTOR = 3
 """Whole networks are few and a budget hangs on each, so they are visited this much more often."""
 
@@ -61,9 +63,9 @@ class ProfileSettings:
     Raises `SettingsError` for numbers outside their bounds.
     """
 
-    rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = 12
-    warmup_ms: Annotated[float, Ge(0)] = 5.0
-    visit_ms: Annotated[float, Gt(0)] = 3.0
+    rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = _USUAL.rounds
+    warmup_ms: Annotated[float, Ge(0)] = _USUAL.warmup_ms
+    visit_ms: Annotated[float, Gt(0)] = _USUAL.visit_ms
     batch: Annotated[int, Interval(ge=1, le=1_000)] = 48
     workers: Annotated[int, Interval(ge=1, le=1_000)] | None = None
     recipe: str = DEFAULT_RECIPE
@@ -92,7 +94,15 @@ class ProfileSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """What a call of `profile` did: rows that were there, rows written, programs that failed."""
+    """What a call of `profile` did.
+
+    Parameters
+    ----------
+    present: rows that were there, and settled.
+    measured: programs that were timed; those that others are better than are not written.
+    flagged: of these, those of another quality than "ok".
+    failures: programs that could not be lowered or run.
+    """
 
     present: int
     measured: int
@@ -166,7 +176,7 @@ class Profiler:
     def kernels(
         self, subjects: Sequence[Subject], on_progress: OnProgress | None = None
     ) -> ProfileSummary:
-        """Measure the subjects that the table lacks under this provenance, or has none too good."""
+        """Measure the subjects that the table lacks, or has flagged or hasty rows of."""
         settled = self._settled()
         wanted = [s for s in dict.fromkeys(subjects) if (s.kernel.key, s.copies) not in settled]
         refused = lower_subjects(
@@ -196,7 +206,7 @@ class Profiler:
         *,
         occasion: str = "",
     ) -> ProfileSummary:
-        """Measure whole networks that the table lacks, or has none too good.
+        """Measure whole networks that the table lacks, or has flagged or hasty rows of.
 
         Parameters
         ----------

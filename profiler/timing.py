@@ -70,14 +70,17 @@ class Timing:
 
     @property
     def program(self) -> str:
+        """The program's name."""
         return self.pooled.program
 
     @property
     def latency_us(self) -> float:
+        """Of the pooled rounds."""
         return self.pooled.latency_us
 
     @property
     def sentinel_us(self) -> float | None:
+        """The sentinel's latency in the two runs; None where there was none."""
         return _sentinel_us([self.pooled])
 
 
