@@ -22,8 +22,8 @@ from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.errors import InvalidRunError
 
 FailureKind = Literal["load", "execute", "crash", "timeout", "protocol"]
-DeviceKind = Literal["host", "adb", "replay", "plug-in", "other"]
-"""`other`: one of another version, as an old table names it."""
+DeviceKind = Literal["host", "adb", "replay", "plug-in", "unknown"]
+"""`unknown` is the device of latencies that somebody else measured."""
 
 
 def _require(condition: bool, rule: str, value: object, remedy: str) -> None:

@@ -14,13 +14,13 @@ from annotated_types import Interval
 from netadapt.android_runner.device import Device, RunSpec
 from netadapt.android_runner.phone.settings import Cluster, PhoneSettings
 from netadapt.errors import ConfigError
+from netadapt.profiler.replay import is_table, open_replay
 
 if TYPE_CHECKING:
     from netadapt.android_runner.phone.device import PhoneDevice
 
 HOST: Final = "host"
 ONLY_PHONE: Final = "phone"
-TABLE_SUFFIX: Final = ".sqlite"
 
 Kind = Literal["host", "phone", "table", "plug-in"]
 Core = Annotated[int, Interval(ge=0, le=1_000_000)]
@@ -39,8 +39,9 @@ class DeviceSettings(PhoneSettings):
     Parameters
     ----------
     id: `host` is this machine, `phone` the only phone there is, a path that ends in `.sqlite` a
-        latency table that is played back, `package.module:Class` somebody's own device; anything
-        else is a phone's serial or `host:port` (`netadapt devices`).
+        latency table that is played back (`t.sqlite#2`: its second provenance),
+        `package.module:Class` somebody's own device; anything else is a phone's serial or
+        `host:port` (`netadapt devices`).
     threads: of the runtime.
     cpus: cores to pin to, or a phone's `big` or `little` ones; None takes the device's default.
     options: of a device of one's own: the fields of the dataclass that its class names as
@@ -105,7 +106,7 @@ def device_kind(name: str) -> Kind:
     """What a device's name means; see `DeviceSettings`."""
     if name == HOST:
         return "host"
-    if name.rpartition("#")[0].endswith(TABLE_SUFFIX) or name.endswith(TABLE_SUFFIX):
+    if is_table(name):
         return "table"
     return "plug-in" if _PLACE.fullmatch(name) else "phone"
 
@@ -122,8 +123,6 @@ def make_device(settings: DeviceSettings) -> Device:
 
             return HostDevice()
         case "table":
-            from netadapt.profiler.replay import open_replay
-
             return open_replay(settings.id)
         case "plug-in":
             return _plugged_in(settings.id, settings.options)

@@ -170,8 +170,10 @@ def _disagreement(shares: Sequence[Mapping[str, float]], first: int, second: int
 
 
 def round_levels(run: Run) -> tuple[float, ...]:
-    """How fast each round of a run was, 1 in the middle: the median over all programs, the sentinel
-    among them, of their times in it over their own median. Empty where they lack equal rounds.
+    """How fast each round of a run was, 1 in the middle; empty where programs lack equal rounds.
+
+    The median over all programs, the sentinel among them, of their times in it over their own
+    median.
     """
     rounds = [measurement.round_latencies_us for measurement in run.values()]
     count = len(rounds[0])

@@ -24,7 +24,7 @@ from netadapt.profiler.checking import checked
 from netadapt.profiler.columns import CONDITION_COLUMNS, EFFORT_COLUMNS
 from netadapt.profiler.errors import TableError
 from netadapt.profiler.keys import key_fields
-from netadapt.profiler.provenance import PROVENANCE_COLUMNS, SINCE_4, flat, from_flat
+from netadapt.profiler.provenance import LATER_COLUMNS, PROVENANCE_COLUMNS, flat, from_flat
 from netadapt.profiler.row import Effort, Provenance, Row
 from netadapt.profiler.schema import kernel_column
 
@@ -47,7 +47,7 @@ _DERIVED = {"sentinel_us": float | None, "freq_khz_lowest": int | None}
 """One figure in place of a list by round, for those who leave the lists out."""
 
 _OPTIONAL = {
-    *("label", "input_shape", "rounds_us", "fingerprint", "precision"),
+    *("label", "input_shape", "rounds_us"),
     *(
         column
         for column, name in CONDITION_COLUMNS.items()
@@ -55,7 +55,7 @@ _OPTIONAL = {
         or Conditions.__dataclass_fields__[name].default is not dataclasses.MISSING
     ),
     *EFFORT_COLUMNS,
-    *SINCE_4,
+    *LATER_COLUMNS,
 }
 """Columns that a frame may lack: those of later formats, and those of figures by round."""
 

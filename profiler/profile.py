@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
-from netadapt.profiler.errors import LoweringError, SettingsError, UnknownLayerError
+from netadapt.profiler.errors import LoweringError, SettingsError, TableError, UnknownLayerError
 from netadapt.profiler.kernels import PointwiseConv, Shape, record_kernels
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering.cache import ProgramCache
@@ -39,6 +40,8 @@ SENTINEL = Subject(PointwiseConv(64, 64, 28, 28, "relu"))
 Phase = Literal["lower", "measure"]
 OnProgress = Callable[[Phase, int, int], None]
 
+
+_USUAL = RunSpec()
 
 NETWORK_ROUNDS_FACTOR = 3
 """Whole networks are few and a budget hangs on each, so they are visited this much more often."""
@@ -60,9 +63,9 @@ class ProfileSettings:
     Raises `SettingsError` for numbers outside their bounds.
     """
 
-    rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = 12
-    warmup_ms: Annotated[float, Ge(0)] = 5.0
-    visit_ms: Annotated[float, Gt(0)] = 3.0
+    rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = _USUAL.rounds
+    warmup_ms: Annotated[float, Ge(0)] = _USUAL.warmup_ms
+    visit_ms: Annotated[float, Gt(0)] = _USUAL.visit_ms
     batch: Annotated[int, Interval(ge=1, le=1_000)] = 48
     workers: Annotated[int, Interval(ge=1, le=1_000)] | None = None
     recipe: str = DEFAULT_RECIPE
@@ -91,7 +94,15 @@ class ProfileSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """What a call of `profile` did: rows that were there, rows written, programs that failed."""
+    """What a call of `profile` did.
+
+    Parameters
+    ----------
+    present: rows that were there, and settled.
+    measured: programs that were timed; those that others are better than are not written.
+    flagged: of these, those of another quality than "ok".
+    failures: programs that could not be lowered or run.
+    """
 
     present: int
     measured: int
@@ -140,6 +151,11 @@ class Profiler:
         self.cache = cache or ProgramCache()
         self.settings = settings or ProfileSettings()
         self.gate = gate or Gate()
+        if isinstance(device, Recording) and _is_file(table.path, device.source):
+            raise TableError(
+                f"a table is filled from another one, got {table.path} for both; name another "
+                "table to fill"
+            )
         self.lowering = find_lowering(self.settings.recipe)
         lower_subjects([SENTINEL], self.cache, lowering=self.lowering, workers=1)
         sentinel = self.program(SENTINEL)
@@ -160,7 +176,7 @@ class Profiler:
     def kernels(
         self, subjects: Sequence[Subject], on_progress: OnProgress | None = None
     ) -> ProfileSummary:
-        """Measure the subjects that the table lacks under this provenance, or has none too good."""
+        """Measure the subjects that the table lacks, or has flagged or hasty rows of."""
         settled = self._settled()
         wanted = [s for s in dict.fromkeys(subjects) if (s.kernel.key, s.copies) not in settled]
         refused = lower_subjects(
@@ -190,7 +206,7 @@ class Profiler:
         *,
         occasion: str = "",
     ) -> ProfileSummary:
-        """Measure whole networks that the table lacks, or has none too good.
+        """Measure whole networks that the table lacks, or has flagged or hasty rows of.
 
         Parameters
         ----------
@@ -403,6 +419,10 @@ def _row(job: _Job, timing: Timing, provenance: Provenance) -> Row:
         input_shape=job.input_shape,
         effort=timing.effort,
     )
+
+
+def _is_file(path: Path | None, other: Path | None) -> bool:
+    return path is not None and other is not None and other.exists() and path.samefile(other)
 
 
 def _bind(on_progress: OnProgress | None, phase: Phase) -> Callable[[int, int], None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import typing
 from collections.abc import Iterable, Mapping
@@ -15,9 +16,11 @@ from netadapt.profiler.lowering.recipe import UNKNOWN_RECIPE, Recipe
 from netadapt.profiler.row import Provenance
 
 _OF_DEVICE = typing.get_type_hints(DeviceInfo)
+_NUMBERS = (int, float, bool)
 PROVENANCE_COLUMNS: Mapping[str, type] = {
     **{
-        column: int if _OF_DEVICE[field] is int else str for column, field in DEVICE_COLUMNS.items()
+        column: _OF_DEVICE[field] if _OF_DEVICE[field] in _NUMBERS else str
+        for column, field in DEVICE_COLUMNS.items()
     },
     "fingerprint": str,
     "recipe": str,
@@ -28,8 +31,17 @@ PROVENANCE_COLUMNS: Mapping[str, type] = {
 }
 """By name, the type of a flat record's columns. Some are derived: `fingerprint`, `precision`."""
 
-SINCE_4 = ("cores", "device_performance", "machine", "recipe", "lowering")
-"""Columns that tables of formats 1 to 3 did not have."""
+LATER_COLUMNS = frozenset(
+    {
+        *("cores", "recipe", "lowering", "fingerprint", "precision"),
+        *(
+            column
+            for column, field in DEVICE_COLUMNS.items()
+            if DeviceInfo.__dataclass_fields__[field].default is not dataclasses.MISSING
+        ),
+    }
+)
+"""Columns that a record may lack: derived ones, and those that formats 1 to 3 did not have."""
 
 _MOST_CORES = 1024
 
@@ -63,8 +75,6 @@ def from_flat(
     """
     known = {name: value for name, value in values.items() if value is not None}
     device = {field: known[name] for name, field in DEVICE_COLUMNS.items() if name in known}
-    if device.get("kind") == "unknown":  # of a frame that somebody else made
-        device["kind"] = "other"
     if "cores" not in device:
         found = _with_fingerprint(device, known.get("fingerprint"), tuple(performances), what)
         device["cores"], device["performance"] = found

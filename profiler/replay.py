@@ -78,7 +78,7 @@ def replay_device(table: LatencyTable, *provenances: Provenance) -> TableReplay:
     bare = sum(not row.rounds_us for some in rows.values() for row in some)
     if bare:
         logger.warning("%d row(s) of %s have no samples and are not replayed", bare, table.path)
-    return TableReplay(rows)
+    return TableReplay(rows, table.path)
 
 
 class TableReplay:
@@ -89,9 +89,13 @@ class TableReplay:
     Parameters
     ----------
     rows: with their samples, by provenance; these differ in threads and cores only.
+    source: the table's file.
     """
 
-    def __init__(self, rows: Mapping[Provenance, Sequence[Row]]) -> None:
+    def __init__(
+        self, rows: Mapping[Provenance, Sequence[Row]], source: Path | None = None
+    ) -> None:
+        self.source = source
         self._timings: dict[Provenance, dict[str, Timing]] = {}
         for provenance, some in rows.items():
             timings = self._timings.setdefault(provenance, {})

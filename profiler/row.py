@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from netadapt.android_runner.device import Conditions, DeviceInfo, RunSpec
+from netadapt.android_runner.device import Conditions, DeviceInfo, DeviceKind, RunSpec
 from netadapt.profiler.errors import TableError
 from netadapt.profiler.keys import NETWORK
 from netadapt.profiler.lowering.recipe import Recipe
@@ -32,6 +32,8 @@ class Provenance:
         where nobody recorded them.
     threads: of the runtime's pool.
     cpus: cores pinned to, e.g. `2,3`.
+
+    Raises `TableError` for a kind of device that there is none of.
     """
 
     device: DeviceInfo
@@ -39,6 +41,13 @@ class Provenance:
     lowering: str
     threads: int
     cpus: str
+
+    def __post_init__(self) -> None:
+        if self.device.kind not in get_args(DeviceKind):
+            raise TableError(
+                f"a device is of one of the kinds {', '.join(get_args(DeviceKind))}, got "
+                f"{self.device.kind!r} for {self.device.id!r}; one of your own is a plug-in"
+            )
 
     def __str__(self) -> str:
         device = self.device

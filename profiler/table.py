@@ -118,6 +118,7 @@ class LatencyTable:
         return self.count()
 
     def close(self) -> None:
+        """Let go of the file."""
         self._db.close()
 
     def add(self, rows: Sequence[Row]) -> None:

@@ -13,6 +13,7 @@ import logging
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from netadapt.android_runner.device import (
@@ -69,20 +70,28 @@ class Timing:
 
     @property
     def program(self) -> str:
+        """The program's name."""
         return self.pooled.program
 
     @property
     def latency_us(self) -> float:
+        """Of the pooled rounds."""
         return self.pooled.latency_us
 
     @property
     def sentinel_us(self) -> float | None:
+        """The sentinel's latency in the two runs; None where there was none."""
         return _sentinel_us([self.pooled])
 
 
 @runtime_checkable
 class Recording(Protocol):
-    """A device of which every program was timed and judged before, so that nothing is run again."""
+    """A device of which every program was timed and judged before, so that nothing is run again.
+
+    `source` is the file that it reads, None where there is none.
+    """
+
+    source: Path | None
 
     def timing(self, program: Program, spec: RunSpec) -> Timing | Failure:
         """How `program` was timed with the threads and cores of `spec`, or why it was not."""

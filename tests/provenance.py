@@ -7,7 +7,7 @@ from netadapt.profiler.table import Provenance
 MADE_UP = Provenance(
     device=DeviceInfo(
         id="made-up",
-        kind="other",
+        kind="plug-in",
         model="Made-up 1",
         soc="none",
         os="none",

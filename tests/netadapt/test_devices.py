@@ -11,6 +11,7 @@ import pytest
 
 from netadapt.android_runner import (
     Device,
+    DeviceError,
     DeviceInfo,
     Failure,
     HostDevice,
@@ -19,7 +20,6 @@ from netadapt.android_runner import (
     PhoneDevice,
     PhoneSettings,
     Program,
-    ReplayDevice,
     RunProgress,
     RunSpec,
 )
@@ -181,7 +181,7 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_table_is_played_back(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path / "programs")
-    settings = ProfileSettings(spec=RunSpec(rounds=4, warmup_ms=1, visit_ms=0.5))
+    settings = ProfileSettings(rounds=4, warmup_ms=1, visit_ms=0.5)
     kernels = [Subject(SqueezeExciteKernel(16, 8, 7, 7))]
     path = tmp_path / "table.sqlite"
     with LatencyTable(path) as table:
@@ -189,11 +189,11 @@ def test_a_table_is_played_back(tmp_path: Path) -> None:
         (recorded,) = table.rows()
 
     replay = make_device(DeviceSettings(id=str(path)))
-    assert isinstance(replay, ReplayDevice)
     with LatencyTable(tmp_path / "again.sqlite") as table:
-        Profiler(replay, table, cache, settings).kernels(kernels)
+        profiler = Profiler(replay, table, cache, settings)
+        profiler.kernels(kernels)
         (again,) = table.rows()
-    assert again.latency_us == recorded.latency_us
-
-    with pytest.raises(ConfigError, match="one kind of rows must be meant"):
-        make_device(DeviceSettings(id=str(path), threads=2))
+    assert again == dataclasses.replace(recorded, provenance=profiler.provenance)
+    assert make_device(DeviceSettings(id=f"{path}#1")).info() == replay.info()
+    with pytest.raises(DeviceError, match="the threads and cores that were recorded"):
+        replay.cpus(RunSpec(threads=2))

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.android_runner.device import Failure, Measurement, Program, RunSpec
+from netadapt.android_runner.device import Device, Failure, Measurement, Program, RunSpec
 from netadapt.android_runner.errors import DeviceError, InvalidRunError
 from netadapt.profiler.errors import TableError
+from netadapt.profiler.lowering import ProgramCache
+from netadapt.profiler.profile import Profiler
 from netadapt.profiler.replay import TableReplay, is_table, open_replay, replay_device
 from netadapt.profiler.row import Provenance
 from netadapt.profiler.table import Effort, LatencyTable, Row
 from netadapt.profiler.timing import Gate, Recording, Timing, time_programs
+from tests.contracts.device import DeviceContract
 from tests.profiler.test_table import PROVENANCE, row
 
-PROGRAMS = [Program(f"a(x={i})", f"program {i}".encode()) for i in range(4)]
+PROGRAMS = [Program(f"a(x={i})", f"program {i}".encode() * 100) for i in range(4)]
 ROWS = [
     row(
         program.name,
@@ -144,6 +147,24 @@ def test_a_tables_path_is_a_device(tmp_path: Path) -> None:
 )
 def test_what_means_a_table(device: str, meant: bool) -> None:
     assert is_table(device) == meant
+
+
+def test_a_table_is_not_filled_from_itself(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    with made(PROVENANCE, path=path) as table, pytest.raises(TableError, match="from another one"):
+        Profiler(open_replay(str(path)), table, ProgramCache(tmp_path / "programs"))
+
+
+class TestTableReplay(DeviceContract):
+    """Of rows that were measured on cores (0,)."""
+
+    @pytest.fixture
+    def programs(self) -> list[Program]:
+        return PROGRAMS
+
+    @pytest.fixture
+    def device(self) -> Device:
+        return replay_device(made(PROVENANCE))
 
 
 def test_an_empty_table_is_no_device() -> None:

@@ -18,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netadapt.profiler.columns import CONDITION_COLUMNS, EFFORT_COLUMNS
 from netadapt.profiler.errors import MissingLatencyError, TableError
 from netadapt.profiler.keys import network_key
+from netadapt.profiler.provenance import PROVENANCE_COLUMNS
 from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row, Standing
 from tests.profiler.old_tables import former, write_old
 from tests.provenance import MADE_UP, NOTHING_TOLD
@@ -496,3 +498,16 @@ def test_settled_rows_are_those_that_are_believed_and_careful_enough() -> None:
     assert set(table.settled(PROVENANCE, HASTY)) == {("a(x=1)", 1), ("a(x=2)", 1)}
     assert table.settled(OTHER_PHONE, CAREFUL) == set()
     assert table.standings(PROVENANCE) == {(r.key, r.copies): r.standing for r in rows[:4]}
+
+
+def test_no_two_records_have_a_column_of_one_name() -> None:
+    """A field that is added to one of them must not hide another's."""
+    of_rows = [field.name for field in dataclasses.fields(Row)]
+    columns = [*of_rows, *CONDITION_COLUMNS, *EFFORT_COLUMNS, *PROVENANCE_COLUMNS]
+    assert len(set(columns)) == len(columns)
+
+
+def test_a_device_of_no_kind_is_refused() -> None:
+    toy = dataclasses.replace(PHONE, kind="toy")  # type: ignore[arg-type]
+    with pytest.raises(TableError, match=r"got 'toy' .* one of your own is a plug-in"):
+        dataclasses.replace(PROVENANCE, device=toy)
