@@ -464,7 +464,8 @@ def test_a_lost_device_is_a_pause(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lost(config: RunConfig) -> None:
-        assert (config.device.id, config.search.loop, config.search.top_k) == ("host", "top_k", 5)
+        loop = config.search.loop
+        assert (config.device.id, loop.loop, loop.top_k) == ("host", "top_k", 5)
         raise DeviceLostError("a phone must stay connected, it did not; plug it in")
 
     monkeypatch.setattr(search_command, "run_search", lambda config, as_json, **_: lost(config))

@@ -75,7 +75,7 @@ def test_what_sessions_hold_is_not_timed_again(tmp_path: Path) -> None:
         with sessions.open("a") as file:
             file.write('{"purpose": "netwo')
         device = TwoLevels(2)
-        again = NetworkTimer(CONFIG, SPACE, table, device, sessions)
+        again = NetworkTimer(Parts(CONFIG, given_device=device), table, sessions)
         assert again.measured([smaller(), SPACE.reference()]) == measured
         assert again.reference() == first.reference()
         assert device.batches == []
