@@ -252,7 +252,8 @@ def real(
         validation_images=selected_on + judged_images,
     )
     judge = Evaluator(supernet, unseen, calibration_images=calibration)
-    latency = LatencyMetric(space, LatencyPredictor.load(folder.predictor).predict_networks)
+    predictor = LatencyPredictor.load(folder.predictor).memoised()
+    latency = LatencyMetric(space, predictor.predict_networks)
     own = config.search.approach is not None
     single_layer = SingleLayerSettings(
         assembly.make_schedule(config, NETADAPT_V1)

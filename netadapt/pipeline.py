@@ -180,10 +180,11 @@ def latency_metric(space: Space, predictor: LatencyPredictor) -> LatencyMetric:
             "no network was measured whole, so nothing tells how far the sum of kernels is off: "
             "the guard inside the budget is off; profile some with --networks 8"
         )
+    view = predictor.memoised()
     return LatencyMetric(
         space,
-        predictor.predict_networks,
-        interval=predictor.predict_networks_interval if vouched else None,
+        view.predict_networks,
+        interval=view.predict_networks_interval if vouched else None,
     )
 
 

@@ -32,20 +32,39 @@ NO_NETWORK_SD = 0.1
 
 @dataclass(frozen=True)
 class NetworkSum:
-    """The summed time of a network's kernels, by type, ms."""
+    """The summed time of a network's kernels.
+
+    Parameters
+    ----------
+    by_type_ms : mapping of str to float
+        Milliseconds by type of kernel.
+    """
 
     by_type_ms: Mapping[str, float]
 
     @property
     def total_ms(self) -> float:
+        """Of all types together."""
         return sum(self.by_type_ms.values())
 
 
 @dataclass(frozen=True)
 class Correction:
-    """The posterior of the coefficients; `types` gives the order of the shares.
+    """The posterior of the coefficients.
 
-    `samples` counts the networks it was learnt from; `mean`: (2 + types,); `covariance`: square.
+    Parameters
+    ----------
+    types : tuple of str
+        The order of the shares.
+    typical_ms : float
+        The geometric mean of the sums it was learnt from.
+    mean : ndarray of shape (2 + types,)
+    covariance : ndarray of shape (2 + types, 2 + types)
+        Of b0, b1 and the types' weights.
+    noise_sd : float
+        Of a network's log ratio.
+    samples : int
+        Networks it was learnt from.
     """
 
     types: tuple[str, ...]
@@ -57,7 +76,7 @@ class Correction:
 
     @classmethod
     def fit(cls, sums: Sequence[NetworkSum], measured_ms: Array) -> Correction:
-        """Learn from networks' sums and latencies, (networks,); none are fine."""
+        """Learn from networks' sums and measured milliseconds, (networks,); none are fine."""
         types = tuple(sorted({name for s in sums for name in s.by_type_ms}))
         if not sums:
             # No size is typical yet: a coefficient of size would make the interval depend on how
@@ -74,14 +93,14 @@ class Correction:
         return cls(types, typical_ms, mean, covariance, float(noise_sd), len(sums))
 
     def predict(self, sums: Sequence[NetworkSum]) -> Array:
-        """(networks,) ms."""
+        """Predict networks' milliseconds, (networks,)."""
         design = _design(sums, self.types, self.typical_ms)
         return np.exp(design @ self.mean) * np.array([s.total_ms for s in sums])
 
     def interval_ratio(self, sums: Sequence[NetworkSum], coverage: float) -> Array:
-        """(networks,), the interval is `predict / ratio` to `predict * ratio`.
+        """Ratios of shape (networks,): intervals go from `predict / ratio` to `predict * ratio`.
 
-        Student's t with as many degrees of freedom as networks, for the noise was estimated from
+        By Student's t with as many degrees of freedom as networks, for the noise was estimated from
         these few.
         """
         design = _design(sums, self.types, self.typical_ms)

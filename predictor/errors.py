@@ -7,8 +7,16 @@ class PredictorError(Exception):
     """Base of everything `predictor` raises on purpose."""
 
 
+class KernelInputError(PredictorError, ValueError):
+    """An `X` that names no kernels: an unknown form, a missing field, a network among them."""
+
+
 class TrainingDataError(PredictorError, ValueError):
     """Rows that a predictor cannot be fitted to."""
+
+
+class RegressorError(PredictorError, ValueError):
+    """A regressor that cannot be fitted to a type's rows, or predicts what is no latency."""
 
 
 class MissingKernelTypeError(PredictorError, LookupError):

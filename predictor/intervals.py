@@ -14,14 +14,19 @@ MIN_SCORES = 40
 
 @dataclass(frozen=True)
 class Residuals:
-    """Held-out predictions of one type of kernel, one entry for each row.
+    """Held-out predictions of one type of kernel, arrays of shape (rows held out,).
 
     Parameters
     ----------
-    index: of the row among the type's rows.
-    fold: that it was held out with.
-    predicted_ms: without it.
-    score: absolute error of the logarithm in the model's own standard deviations.
+    index : ndarray of int
+        Of the row among the type's rows.
+    fold : ndarray of int
+        That it was held out with.
+    predicted_ms : ndarray of float
+        By a fit without it.
+    score : ndarray of float
+        Absolute error of the logarithm in the model's own standard deviations; the error itself
+        where the model has none.
     """
 
     index: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -31,15 +36,15 @@ class Residuals:
 
 
 def conformal_quantile(scores: Array, coverage: float) -> float:
-    """The score that a new row exceeds with probability `1 - coverage`; at least one score.
+    """Return the score that a new row exceeds with probability `1 - coverage`.
 
-    The small-sample correction of split conformal prediction (Vovk et al. 2005): the
-    `ceil(coverage * (n + 1))`-th smallest, the largest where there are too few.
+    Of at least one score, by the small-sample correction of split conformal prediction (Vovk et al.
+    2005): the `ceil(coverage * (n + 1))`-th smallest, the largest where there are too few.
     """
     rank = int(np.ceil(coverage * (len(scores) + 1)))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
 def pooled_quantile(own: Array, everyone: Array, coverage: float) -> float:
-    """The quantile of a type's own scores, or of all types' where it has too few."""
+    """Return the quantile of a type's own scores, or of all types' where it has too few."""
     return conformal_quantile(own if len(own) >= MIN_SCORES else everyone, coverage)

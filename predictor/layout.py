@@ -3,7 +3,7 @@
 The runtime computes convolutions in NHWC, programs are given and give NCHW, so a kernel lowered by
 itself changes the layout of its input and its output; inside a network it does not. `n` copies of
 a kernel in a chain take `L + n * k`: the cost `L` comes once, the kernel's own time `k` with each
-copy. Kernels that keep their shape tell `L` that way; for the others a model of it is subtracted.
+copy. Kernels that keep their shape show `L` that way; for the others a model of it is subtracted.
 """
 
 from __future__ import annotations
@@ -36,19 +36,27 @@ of the latency, their difference is noise, and a time of 0 has no logarithm."""
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What a kernel's chains tell: `latency = layout_ms + copies * own_ms`."""
+    """What a kernel's chains show: `latency = layout_ms + copies * own_ms`.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    own_ms, layout_ms : float
+        Slope and intercept.
+    total_ms : float
+        Latency of one copy, by which the noise of both figures scales.
+    """
 
     kernel: Kernel
     own_ms: float
     layout_ms: float
     total_ms: float
-    """Latency of one copy, by which the noise of both figures scales."""
 
 
 def chains(samples: Iterable[KernelSample]) -> dict[str, Chain]:
-    """By key, the line through each kernel measured at two or more chain lengths.
+    """Fit, by key, the line through each kernel measured at two or more chain lengths.
 
-    Least squares of relative errors: noise grows with the latency.
+    By least squares of relative errors: noise grows with the latency.
     """
     lengths: dict[str, dict[int, float]] = defaultdict(dict)
     for sample in samples:
@@ -72,7 +80,7 @@ def chains(samples: Iterable[KernelSample]) -> dict[str, Chain]:
 class LayoutLine:
     """`cost = call_ms + element_ms * elements`, elements of inputs and output together.
 
-    Chains tell the two ends of a kernel in one figure, so that both count alike (assumption).
+    Chains show the two ends of a kernel in one figure, so that both count alike (assumption).
     """
 
     call_ms: float = 0.0
@@ -80,7 +88,7 @@ class LayoutLine:
 
     @classmethod
     def fit(cls, chains: Sequence[Chain]) -> Self:
-        """The line through the chains' layout costs, each weighted by what its noise allows.
+        """Fit the line through the chains' layout costs, each weighted by what its noise allows.
 
         Weights of 0 or more; a robust loss, since a disturbed chain can be far off. Without chains
         the cost is taken to be 0.
@@ -102,6 +110,7 @@ class LayoutLine:
         return cls(float(call_ms), float(scaled_ms / scale))
 
     def cost_ms(self, kernel: Kernel) -> float:
+        """Milliseconds of one kernel."""
         return self.call_ms + self.element_ms * _elements(kernel)
 
     def share(self, chain: Chain) -> float:
@@ -115,6 +124,11 @@ class LayoutModel:
 
     Some types turn out to run in the layout they are given: their own line says so, and they are
     no guide for the types that cannot be chained.
+
+    Parameters
+    ----------
+    by_type : mapping of str to LayoutLine
+    others : LayoutLine
     """
 
     by_type: Mapping[str, LayoutLine]
@@ -122,6 +136,7 @@ class LayoutModel:
 
     @classmethod
     def fit(cls, chains: Iterable[Chain]) -> Self:
+        """Learn from all chains; none are fine."""
         types: dict[str, list[Chain]] = defaultdict(list)
         for chain in chains:
             types[chain.kernel.type_name].append(chain)
@@ -136,7 +151,7 @@ class LayoutModel:
         return cls(enough, LayoutLine.fit(costly))
 
     def cost_ms(self, kernels: Sequence[Kernel]) -> Array:
-        """(kernels,), 0 for those that carry none."""
+        """Milliseconds of shape (kernels,), 0 for those that carry no layout cost."""
         return np.array(
             [
                 self.by_type.get(kernel.type_name, self.others).cost_ms(kernel)

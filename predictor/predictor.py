@@ -8,72 +8,115 @@ Times are of kernels *inside a network*, free of the layout cost that a kernel a
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+import pandas as pd
+import sklearn
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from netadapt.predictor import storage
+from netadapt.predictor.assessment import kernel_figures, network_figures
 from netadapt.predictor.correction import Correction, NetworkSum
-from netadapt.predictor.errors import MissingKernelTypeError, TrainingDataError
-from netadapt.predictor.features import Array, Mask, features, group
-from netadapt.predictor.intervals import Residuals, conformal_quantile, pooled_quantile
+from netadapt.predictor.errors import (
+    MissingKernelTypeError,
+    PredictorError,
+    PredictorFileError,
+    RefitError,
+    TrainingDataError,
+)
+from netadapt.predictor.features import Array, Mask
+from netadapt.predictor.inputs import Programs, read_kernels
+from netadapt.predictor.intervals import conformal_quantile, pooled_quantile
 from netadapt.predictor.layout import MIN_OWN_SHARE, LayoutModel, chains
 from netadapt.predictor.regression import KernelTimeRegressor
-from netadapt.predictor.report import ErrorFigures, PredictorReport, error_figures
-from netadapt.predictor.training_data import NetworkSample, TrainingData, read_training_data
+from netadapt.predictor.report import PredictorReport
+from netadapt.predictor.training_data import (
+    NetworkSample,
+    TrainingData,
+    read_kernel_latencies,
+    read_training_data,
+)
+from netadapt.predictor.type_model import FOLDS, TypeModel
+from netadapt.profiler.errors import ProfilerError
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.table import LatencyTable, Provenance
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from netadapt.predictor.inputs import KernelInput
 
 logger = logging.getLogger(__name__)
-
-FOLDS = 5
 
 UNREPEATED_DEV = 0.03
 """What repeated measurement is taken to leave open, as a logarithm, where no row was measured twice
 (assumption)."""
 
-
-@dataclass(frozen=True)
-class _TypeModel:
-    """All that was learnt about one type of kernel; arrays by row."""
-
-    kernels: tuple[Kernel, ...]
-    own_ms: Array
-    repeat_dev: Array
-    regressor: KernelTimeRegressor
-    residuals: Residuals
+CHECKS_PER_TYPE = 8
+"""Predictions of each type that a saved predictor holds."""
 
 
-class LatencyPredictor(BaseEstimator):
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Kernels' times as they were predicted, and the types whose extrapolation was reported."""
+
+    own_ms: dict[Kernel, float] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+
+
+class LatencyPredictor(RegressorMixin, BaseEstimator):
     """Predicts what kernels and networks take, in ms, from a latency table.
+
+    A scikit-learn regressor: `X` is of kernels, in one of three forms (a frame of their fields, or
+    a sequence of keys or of `Kernel` objects; see `netadapt.predictor.inputs`), `y` their
+    milliseconds. `predict` changes nothing, so that threads may share a predictor; `memoised` is
+    for who asks for the same kernels again and again.
 
     Parameters
     ----------
-    regressor: estimator for the kernels of one type; None takes `KernelTimeRegressor()`.
-    coverage: share of held-out values that intervals shall hold.
-    qualities: which rows of the table to believe.
+    regressor : scikit-learn regressor, or None
+        Estimator for the kernels of one type, cloned for each. It is given the columns of a
+        `KernelEncoder` and natural logarithms of ms. Where its `predict` takes `return_std`,
+        intervals go by that, else by its errors on held-out rows. None takes
+        `KernelTimeRegressor()`.
+    coverage : float, between 0 and 1
+        Share of held-out values that intervals shall hold.
+    qualities : tuple of str
+        Which rows of a table to believe.
 
     Attributes
     ----------
-    data_: the rows it was fitted to.
-    layout_: the layout model.
-    correction_: the networks' correction.
-    report_: errors on held-out data.
+    data_ : TrainingData
+        The rows it was fitted to.
+    own_ms_, alone_ms_ : dict of Kernel to float
+        Of the measured kernels the times inside a network and by themselves.
+    layout_ : LayoutModel
+        What a kernel by itself takes for changing its tensors' layout.
+    models_ : dict of str to TypeModel
+        What was learnt about each type of kernel.
+    correction_ : Correction
+        Of networks' sums.
+    extra_networks_ : tuple of NetworkSample
+        Those of the last `fit_correction`.
+    repeat_quantile_ : float
+        What repeated measurement leaves open, as a logarithm.
+    report_ : PredictorReport
+        Errors on held-out data.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        The columns of `X`, where `fit` was given a frame and `y`. `predict` takes any other form
+        and any order, for kernels are known by their names.
     """
 
     def __init__(
         self,
-        regressor: KernelTimeRegressor | None = None,
+        regressor: Any = None,
         coverage: float = 0.9,
         qualities: tuple[str, ...] = ("ok",),
     ) -> None:
@@ -83,101 +126,166 @@ class LatencyPredictor(BaseEstimator):
 
     def fit(
         self,
-        table: LatencyTable | pd.DataFrame,
-        y: None = None,
+        X: KernelInput | LatencyTable,
+        y: ArrayLike | None = None,
         *,
         provenance: Provenance | None = None,
     ) -> Self:
-        """Learn from a table or its frame (`LatencyTable.to_frame`); `y` is ignored.
+        """Learn from kernels and their latencies, from a table or from a table's frame.
 
-        A frame of somebody else's measurements needs `key` and `latency_us` only
-        (`netadapt.predictor.training_data.read_published`).
+        Parameters
+        ----------
+        X : LatencyTable, frame, or sequence of str or Kernel
+            Kernels, where `y` is given. Without it a table, its frame (`LatencyTable.to_frame`) or
+            a frame of somebody else's measurements, which needs `key` and `latency_us` only
+            (`netadapt.predictor.training_data.read_published`).
+        y : array of shape (kernels,), or None
+            Milliseconds as measured, each kernel by itself, by position. Every row counts, whatever
+            its quality.
+        provenance : Provenance, or None
+            The rows of a table to learn from; None takes the only ones there are.
 
-        Raises `TrainingDataError` where no row is believed or rows of several provenances would
-        mix (choose one), and `netadapt.profiler.errors.TableError` for a frame that is no table's.
+        Raises
+        ------
+        TrainingDataError
+            Where no row is believed, rows of several provenances would mix (choose one), a latency
+            is none, or all rows are near-duplicates of each other.
+        KernelInputError
+            For an `X` that names no kernels.
+        RegressorError
+            Where `regressor` cannot be fitted to a type's rows.
+        netadapt.profiler.errors.TableError
+            For a frame that is no table's.
         """
-        return self._fit(
-            read_training_data(table, provenance=provenance, qualities=self.qualities), ()
-        )
+        if y is None:
+            if not isinstance(X, LatencyTable | pd.DataFrame):
+                raise TrainingDataError(
+                    f"kernels are fitted to their latencies, got {type(X).__name__} without y; "
+                    "fit(X, y) with y in ms, or fit(table)"
+                )
+            data = read_training_data(X, provenance=provenance, qualities=self.qualities)
+        elif isinstance(X, LatencyTable) or provenance is not None:
+            raise TrainingDataError(
+                "a table has latencies of its own and rows to choose by provenance, got y beside "
+                "it; fit(table, provenance=...), or fit(X, y) with the kernels you chose"
+            )
+        else:
+            data = read_kernel_latencies(X, y)
+        self._fit(data, ())
+        for name in ("feature_names_in_", "n_features_in_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
+        if y is not None and isinstance(X, pd.DataFrame):
+            self.feature_names_in_ = np.array(X.columns, dtype=object)
+            self.n_features_in_ = len(X.columns)
+        return self
 
-    def predict(self, kernels: Sequence[Kernel]) -> Array:
-        """(kernels,) ms inside a network; measured rows win over predictions.
+    def predict(self, X: KernelInput) -> Array:
+        """Predict milliseconds inside a network; measured rows win over predictions.
 
-        Raises `MissingKernelTypeError` for a type that the table has no row of.
+        Parameters
+        ----------
+        X : frame, or sequence of str or Kernel
+            Kernels. In a frame with a column `copies` each line is a program of its own, as a table
+            measures it, and so are the milliseconds.
+
+        Returns
+        -------
+        ndarray of shape (kernels,)
+
+        Raises
+        ------
+        MissingKernelTypeError
+            For a type that no training row is of.
+        KernelInputError
+            For an `X` that names no kernels.
         """
         check_is_fitted(self)
-        wanted = [k for k in dict.fromkeys(kernels) if k not in self._own_ms]
-        for name, members in _by_type(wanted).items():
-            model = self._model(members[0])
-            columns = features(members)
-            outside = int(model.regressor.extrapolates(columns).sum())
-            if outside and name not in self._warned:
-                self._warned.add(name)
-                logger.warning(
-                    "%d of %d %s kernels lie outside the measured sizes: their latency is "
-                    "extrapolated; profile the corners of the space",
-                    outside, len(members), name,
-                )  # fmt: skip
-            times = model.regressor.predict(columns)
-            self._own_ms.update(zip(members, map(float, times), strict=True))
-        return np.array([self._own_ms[kernel] for kernel in kernels], dtype=float)
+        return self._times(read_kernels(X))
 
-    def predict_alone(self, kernels: Sequence[Kernel]) -> Array:
-        """(kernels,) ms as the table measures them, by themselves with their layout cost."""
-        return np.array(
-            [
-                self._alone_ms.get(kernel, own_ms + layout_ms)
-                for kernel, own_ms, layout_ms in zip(
-                    kernels, self.predict(kernels), self.layout_.cost_ms(kernels), strict=True
-                )
-            ],
-            dtype=float,
-        )
+    def predict_alone(self, X: KernelInput) -> Array:
+        """Predict milliseconds as a table measures kernels, with their layout cost.
 
-    def predict_interval(self, kernels: Sequence[Kernel]) -> Array:
-        """(kernels, 2) ms, lower and upper end around `predict`; for `coverage` of held-out ones.
-
-        Of a measured kernel: what repeated measurement leaves open.
+        Of shape (kernels,), and raises as `predict` does.
         """
-        times = self.predict(kernels)
-        ratios = np.full(len(kernels), np.exp(self._repeat_quantile))
-        unmeasured = [i for i, kernel in enumerate(kernels) if kernel not in self._alone_ms]
-        for members in _by_type([kernels[i] for i in unmeasured]).values():
-            model = self._model(members[0])
-            sd = model.regressor.predict_sd(features(members))
-            width = dict(zip(members, np.exp(self._width_of(model) * sd), strict=True))
-            for i in unmeasured:
-                if kernels[i] in width:
-                    ratios[i] = width[kernels[i]]
+        check_is_fitted(self)
+        programs = read_kernels(X)
+        copies = programs.copies or (1,) * len(programs.kernels)
+        return self._times(Programs(programs.kernels, copies))
+
+    def predict_interval(self, X: KernelInput) -> Array:
+        """Predict intervals around `predict`, which hold `coverage` of held-out kernels.
+
+        Of a measured kernel: what repeated measurement leaves open. Raises as `predict` does.
+
+        Returns
+        -------
+        ndarray of shape (kernels, 2)
+            Lower and upper ends, ms.
+        """
+        check_is_fitted(self)
+        programs = read_kernels(X)
+        unmeasured: dict[Kernel, float] = {}
+        times = self._times(programs, unmeasured)
+        measured = float(np.exp(self.repeat_quantile_))
+        ratios = np.array([unmeasured.get(k, measured) for k in programs.kernels], dtype=float)
         return np.stack([times / ratios, times * ratios], axis=1)
 
-    def extrapolates(self, kernels: Sequence[Kernel]) -> Mask:
-        """(kernels,), whether a kernel's size or variant lies outside all that was measured."""
+    def extrapolates(self, X: KernelInput) -> Mask:
+        """Whether a kernel's size or variant lies outside all that was measured.
+
+        Of shape (kernels,), and raises as `predict` does.
+        """
         check_is_fitted(self)
+        kernels = read_kernels(X).kernels
         outside: dict[Kernel, bool] = {}
         for members in _by_type(dict.fromkeys(kernels)).values():
-            flags = self._model(members[0]).regressor.extrapolates(features(members))
+            encoder = self._model(members[0]).encoder
+            flags = encoder.extrapolates(encoder.transform(members))
             outside |= zip(members, map(bool, flags), strict=True)
         return np.array([outside[kernel] for kernel in kernels], dtype=bool)
 
     def predict_networks(self, networks: Iterable[Sequence[Kernel]]) -> Array:
-        """(networks,) ms, the corrected sum over each network's kernels."""
-        sums = self._sums(networks)
-        return self.correction_.predict(sums)
+        """Predict whole networks as the corrected sum over their kernels.
+
+        Parameters
+        ----------
+        networks : iterable of sequences of Kernel
+            Each network's kernels.
+
+        Returns
+        -------
+        ndarray of shape (networks,)
+            Milliseconds.
+
+        Raises
+        ------
+        MissingKernelTypeError
+            For a type that no training row is of.
+        TrainingDataError
+            For a network without kernels.
+        """
+        return self._networks(networks, _Memory())
 
     def predict_networks_interval(self, networks: Iterable[Sequence[Kernel]]) -> Array:
-        """(networks, 2) ms, lower and upper end around `predict_networks`."""
-        sums = self._sums(networks)
-        times = self.correction_.predict(sums)
-        ratios = self.correction_.interval_ratio(sums, self.coverage)
-        return np.stack([times / ratios, times * ratios], axis=1)
+        """Predict intervals of shape (networks, 2) around `predict_networks`, ms."""
+        return self._networks_interval(networks, _Memory())
+
+    def memoised(self) -> MemoisedPredictor:
+        """Return a view that predicts no kernel twice, for a search or a report."""
+        check_is_fitted(self)
+        return MemoisedPredictor(self)
 
     def fit_correction(
         self, networks: Sequence[Sequence[Kernel]], measured_ms: Sequence[float]
     ) -> Self:
         """Re-fit the correction to the table's networks and these, measured whole since.
 
-        They replace those of an earlier call. Raises `TrainingDataError`.
+        They replace those of an earlier call.
+
+        Raises
+        ------
+        TrainingDataError
+            Without one latency for each network.
         """
         check_is_fitted(self)
         if len(networks) != len(measured_ms):
@@ -189,27 +297,83 @@ class LatencyPredictor(BaseEstimator):
             NetworkSample(f"extra {i}", tuple(k.key for k in kernels), float(ms))
             for i, (kernels, ms) in enumerate(zip(networks, measured_ms, strict=True))
         )
-        samples = (*self.data_.networks, *self.extra_networks_)
-        self.correction_ = Correction.fit(*self._learnable(samples))
+        self._fit_correction(_Memory())
         return self
 
     def save(self, path: Path | str) -> None:
-        """Write rows, settings and check predictions to one file, whole or not at all."""
-        from netadapt.predictor.storage import save
+        """Write rows, settings and check predictions to one file, whole or not at all.
 
+        Raises
+        ------
+        PredictorFileError
+            With a regressor other than this package's, which a file without code cannot name.
+        """
         check_is_fitted(self)
-        save(self, Path(path))
+        regressor = self._template()
+        if type(regressor) is not KernelTimeRegressor:
+            raise PredictorFileError(
+                "a saved predictor has the regressor of this package, got "
+                f"{type(regressor).__name__}; fit without a regressor of your own to save it, or "
+                "pickle it"
+            )
+        saved = storage.SavedPredictor(
+            scikit_learn=sklearn.__version__,
+            coverage=self.coverage,
+            qualities=tuple(self.qualities),
+            regressor=regressor.get_params(),
+            data=self.data_,
+            extra_networks=self.extra_networks_,
+            checks=self._checks(),
+        )
+        storage.write(Path(path), saved)
 
     @classmethod
     def load(cls, path: Path | str, *, tolerance: float = 0.02) -> Self:
-        """The predictor of a saved file, fitted again; no code in the file is run.
+        """Read a saved predictor and fit it again; no code in the file is run.
 
-        Raises `PredictorFileError` for a file that is none, and `RefitError` where a prediction
-        differs from the stored one by a share of more than `tolerance`.
+        Raises
+        ------
+        PredictorFileError
+            For a file that is no saved predictor.
+        RefitError
+            Where a prediction differs from the stored one by a share of more than `tolerance`.
         """
-        from netadapt.predictor.storage import load
+        saved = storage.read(Path(path))
+        try:
+            predictor = cls(
+                regressor=KernelTimeRegressor(**saved.regressor),
+                coverage=saved.coverage,
+                qualities=saved.qualities,
+            )._fit(saved.data, saved.extra_networks)
+            stored, now = saved.checks, predictor._checks()
+            if stored.keys() != now.keys():
+                raise ValueError("the check predictions are of other kernels")
+            worst = max(stored, key=lambda name: abs(now[name] / stored[name] - 1))
+            deviation = abs(now[worst] / stored[worst] - 1)
+        except (ValueError, ArithmeticError, PredictorError, ProfilerError) as error:
+            raise PredictorFileError(
+                f"a saved predictor holds rows, settings and checks, {path} does not "
+                f"({type(error).__name__}: {error}); fit again from the latency table"
+            ) from error
+        if not deviation <= tolerance:
+            raise RefitError(
+                f"a loaded predictor predicts what it did when saved to {tolerance:.1%}, {worst} "
+                f"is {deviation:.1%} off (scikit-learn {saved.scikit_learn} then, "
+                f"{sklearn.__version__} now); fit again from the table, or raise `tolerance`"
+            )
+        return predictor
 
-        return load(cls, Path(path), tolerance)
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # a frame's columns are named, not numbered
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True  # fields that a type has not
+        tags.target_tags.required = False  # a table brings its latencies along
+        tags.target_tags.positive_only = True
+        return tags
+
+    def _template(self) -> Any:
+        return KernelTimeRegressor() if self.regressor is None else self.regressor
 
     def _fit(self, data: TrainingData, extra: tuple[NetworkSample, ...]) -> Self:
         if not 0 < self.coverage < 1:
@@ -231,56 +395,43 @@ class LatencyPredictor(BaseEstimator):
             line = lines.get(sample.key)
             own = sample.latency_ms - layout_ms if line is None else line.own_ms
             own_ms.append(float(np.clip(own, MIN_OWN_SHARE * sample.latency_ms, sample.latency_ms)))
-        self._own_ms = dict(zip(kernels, own_ms, strict=True))
-        self._alone_ms = dict(zip(kernels, (s.latency_ms for s in rows), strict=True))
-        repeats = dict(zip(kernels, (_known(s.repeat_dev) for s in rows), strict=True))
+        self.own_ms_ = dict(zip(kernels, own_ms, strict=True))
+        self.alone_ms_ = dict(zip(kernels, (s.latency_ms for s in rows), strict=True))
+        repeats = dict(
+            zip(
+                kernels,
+                (np.nan if s.repeat_dev is None else s.repeat_dev for s in rows),
+                strict=True,
+            )
+        )
         repeated = np.array([dev for dev in repeats.values() if not np.isnan(dev)])
-        self._repeat_quantile = (
+        self.repeat_quantile_ = (
             conformal_quantile(np.abs(np.log1p(repeated)), self.coverage)
             if len(repeated)
             else UNREPEATED_DEV
         )
-        self._warned: set[str] = set()
         # The matrices are small: more threads only wait for each other.
         with threadpool_limits(1):
             self.models_ = {
-                name: self._fit_type(members, repeats)
-                for name, members in _by_type(self._alone_ms).items()
+                name: TypeModel.fit(
+                    members,
+                    np.array([self.own_ms_[kernel] for kernel in members]),
+                    np.array([repeats[kernel] for kernel in members]),
+                    self._template(),
+                )
+                for name, members in _by_type(self.own_ms_).items()
             }
-        self._all_scores = np.concatenate([m.residuals.score for m in self.models_.values()])
         self.extra_networks_ = extra
-        sums, measured_ms = self._learnable((*data.networks, *extra))
-        self.correction_ = Correction.fit(sums, measured_ms)
-        self.report_ = self._make_report()
+        memory = _Memory()
+        self._fit_correction(memory)
+        self.report_ = self._make_report(memory)
         return self
 
-    def _fit_type(self, kernels: list[Kernel], repeats: dict[Kernel, float]) -> _TypeModel:
-        template = KernelTimeRegressor() if self.regressor is None else self.regressor
-        own_ms = np.array([self._own_ms[kernel] for kernel in kernels])
-        columns = features(kernels)
-        # A group's fold follows from its name alone: the split stays when rows are added.
-        folds = np.array([zlib.crc32(group(k).encode()) % FOLDS for k in kernels])
-        parts: list[tuple[Any, ...]] = []
-        for fold in range(FOLDS):
-            held = folds == fold
-            if not held.any() or held.all():
-                continue
-            regressor = clone(template).fit(columns.take(~held), own_ms[~held])
-            predicted = regressor.predict(columns.take(held))
-            error = np.abs(np.log(predicted / own_ms[held]))
-            score = error / regressor.predict_sd(columns.take(held))
-            parts.append((np.flatnonzero(held), folds[held], predicted, score))
-        empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(0))
-        joined = [np.concatenate(column) for column in zip(empty, *parts, strict=True)]
-        return _TypeModel(
-            kernels=tuple(kernels),
-            own_ms=own_ms,
-            repeat_dev=np.array([repeats[kernel] for kernel in kernels]),
-            regressor=clone(template).fit(columns, own_ms),
-            residuals=Residuals(*joined),
-        )
+    def _fit_correction(self, memory: _Memory) -> None:
+        samples, sums = self._learnable((*self.data_.networks, *self.extra_networks_), memory)
+        self.correction_ = Correction.fit(sums, np.array([s.latency_ms for s in samples]))
 
-    def _model(self, kernel: Kernel) -> _TypeModel:
+    def _model(self, kernel: Kernel) -> TypeModel:
         model = self.models_.get(kernel.type_name)
         if model is None:
             raise MissingKernelTypeError(
@@ -290,19 +441,70 @@ class LatencyPredictor(BaseEstimator):
             )
         return model
 
-    def _width_of(self, model: _TypeModel) -> float:
-        if not len(self._all_scores):
+    def _width_of(self, model: TypeModel) -> float:
+        everyone = np.concatenate([m.residuals.score for m in self.models_.values()])
+        if not len(everyone):
             raise TrainingDataError(
                 "an interval needs held-out kernels, all rows are near-duplicates of each other; "
                 "profile a wider sample"
             )
-        return pooled_quantile(model.residuals.score, self._all_scores, self.coverage)
+        return pooled_quantile(model.residuals.score, everyone, self.coverage)
 
-    def _sums(self, networks: Iterable[Sequence[Kernel]]) -> list[NetworkSum]:
+    def _own_times(
+        self,
+        kernels: Sequence[Kernel],
+        memory: _Memory,
+        ratios: dict[Kernel, float] | None = None,
+    ) -> Array:
+        """(kernels,) ms inside a network, those that are not in `memory` remembered in it.
+
+        `ratios`, where given, gets the half-widths of intervals of those predicted, as factors.
+        """
+        known = memory.own_ms
+        unknown = [k for k in dict.fromkeys(kernels) if k not in known]
+        known.update((k, self.own_ms_[k]) for k in unknown if k in self.own_ms_)
+        for name, members in _by_type(k for k in unknown if k not in self.own_ms_).items():
+            model = self._model(members[0])
+            estimate = model.predict(members, with_sd=ratios is not None)
+            if ratios is not None:
+                widths = np.exp(self._width_of(model) * estimate.log_sd)
+                ratios.update(zip(members, map(float, widths), strict=True))
+            outside = int(estimate.extrapolated.sum())
+            if outside and name not in memory.warned:
+                memory.warned.add(name)
+                logger.warning(
+                    "%d of %d %s kernels lie outside the measured sizes: their latency is "
+                    "extrapolated; profile the corners of the space",
+                    outside, len(members), name,
+                )  # fmt: skip
+            known.update(zip(members, map(float, estimate.ms), strict=True))
+        return np.array([known[kernel] for kernel in kernels], dtype=float)
+
+    def _times(self, programs: Programs, ratios: dict[Kernel, float] | None = None) -> Array:
+        """(lines,) ms, inside a network or of programs of their own; `ratios` as above."""
+        own_ms = self._own_times(programs.kernels, _Memory(), ratios)
+        if programs.copies is None:
+            return own_ms
+        alone_ms = np.array(programs.copies) * own_ms + self.layout_.cost_ms(programs.kernels)
+        for i, (kernel, copies) in enumerate(zip(programs.kernels, programs.copies, strict=True)):
+            if copies == 1:
+                alone_ms[i] = self.alone_ms_.get(kernel, alone_ms[i])
+        return alone_ms
+
+    def _networks(self, networks: Iterable[Sequence[Kernel]], memory: _Memory) -> Array:
+        return self.correction_.predict(self._sums(networks, memory))
+
+    def _networks_interval(self, networks: Iterable[Sequence[Kernel]], memory: _Memory) -> Array:
+        sums = self._sums(networks, memory)
+        times = self.correction_.predict(sums)
+        ratios = self.correction_.interval_ratio(sums, self.coverage)
+        return np.stack([times / ratios, times * ratios], axis=1)
+
+    def _sums(self, networks: Iterable[Sequence[Kernel]], memory: _Memory) -> list[NetworkSum]:
         check_is_fitted(self)
         networks = [tuple(kernels) for kernels in networks]
         # One batch for all that is new; then each network is a sum of known times.
-        self.predict([kernel for kernels in networks for kernel in kernels])
+        self._own_times([kernel for kernels in networks for kernel in kernels], memory)
         sums = []
         for kernels in networks:
             if not kernels:
@@ -311,13 +513,15 @@ class LatencyPredictor(BaseEstimator):
                 )
             by_type: dict[str, float] = defaultdict(float)
             for kernel in kernels:
-                by_type[kernel.type_name] += self._own_ms[kernel]
+                by_type[kernel.type_name] += memory.own_ms[kernel]
             sums.append(NetworkSum(by_type))
         return sums
 
-    def _learnable(self, samples: Iterable[NetworkSample]) -> tuple[list[NetworkSum], Array]:
-        """The sums and latencies of the networks all of whose kernels are known by type."""
-        known = []
+    def _learnable(
+        self, samples: Iterable[NetworkSample], memory: _Memory
+    ) -> tuple[list[NetworkSample], list[NetworkSum]]:
+        """Return the networks all of whose kernels are known by type, and their sums."""
+        known, networks = [], []
         for sample in samples:
             kernels = [Kernel.from_key(key) for key in sample.kernels]
             missing = {k.type_name for k in kernels} - set(self.models_)
@@ -327,81 +531,68 @@ class LatencyPredictor(BaseEstimator):
                     sample.name, ", ".join(sorted(missing)),
                 )  # fmt: skip
                 continue
-            known.append((kernels, sample.latency_ms))
-        return self._sums(kernels for kernels, _ in known), np.array([ms for _, ms in known])
+            known.append(sample)
+            networks.append(kernels)
+        return known, self._sums(networks, memory)
 
-    def _make_report(self) -> PredictorReport:
-        by_type: dict[str, ErrorFigures] = {}
-        everything: list[tuple[Array, ...]] = []
-        for name, model in sorted(self.models_.items()):
-            held = model.residuals
-            if not len(held.index):
-                continue
-            rows = (
-                held.predicted_ms,
-                model.own_ms[held.index],
-                self._held_out_coverage(name),
-                model.repeat_dev[held.index],
-            )
-            by_type[name] = error_figures(*rows)
-            everything.append(rows)
-        if not everything:
-            raise TrainingDataError(
-                "a predictor is judged on held-out kernels, all rows are near-duplicates of each "
-                "other; profile a wider sample"
-            )
-        networks, plain_sum, measured_share = self._network_figures()
+    def _make_report(self, memory: _Memory) -> PredictorReport:
+        kernels, by_type = kernel_figures(self.models_, self.coverage)
+        samples, sums = self._learnable(self.data_.networks, memory)
+        networks, plain_sum = network_figures(samples, sums, self.coverage)
+        used = {key for sample in self.data_.networks for key in sample.kernels}
+        measured = {kernel.key for kernel in self.own_ms_}
         return PredictorReport(
             split=f"{FOLDS} frozen folds of groups of near-duplicates; networks one by one",
-            kernels=error_figures(
-                *(np.concatenate(column) for column in zip(*everything, strict=True))
-            ),
-            by_type=tuple(by_type.items()),
+            kernels=kernels,
+            by_type=by_type,
             networks=networks,
             plain_sum=plain_sum,
-            measured_share=measured_share,
+            measured_share=None if networks is None else len(used & measured) / len(used),
         )
 
-    def _held_out_coverage(self, name: str) -> Array:
-        """(rows held out,), 1 inside the interval that the other folds set, 0 outside."""
-        held = self.models_[name].residuals
-        covered = np.full(len(held.index), np.nan)
-        for fold in np.unique(held.fold):
-            others = [m.residuals.score[m.residuals.fold != fold] for m in self.models_.values()]
-            own, everyone = held.score[held.fold != fold], np.concatenate(others)
-            if len(everyone):
-                width = pooled_quantile(own, everyone, self.coverage)
-                covered[held.fold == fold] = held.score[held.fold == fold] <= width
-        return covered
-
-    def _network_figures(
-        self,
-    ) -> tuple[ErrorFigures | None, ErrorFigures | None, float | None]:
-        samples = self.data_.networks
-        sums, measured_ms = self._learnable(samples)
-        if len(sums) < 2:
-            return None, None, None
-        predicted, covered = np.zeros(len(sums)), np.zeros(len(sums))
-        for i in range(len(sums)):
-            others = [j for j in range(len(sums)) if j != i]
-            correction = Correction.fit([sums[j] for j in others], measured_ms[others])
-            predicted[i] = correction.predict([sums[i]])[0]
-            ratio = correction.interval_ratio([sums[i]], self.coverage)[0]
-            covered[i] = 1 / ratio <= measured_ms[i] / predicted[i] <= ratio
-        repeats = [_known(sample.repeat_dev) for sample in samples]
-        plain_ms = np.array([s.total_ms for s in sums])
-        used = {key for sample in samples for key in sample.kernels}
-        measured = {kernel.key for kernel in self._alone_ms}
-        return (
-            error_figures(predicted, measured_ms, covered, repeats),
-            error_figures(plain_ms, measured_ms, None, repeats),
-            len(used & measured) / len(used),
-        )
+    def _checks(self) -> dict[str, float]:
+        """Predictions by kernel key or network name: of the regressions, since rows win."""
+        checks: dict[str, float] = {}
+        for model in self.models_.values():
+            picks = np.unique(np.linspace(0, len(model.kernels) - 1, CHECKS_PER_TYPE).round())
+            kernels = [model.kernels[int(i)] for i in picks]
+            times = model.predict(kernels).ms
+            checks |= {kernel.key: float(ms) for kernel, ms in zip(kernels, times, strict=True)}
+        for sample in self.data_.networks:
+            kernels = [Kernel.from_key(key) for key in sample.kernels]
+            if all(kernel.type_name in self.models_ for kernel in kernels):
+                checks[sample.name] = float(self.predict_networks([kernels])[0])
+        return checks
 
 
-def _known(repeat_dev: float | None) -> float:
-    """NaN for what nobody measured twice."""
-    return np.nan if repeat_dev is None else repeat_dev
+class MemoisedPredictor:
+    """A fitted predictor that predicts no kernel twice: what a search asks for latencies.
+
+    It says what the predictor says, from memory where it was asked before, and reports the first
+    extrapolation of each type only. A predictor that is fitted again needs another view; a
+    correction fitted again is seen.
+
+    Parameters
+    ----------
+    predictor : LatencyPredictor
+        Fitted.
+    """
+
+    def __init__(self, predictor: LatencyPredictor) -> None:
+        self.predictor = predictor
+        self._memory = _Memory()
+
+    def predict(self, kernels: Sequence[Kernel]) -> Array:
+        """Predict as `LatencyPredictor.predict` does, kernels to (kernels,) ms."""
+        return self.predictor._own_times(kernels, self._memory)
+
+    def predict_networks(self, networks: Iterable[Sequence[Kernel]]) -> Array:
+        """Predict as `LatencyPredictor.predict_networks` does."""
+        return self.predictor._networks(networks, self._memory)
+
+    def predict_networks_interval(self, networks: Iterable[Sequence[Kernel]]) -> Array:
+        """Predict as `LatencyPredictor.predict_networks_interval` does."""
+        return self.predictor._networks_interval(networks, self._memory)
 
 
 def _by_type(kernels: Iterable[Kernel]) -> dict[str, list[Kernel]]:

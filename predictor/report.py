@@ -15,17 +15,22 @@ from netadapt.predictor.features import Array
 
 @dataclass(frozen=True, slots=True)
 class ErrorFigures:
-    """Errors of held-out predictions, in % of the measured value; NaN where nothing tells.
+    """Errors of held-out predictions, in % of the measured value; NaN where unknown.
 
     Parameters
     ----------
-    count: held-out kernels or networks.
-    within_5pct, within_10pct: shares, 0 to 1.
-    mape_pct, rmspe_pct: mean absolute and root mean square error.
-    spearman: rank correlation of predicted and measured.
-    interval_coverage: share inside the interval that held-out data did not help to set.
-    repeat_median_pct, repeat_p95_pct: how far two runs of the same program lie apart; NaN where
-        nobody ran one twice.
+    count : int
+        Held-out kernels or networks.
+    within_5pct, within_10pct : float
+        Shares, 0 to 1.
+    mape_pct, rmspe_pct : float
+        Mean absolute and root mean square error.
+    spearman : float
+        Rank correlation of predicted and measured.
+    interval_coverage : float
+        Share inside the interval that held-out data did not help to set.
+    repeat_median_pct, repeat_p95_pct : float
+        How far two runs of the same program lie apart; NaN where nobody ran one twice.
     """
 
     count: int
@@ -43,9 +48,20 @@ class ErrorFigures:
 class PredictorReport:
     """Errors by kernel type, of all kernels, and of whole networks.
 
-    Kernels: frozen folds of groups of near-duplicates, times free of the layout cost. Networks:
-    each predicted by a correction that was fitted without it. `measured_share` is the part of the
-    networks' kernels that the table holds, so that no prediction was needed.
+    Parameters
+    ----------
+    split : str
+        How data was held out, in words.
+    kernels : ErrorFigures
+        Of all types: frozen folds of groups of near-duplicates, times free of the layout cost.
+    by_type : tuple of (str, ErrorFigures)
+        The same by type.
+    networks : ErrorFigures, or None
+        Each predicted by a correction that was fitted without it; None below two networks.
+    plain_sum : ErrorFigures, or None
+        Of the same networks' sums without a correction.
+    measured_share : float, or None
+        The part of the networks' kernels that the table holds, so that no prediction was needed.
     """
 
     split: str
@@ -56,7 +72,7 @@ class PredictorReport:
     measured_share: float | None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; NaN becomes None."""
+        """Return plain values for JSON; NaN becomes None."""
         record = dataclasses.asdict(self)
         record["by_type"] = {name: dataclasses.asdict(figures) for name, figures in self.by_type}
         return {key: _plain(value) for key, value in record.items()}
@@ -65,7 +81,17 @@ class PredictorReport:
 def error_figures(
     predicted: Array, measured: Array, covered: Array | None, repeat_dev: Array | Sequence[float]
 ) -> ErrorFigures:
-    """Figures of `predicted` against `measured`, both (rows,); `covered` says which were inside."""
+    """Compare `predicted` with `measured`.
+
+    Parameters
+    ----------
+    predicted, measured : ndarray of shape (rows,)
+        In the same unit.
+    covered : ndarray of shape (rows,), or None
+        1 for those inside their interval, 0 for those outside, NaN for those without one.
+    repeat_dev : ndarray of shape (rows,)
+        The second run against the first, as a share; NaN where nobody ran twice.
+    """
     errors = np.abs(predicted / measured - 1)
     repeats = 100 * np.abs(np.asarray(repeat_dev, dtype=float))
     repeats = repeats[~np.isnan(repeats)]

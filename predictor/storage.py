@@ -11,86 +11,95 @@ import dataclasses
 import gzip
 import json
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-import numpy as np
-import sklearn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from netadapt.android_runner.files import write_atomically
-from netadapt.predictor.errors import PredictorError, PredictorFileError, RefitError
-from netadapt.predictor.features import features
-from netadapt.predictor.regression import KernelTimeRegressor
+from netadapt.predictor.errors import PredictorFileError
 from netadapt.predictor.training_data import KernelSample, NetworkSample, TrainingData
-from netadapt.profiler.errors import ProfilerError
-from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.errors import TableError
 from netadapt.profiler.provenance import flat, from_flat
-
-if TYPE_CHECKING:
-    from netadapt.predictor.predictor import LatencyPredictor
 
 FORMAT = "netadapt latency predictor"
 FORMAT_VERSION = 1
-CHECKS_PER_TYPE = 8
-
-Predictor = TypeVar("Predictor", bound="LatencyPredictor")
 
 
-def save(predictor: LatencyPredictor, path: Path) -> None:
-    """Write `predictor`, which is fitted, to `path`; see the module."""
-    regressor = predictor.regressor or KernelTimeRegressor()
-    if type(regressor) is not KernelTimeRegressor:
-        raise PredictorFileError(
-            "a saved predictor has the regressor of this package, got "
-            f"{type(regressor).__name__}; fit without a regressor of your own to save it"
-        )
-    data = predictor.data_
+@dataclass(frozen=True, slots=True)
+class SavedPredictor:
+    """What a file holds.
+
+    Parameters
+    ----------
+    scikit_learn : str
+        The version that the predictions are of.
+    coverage : float
+    qualities : tuple of str
+        Settings of the predictor.
+    regressor : mapping of str to float
+        Settings of its `KernelTimeRegressor`.
+    data : TrainingData
+        The rows it was fitted to.
+    extra_networks : tuple of NetworkSample
+        Those that its correction was fitted to since.
+    checks : mapping of str to float
+        Predictions, ms, by a kernel's key or a network's name.
+    """
+
+    scikit_learn: str
+    coverage: float
+    qualities: tuple[str, ...]
+    regressor: Mapping[str, float]
+    data: TrainingData
+    extra_networks: tuple[NetworkSample, ...]
+    checks: Mapping[str, float]
+
+
+def write(path: Path, saved: SavedPredictor) -> None:
+    """Write `saved` to `path`, whole or not at all."""
     document = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
-        "scikit_learn": sklearn.__version__,
-        "settings": {"coverage": predictor.coverage, "qualities": list(predictor.qualities)},
-        "regressor": regressor.get_params(),
-        "provenance": dict(flat(data.provenance)),
-        "kernels": [dataclasses.asdict(sample) for sample in data.kernels],
-        "networks": [dataclasses.asdict(sample) for sample in data.networks],
-        "extra_networks": [dataclasses.asdict(sample) for sample in predictor.extra_networks_],
-        "checks": _checks(predictor),
+        "scikit_learn": saved.scikit_learn,
+        "settings": {"coverage": saved.coverage, "qualities": list(saved.qualities)},
+        "regressor": dict(saved.regressor),
+        "provenance": dict(flat(saved.data.provenance)),
+        "kernels": [dataclasses.asdict(sample) for sample in saved.data.kernels],
+        "networks": [dataclasses.asdict(sample) for sample in saved.data.networks],
+        "extra_networks": [dataclasses.asdict(sample) for sample in saved.extra_networks],
+        "checks": dict(saved.checks),
     }
-    content = gzip.compress(json.dumps(document).encode(), mtime=0)
-    write_atomically(path, content)
+    write_atomically(path, gzip.compress(json.dumps(document).encode(), mtime=0))
 
 
-def load(cls: type[Predictor], path: Path, tolerance: float) -> Predictor:
-    """The predictor at `path`, fitted again and checked; see `LatencyPredictor.load`."""
+def read(path: Path) -> SavedPredictor:
+    """Read what `write` wrote, every value checked.
+
+    Raises
+    ------
+    PredictorFileError
+        For any other file.
+    """
     document = _read(path)
     try:
-        predictor = cls(
-            regressor=KernelTimeRegressor(**document.regressor.model_dump()),
-            coverage=document.settings.coverage,
-            qualities=document.settings.qualities,
-        )
         provenance = from_flat(document.provenance)
-        data = TrainingData(document.kernels, document.networks, provenance)
-        predictor._fit(data, document.extra_networks)
-        stored, now = document.checks, _checks(predictor)
-        if stored.keys() != now.keys():
-            raise ValueError("the check predictions are of other kernels")
-        worst = max(stored, key=lambda name: abs(now[name] / stored[name] - 1))
-        deviation = abs(now[worst] / stored[worst] - 1)
-    except (ValueError, ArithmeticError, PredictorError, ProfilerError) as error:
+    except TableError as error:
         raise PredictorFileError(
-            f"a saved predictor holds rows, settings and checks, {path} does not "
-            f"({type(error).__name__}: {error}); fit again from the latency table"
+            f"a saved predictor says where its rows are from, {path} does not ({error}); fit again "
+            "from the latency table"
         ) from error
-    if not deviation <= tolerance:
-        raise RefitError(
-            f"a loaded predictor predicts what it did when saved to {tolerance:.1%}, {worst} is "
-            f"{deviation:.1%} off (scikit-learn {document.scikit_learn} then, "
-            f"{sklearn.__version__} now); fit again from the table, or raise `tolerance`"
-        )
-    return predictor
+    return SavedPredictor(
+        scikit_learn=document.scikit_learn,
+        coverage=document.settings.coverage,
+        qualities=document.settings.qualities,
+        regressor=document.regressor.model_dump(),
+        data=TrainingData(document.kernels, document.networks, provenance),
+        extra_networks=document.extra_networks,
+        checks=document.checks,
+    )
 
 
 class _Part(BaseModel):
@@ -108,7 +117,7 @@ class _Regressor(_Part):
 
 
 class _Document(_Part):
-    """What `save` writes, checked as it is read."""
+    """What `write` writes, checked as it is read."""
 
     format: str
     version: int
@@ -123,7 +132,7 @@ class _Document(_Part):
 
 
 class _Head(BaseModel):
-    """What tells a file of ours, whatever version wrote it."""
+    """By which a file of ours is recognised, whatever version wrote it."""
 
     format: Literal["netadapt latency predictor"]
     version: int
@@ -157,18 +166,3 @@ def _read(path: Path) -> _Document:
             f"a saved predictor reads as this version writes it, in {path} {where} does not "
             f"({problem['msg']}); fit again from the latency table"
         ) from error
-
-
-def _checks(predictor: LatencyPredictor) -> dict[str, float]:
-    """Predictions by kernel key or network name: of the regressions, since rows are looked up."""
-    checks: dict[str, float] = {}
-    for model in predictor.models_.values():
-        picks = np.unique(np.linspace(0, len(model.kernels) - 1, CHECKS_PER_TYPE).round())
-        kernels = [model.kernels[int(i)] for i in picks]
-        times = model.regressor.predict(features(kernels))
-        checks |= {kernel.key: float(ms) for kernel, ms in zip(kernels, times, strict=True)}
-    for sample in predictor.data_.networks:
-        kernels = [Kernel.from_key(key) for key in sample.kernels]
-        if all(kernel.type_name in predictor.models_ for kernel in kernels):
-            checks[sample.name] = float(predictor.predict_networks([kernels])[0])
-    return checks

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netadapt.folder import TRAINED
-from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.predictor import MemoisedPredictor
 from netadapt.predictor.report import ErrorFigures, PredictorReport
 from netadapt.profiler.kernels import Kernel
 from netadapt.report.measured import Measured
@@ -30,7 +30,7 @@ MAP_WIDTHS = 10
 
 def pairs(
     space: Space,
-    predictor: LatencyPredictor | None,
+    predictor: MemoisedPredictor | None,
     table: Measured,
     searches: Sequence[SearchReport],
     logs: Mapping[str, Sequence[Iteration]],
@@ -76,7 +76,7 @@ def pairs(
 
 def wholes(
     space: Space,
-    predictor: LatencyPredictor | None,
+    predictor: MemoisedPredictor | None,
     archs: Mapping[str, Arch],
     measured_ms: Mapping[str, float],
 ) -> tuple[WholeLatency, ...]:
@@ -95,7 +95,7 @@ def wholes(
 
 
 def blocks(
-    space: Space, predictor: LatencyPredictor | None, archs: Mapping[str, Arch]
+    space: Space, predictor: MemoisedPredictor | None, archs: Mapping[str, Arch]
 ) -> tuple[LatencyPart, ...]:
     """Milliseconds of each block and of what comes before and after them."""
     if predictor is None or not archs:
@@ -115,7 +115,7 @@ def blocks(
 
 
 def kernel_types(
-    space: Space, predictor: LatencyPredictor | None, archs: Mapping[str, Arch]
+    space: Space, predictor: MemoisedPredictor | None, archs: Mapping[str, Arch]
 ) -> tuple[LatencyPart, ...]:
     """Milliseconds of all kernels of a type."""
     if predictor is None:
@@ -128,7 +128,7 @@ def kernel_types(
     return tuple(LatencyPart(name, ms) for name, ms in totals.items())
 
 
-def latency_map(space: Space, predictor: LatencyPredictor | None) -> LatencyMap | None:
+def latency_map(space: Space, predictor: MemoisedPredictor | None) -> LatencyMap | None:
     """Of the kernel with channels in and out, at its size, that the reference spends most on.
 
     Its channels go from the space's step to the most that the table has of the type.
@@ -142,7 +142,7 @@ def latency_map(space: Space, predictor: LatencyPredictor | None) -> LatencyMap 
     for kernel, ms in zip(kernels, predictor.predict(kernels), strict=True):
         totals[_with_channels(kernel, 1, 1)] += float(ms)
     shape = max(totals, key=totals.__getitem__)
-    rows = {Kernel.from_key(s.key) for s in predictor.data_.kernels if s.copies == 1}
+    rows = {Kernel.from_key(s.key) for s in predictor.predictor.data_.kernels if s.copies == 1}
     alike = [k for k in rows if k.type_name == shape.type_name]
     ins, outs = (
         _widths(max(getattr(k, side) for k in alike), space.width_step)

@@ -13,7 +13,7 @@ from netadapt.config import RunConfig
 from netadapt.folder import RunFolder
 from netadapt.pipeline import source_commit
 from netadapt.predictor.errors import MissingKernelTypeError
-from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
 from netadapt.report import measured, predicted
 from netadapt.report.records import (
     Budget,
@@ -54,7 +54,8 @@ def read_run(folder: RunFolder) -> RunReport:
     table = measured.read_table(
         folder.table, None if predictor is None else predictor.data_.provenance
     )
-    knowing = predictor if predictor is not None and _knows(predictor, space) else None
+    view = None if predictor is None else predictor.memoised()
+    knowing = view if view is not None and _knows(view, space) else None
     logs = {label: _iterations(folder, label) for label in _labels(config, result)}
     metric = _search_metric(config)
     searches = _searches(config, result, logs, metric, _reference_ms(folder))
@@ -90,7 +91,7 @@ def _reference_ms(folder: RunFolder) -> float | None:
     return next((s.reference_ms for s in sessions if s.purpose == "reference"), None)
 
 
-def _knows(predictor: LatencyPredictor, space: Space) -> bool:
+def _knows(predictor: MemoisedPredictor, space: Space) -> bool:
     """Whether it has learnt every type of kernel that the space's reference has."""
     try:
         predictor.predict(space.kernels(space.reference()))

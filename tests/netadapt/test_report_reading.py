@@ -11,7 +11,7 @@ import pytest
 
 from netadapt.config import demo_config, write_config
 from netadapt.folder import RunFolder
-from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.table import LatencyTable
 from netadapt.report import intervals, predicted
@@ -56,12 +56,12 @@ def test_a_table_that_is_not_there_has_no_conditions(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> LatencyPredictor:
+def predictor() -> MemoisedPredictor:
     rng = np.random.default_rng(0)
     space = Space.load("digits")
     archs = [space.random(rng) for _ in range(30)]
     kernels = {k for arch in archs for k in space.kernels(arch)}
-    return _fitted(kernels | set(space.kernels(space.reference())))
+    return _fitted(kernels | set(space.kernels(space.reference()))).memoised()
 
 
 def _fitted(kernels: Iterable[Kernel]) -> LatencyPredictor:
@@ -70,7 +70,7 @@ def _fitted(kernels: Iterable[Kernel]) -> LatencyPredictor:
     return LatencyPredictor().fit(made_up_device.table(rows))
 
 
-def test_blocks_add_up_to_the_sum_over_kernels(predictor: LatencyPredictor) -> None:
+def test_blocks_add_up_to_the_sum_over_kernels(predictor: MemoisedPredictor) -> None:
     space = Space.load("digits")
     archs = {"reference": space.reference()}
     blocks = predicted.blocks(space, predictor, archs)
@@ -81,7 +81,7 @@ def test_blocks_add_up_to_the_sum_over_kernels(predictor: LatencyPredictor) -> N
 
 
 def test_the_map_is_of_the_predictor_and_says_what_was_measured(
-    predictor: LatencyPredictor,
+    predictor: MemoisedPredictor,
 ) -> None:
     chart = predicted.latency_map(Space.load("digits"), predictor)
     assert chart is not None
