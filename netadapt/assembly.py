@@ -10,6 +10,7 @@ from netadapt.android_runner import Device, RunSpec
 from netadapt.config import DeviceSection, RunConfig, TrainingSection
 from netadapt.devices import HOST as HOST
 from netadapt.errors import ConfigError
+from netadapt.profiler.lowering import Lowering, find_lowering
 from netadapt.profiler.profile import ProfileSettings
 from netadapt.search import metrics
 from netadapt.search.ordered_dropout import OrderedDropout
@@ -68,6 +69,11 @@ def profile_settings(config: RunConfig) -> ProfileSettings:
     names = [field.name for field in dataclasses.fields(ProfileSettings)]
     section = config.profile.model_dump()
     return ProfileSettings(**{name: section[name] for name in names if name in section})
+
+
+def run_lowering(config: RunConfig) -> Lowering:
+    """What makes the run's programs."""
+    return find_lowering(profile_settings(config).recipe)
 
 
 def run_spec(config: RunConfig, *, networks: bool = False) -> RunSpec:

@@ -143,6 +143,7 @@ def lower_space(config: RunConfig, progress: Progress) -> None:
         lower_subjects(
             [SENTINEL, *sample.subjects],
             cache,
+            lowering=assembly.run_lowering(config),
             workers=workers,
             on_progress=functools.partial(on_progress, "lower"),
         )
@@ -151,7 +152,13 @@ def lower_space(config: RunConfig, progress: Progress) -> None:
         for arch in sample.archs
     ]
     with progress.step("Lowering networks"):
-        lower_networks(networks, sample.space.input_shape, cache, workers=workers)
+        lower_networks(
+            networks,
+            sample.space.input_shape,
+            cache,
+            lowering=assembly.run_lowering(config),
+            workers=workers,
+        )
 
 
 def fit_predictor(
@@ -225,7 +232,8 @@ def _steps(config: RunConfig, folder: RunFolder, progress: Progress, *, adding: 
             profile_space(config, folder.table, progress)
         with folder.timed("fit"), progress.step("Fitting the predictor"):
             device = assembly.make_device(config.device)
-            provenance = provenance_of(device, assembly.run_spec(config))
+            spec, lowering = assembly.run_spec(config), assembly.run_lowering(config)
+            provenance = provenance_of(device, spec, lowering)
             fit_predictor(folder.table, folder.predictor, provenance)
     with LatencyTable(folder.table) as table:
         return _Run(config, folder, table, progress).result(before)
