@@ -427,7 +427,7 @@ def test_a_reader_that_has_enough_is_no_error(table: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_broken_off_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interruption_says_how_to_resume(tmp_path: Path) -> None:
     script = (
         "import signal, sys; from netadapt import cli, pipeline\n"
         "def interrupted(*_, **__): signal.raise_signal(signal.SIGINT)\n"
