@@ -20,7 +20,7 @@ from torch import nn
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
-from netadapt.profiler.lowering import Constant, lower
+from netadapt.profiler.lowering import Constant, Lowering, lower
 from netadapt.search.errors import SearchError
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
@@ -67,12 +67,18 @@ def constants(space: Space, arch: Arch, task: Task) -> dict[str, Constant]:
 
 
 def save_bundle(
-    folder: SearchFolder, space: Space, space_text: str, arch: Arch, network: nn.Module, task: Task
+    folder: SearchFolder,
+    space: Space,
+    space_text: str,
+    arch: Arch,
+    network: nn.Module,
+    task: Task,
+    lowering: Lowering,
 ) -> None:
     """Write the three files of the trained `network` of `arch`, each whole or not at all.
 
-    space_text: the space's file; `network.pt` carries it. The program's `forward` is the one that
-    was timed: what is added to it stands beside it.
+    space_text: the space's file; `network.pt` carries it. lowering: of the timed programs. The
+    program's `forward` is the one that was timed: what is added to it stands beside it.
 
     Raises `LoweringError` where the network cannot be lowered.
     """
@@ -95,7 +101,7 @@ def save_bundle(
     write_atomically(folder.weights, buffer.getvalue())
     write_atomically(folder.exported, _exported(plain, space.input_shape_of(arch), about))
     example = torch.zeros(space.input_shape_of(arch))
-    write_atomically(folder.program, lower(plain, (example,), about))
+    write_atomically(folder.program, lower(plain, (example,), about, lowering=lowering))
 
 
 def load_network(path: Path) -> SavedNetwork:

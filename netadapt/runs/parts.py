@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from netadapt.devices import make_device
 from netadapt.errors import ConfigError
+from netadapt.profiler.lowering import find_lowering
+from netadapt.profiler.profile import provenance_of
 from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, make_metric
 from netadapt.search.searchers.base import make_searcher
@@ -19,6 +21,8 @@ from netadapt.search.training.step import STEPS
 if TYPE_CHECKING:
     from netadapt.android_runner.device import Device, RunSpec
     from netadapt.config import RunConfig
+    from netadapt.profiler.lowering import Lowering
+    from netadapt.profiler.table import Provenance
     from netadapt.search.searchers.base import Searcher
     from netadapt.search.task import Task
     from netadapt.search.training.step import SupernetStep
@@ -80,6 +84,16 @@ class Parts:
         kind: Any = STEPS.find(chosen.name)
         made: SupernetStep = kind.of(chosen.settings, self.space)
         return made
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        """How modules become programs. Raises `PluginError`, `RecipeError`."""
+        return find_lowering(self.config.profile.recipe)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the run's rows of a latency table share. Raises what the device raises."""
+        return provenance_of(self.device, self.spec(), self.lowering)
 
     def spec(self, *, networks: bool = False) -> RunSpec:
         """How kernels are run on the device, or whole `networks`."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from netadapt.profiler.keys import network_key
-from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering
-from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR, provenance_of
+from netadapt.profiler.lowering import ProgramCache, Subject
+from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
 from netadapt.profiler.table import Effort, LatencyTable
 from netadapt.runs.parts import Parts
@@ -132,9 +132,8 @@ class ProfilePlan:
             return list(self.sample.subjects), len(self.sample.archs)
         spec, of_networks = (parts.spec(networks=n) for n in (False, True))
         with LatencyTable(table, must_exist=True) as rows:
-            provenance = provenance_of(parts.device, spec)
-            settled = rows.settled(provenance, Effort.of(spec))
-            settled_networks = rows.settled(provenance, Effort.of(of_networks))
+            settled = rows.settled(parts.provenance, Effort.of(spec))
+            settled_networks = rows.settled(parts.provenance, Effort.of(of_networks))
         subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in settled]
         space = parts.space
         keys = {
@@ -144,7 +143,7 @@ class ProfilePlan:
         return subjects, sum((key, 1) not in settled_networks for key in keys)
 
     def _seconds(self, missing: Sequence[tuple[list[Subject], int]]) -> float:
-        cache, lowering = ProgramCache(), find_lowering(self.runs[0].config.profile.recipe)
+        cache, lowering = ProgramCache(), self.runs[0].lowering
         subjects = {subject for some, _ in missing for subject in some}
         to_lower = sum(cache.get(subject.cache_key(lowering)) is None for subject in subjects)
         networks = max(count for _, count in missing)
