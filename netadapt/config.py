@@ -374,18 +374,17 @@ class _Table:
         return found
 
     def _part(self, key: str, name: str, registry: Registry[Any]) -> Chosen:
-        try:
-            kind = registry.settings_class(name)
-        except PluginError as error:
-            raise ConfigError(f"{self._key(key)}: {line_of(error)}") from error
         own = settings_table(name)
         if own in self._known:
             raise ConfigError(
                 f"{self._key(key)}: a part's settings have a table of their own, {line_of(name)} "
                 f"would share {self._key(own)} with another; rename that class"
             )
-        table = self.table(own)
-        return Chosen(name, table.settings(kind, alone=True))
+        try:
+            kind = registry.settings_class(name)
+        except PluginError as error:
+            raise ConfigError(f"{self._key(key)}: {line_of(error)}") from error
+        return Chosen(name, self.table(own).settings(kind, alone=True))
 
     def end(self) -> None:
         """Raises `ConfigError` for a key that nobody took."""

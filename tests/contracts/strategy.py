@@ -1,7 +1,7 @@
 """What every strategy does, tried on a run that it finished.
 
     class TestMine(StrategyContract):
-        @pytest.fixture(scope="class")
+        @pytest.fixture
         def finished(self) -> RunFolder: ...  # a run whose `search.strategy` is the one to try
 
 Nothing is measured or trained again: whatever a strategy did, it reads from the run's folder.
@@ -30,7 +30,7 @@ from netadapt.runs.strategy import Strategy, make_strategy
 class StrategyContract:
     """Finds what meets the budget, resumes from the folder, and gives networks to be trained."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def finished(self) -> RunFolder:
         """A finished run; it is copied."""
         raise NotImplementedError("a contract's subclass has a fixture `finished`")
