@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +22,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-
 from netadapt.android_runner.errors import PluginError
 from netadapt.android_runner.files import write_atomically
 from netadapt.android_runner.plugins import Registry
 from netadapt.android_runner.text import shown
+from netadapt.checked import line_of, validated
 from netadapt.devices import DeviceSettings
 from netadapt.errors import ConfigError
 from netadapt.profiler.profile import ProfileSettings
@@ -208,7 +205,7 @@ class RunConfig:
             except ValueError as error:
                 example = "12ms" if unit else "0.35, a share of the reference's latency,"
                 raise ConfigError(
-                    f"the budgets of a run are all of one kind, got {_line(text)!r}; give one "
+                    f"the budgets of a run are all of one kind, got {line_of(text)!r}; give one "
                     f"like {example} as its others"
                 ) from error
             if budget_label(value) not in map(budget_label, values):
@@ -234,7 +231,7 @@ def read_config(path: Path) -> RunConfig:
         ) from error
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
         raise ConfigError(
-            f"{_line(path)}: not valid TOML: {_line(error)}; mend the file there"
+            f"{line_of(path)}: not valid TOML: {line_of(error)}; mend the file there"
         ) from error
     config = parse_config(document, str(path))
     name = config.space.name
@@ -276,7 +273,7 @@ def _sections(document: Mapping[str, Any], source: str) -> dict[str, Any]:
     try:
         return _read(_Table("", document))
     except ConfigError as error:
-        raise ConfigError(f"{_line(source)}: {error}") from error
+        raise ConfigError(f"{line_of(source)}: {error}") from error
 
 
 def _read(file: _Table) -> dict[str, Any]:
@@ -336,7 +333,9 @@ class _Table:
 
     def __init__(self, at: str, content: object) -> None:
         if not isinstance(content, Mapping):
-            raise ConfigError(f"{_line(at)}: should be a table, got {shown(content)}; write [{at}]")
+            raise ConfigError(
+                f"{line_of(at)}: should be a table, got {shown(content)}; write [{at}]"
+            )
         self._at = at
         self.left: dict[str, Any] = dict(content)
         self._known: list[str] = []
@@ -353,7 +352,7 @@ class _Table:
         if alone:
             self.end()
         own = {name: self.left.pop(name) for name in names if name in self.left}
-        return _validated(kind, own, self._at)
+        return validated(kind, own, self._at)
 
     def chosen(self, key: str, registry: Registry[Any], usual: str) -> Chosen:
         """The part named by `key`, with the settings in the table of its name.
@@ -375,12 +374,17 @@ class _Table:
         return found
 
     def _part(self, key: str, name: str, registry: Registry[Any]) -> Chosen:
+        own = settings_table(name)
+        if own in self._known:
+            raise ConfigError(
+                f"{self._key(key)}: a part's settings have a table of their own, {line_of(name)} "
+                f"would share {self._key(own)} with another; rename that class"
+            )
         try:
             kind = registry.settings_class(name)
         except PluginError as error:
-            raise ConfigError(f"{self._key(key)}: {_line(error)}") from error
-        table = self.table(settings_table(name))
-        return Chosen(name, table.settings(kind, alone=True))
+            raise ConfigError(f"{self._key(key)}: {line_of(error)}") from error
+        return Chosen(name, self.table(own).settings(kind, alone=True))
 
     def end(self) -> None:
         """Raises `ConfigError` for a key that nobody took."""
@@ -390,7 +394,7 @@ class _Table:
         close = difflib.get_close_matches(unknown, self._known, n=1)
         known = ", ".join(dict.fromkeys(self._known))
         advice = f"did you mean {close[0]!r}?" if close else f"known here: {known}"
-        raise ConfigError(f"{_line(self._key(unknown))}: there is no such key; {advice}")
+        raise ConfigError(f"{line_of(self._key(unknown))}: there is no such key; {advice}")
 
     def refuse_moved(self) -> None:
         """Raises `ConfigError` for keys of 0.1 that stand elsewhere now."""
@@ -400,58 +404,6 @@ class _Table:
 
     def _key(self, name: str) -> str:
         return f"{self._at}.{name}" if self._at else name
-
-
-def _validated(kind: type[Any], content: Mapping[str, Any], at: str) -> Any:
-    """`content` as a settings dataclass; bounds are those that its annotations state."""
-    try:
-        # As JSON, where strict rules take an array for a tuple and a table for a dataclass
-        text = json.dumps({"settings": content})
-    except (TypeError, ValueError, RecursionError) as error:  # a date, a number of 5,000 digits
-        raise ConfigError(f"{_line(at)}: {_line(error)}; correct the value") from error
-    try:
-        model = _model(kind)  # type: ignore[arg-type]  # a class hashes well
-        return model.model_validate_json(text).settings  # type: ignore[attr-defined]
-    except ValidationError as error:
-        # In a union, what another member says of a key that it lacks comes last.
-        problems = sorted(
-            error.errors(include_url=False),
-            key=lambda problem: problem["type"] == "unexpected_keyword_argument",
-        )
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{_explain(kind, at, problems[0])}{more}") from error
-
-
-@functools.cache
-def _model(kind: type[Any]) -> type[BaseModel]:
-    # What is said here holds for the dataclass too: pydantic hands it on to standard ones.
-    rules = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    return create_model("Settings", __config__=rules, settings=(kind, ...))
-
-
-def _explain(kind: type[Any], at: str, problem: Mapping[str, Any]) -> str:
-    """One problem that pydantic found as rule, value and next step."""
-    # Without names of the members of unions, which are no keys
-    keys = [str(part) for part in problem["loc"][1:] if _is_key(part)]
-    key = ".".join((at, *keys) if at else keys)
-    what, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    if what == "unexpected_keyword_argument":
-        return f"{_line(key)}: there is no such key here; remove it"
-    if what == "value_error":  # our own rules say everything themselves
-        return f"{_line(key)}: {_line(context['error'])}"
-    rule = "should be a table" if what == "dataclass_type" else problem["msg"]
-    return (
-        f"{_line(key)}: {_line(rule.removeprefix('Input '))}, got {shown(value)}; correct it or "
-        "leave it out"
-    )
-
-
-def _is_key(part: object) -> bool:
-    """Whether part of pydantic's place is of the file: members of unions go by their types."""
-    if isinstance(part, int):
-        return True
-    text = str(part)
-    return text.isidentifier() and text == text.lower() and text not in ("float", "int", "str")
 
 
 def _table_of(chosen: Chosen) -> dict[str, Any]:
@@ -487,10 +439,3 @@ def _merge(document: dict[str, Any], options: Mapping[str, Any]) -> None:
             _merge(document.setdefault(name, {}), value)
         elif value is not None:
             document[name] = value
-
-
-def _line(text: object) -> str:
-    """`text` as one line of bounded length."""
-    line = " ".join(str(text).split())
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    return line if len(line) <= 200 else f"{line[:197]}..."

@@ -140,6 +140,7 @@ def _phone(name: str, settings: PhoneSettings, cluster: Cluster) -> PhoneDevice:
 
 def _plugged_in(place: str, options: Mapping[str, object]) -> Device:
     from netadapt.android_runner.plugins import load_class
+    from netadapt.checked import validated
 
     kind = load_class(place, Device, "device")
     wanted = getattr(kind, "settings_class", None)
@@ -149,6 +150,6 @@ def _plugged_in(place: str, options: Mapping[str, object]) -> Device:
             f"device.options of {place} are {', '.join(known) or 'none'}, got {unknown[0]!r}; "
             "correct or leave it out"
         )
-    made = kind() if wanted is None else kind(wanted(**options))
+    made = kind() if wanted is None else kind(validated(wanted, options, "device.options"))
     assert isinstance(made, Device)
     return made

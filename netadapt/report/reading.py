@@ -33,12 +33,11 @@ from netadapt.runs.parts import Parts
 from netadapt.runs.result import NetworkResult, RunResult, SearchOutcome
 from netadapt.runs.sessions import read_sessions
 from netadapt.runs.training_log import read_metrics
+from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import Iteration, accepted_path, read_iterations
 
 logger = logging.getLogger(__name__)
-
-UNITS = {"latency": "ms", "macs": "MACs", "params": "parameters", "planned_memory": "bytes"}
 
 
 def read_run(folder: RunFolder) -> RunReport:
@@ -57,8 +56,9 @@ def read_run(folder: RunFolder) -> RunReport:
     view = None if predictor is None else predictor.memoised()
     knowing = view if view is not None and _knows(view, space) else None
     logs = {label: _iterations(folder, label) for label in _labels(config, result)}
-    metric = _search_metric(config)
-    searches = _searches(config, result, logs, metric, _reference_ms(folder))
+    counted = parts.counted_constraints()
+    metric, unit = _search_metric(config, counted)
+    searches = _searches(config, space, result, logs, counted, metric, _reference_ms(folder))
     archs = _archs(space, result, logs)
     return RunReport(
         name=config.run.name,
@@ -68,7 +68,7 @@ def read_run(folder: RunFolder) -> RunReport:
         score_is_share=task.metric_name == "accuracy",
         higher_is_better=task.higher_is_better,
         search_metric=metric,
-        search_unit=UNITS[metric],
+        search_unit=unit,
         searches=searches,
         networks=_networks(result),
         predicted_measured=predicted.pairs(space, knowing, table, searches, logs, result),
@@ -190,8 +190,10 @@ def _kernels_text(kernel_sizes: str | None) -> str:
 
 def _searches(
     config: RunConfig,
+    space: Space,
     result: RunResult | None,
     logs: Mapping[str, Sequence[Iteration]],
+    counted: Sequence[Constraint],
     metric: str,
     reference_ms: float | None,
 ) -> tuple[SearchReport, ...]:
@@ -202,9 +204,9 @@ def _searches(
             label=label,
             given=_given_text(given.get(label), outcomes.get(label)),
             budgets=(
-                _budgets_met(outcomes[label])
+                _budgets_met(outcomes[label], space, counted, iterations)
                 if label in outcomes
-                else _budgets_given(config, given[label], reference_ms)
+                else _budgets_given(given[label], counted, reference_ms)
             ),
             candidates=tuple(
                 Candidate(i.number, t.score, t.predicted[metric])
@@ -227,44 +229,46 @@ def _given_text(budget: SearchBudget | None, outcome: SearchOutcome | None) -> s
     return f"{latency_ms:g} ms" if latency_ms else "without a latency"
 
 
-def _budgets_met(outcome: SearchOutcome) -> tuple[Budget, ...]:
-    reached = {
-        "latency": outcome.found.measured_ms,
-        "macs": outcome.found.macs,
-        "params": outcome.found.params,
-        "planned_memory": outcome.found.planned_memory_bytes,
-    }
-    return tuple(
-        Budget(name, UNITS[name], limit, reached[name])
-        for name, limit in outcome.constraints.items()
-    )
+def _budgets_met(
+    outcome: SearchOutcome,
+    space: Space,
+    counted: Sequence[Constraint],
+    iterations: Sequence[Iteration],
+) -> tuple[Budget, ...]:
+    """Metrics that were given as objects are in no file; the search's log has what they said."""
+    arch = space.arch_from_json(outcome.found.arch)
+    logged = {trial.arch: trial.predicted for i in iterations for trial in i.trials}
+    said = logged.get(outcome.found.arch, {})
+    metrics = {constraint.metric.name: constraint.metric for constraint in counted}
+    budgets = []
+    for name, limit in outcome.constraints.items():
+        if name == LatencyMetric.name:
+            budgets.append(Budget(name, LatencyMetric.unit, limit, outcome.found.measured_ms))
+        elif name in metrics:
+            (reached,) = metrics[name]([arch])
+            budgets.append(Budget(name, metrics[name].unit, limit, reached))
+        else:
+            budgets.append(Budget(name, "", limit, said.get(name)))
+    return tuple(budgets)
 
 
 def _budgets_given(
-    config: RunConfig, budget: SearchBudget, reference_ms: float | None
+    budget: SearchBudget, counted: Sequence[Constraint], reference_ms: float | None
 ) -> tuple[Budget, ...]:
     """What must be met; of an unfinished run what is known of it already."""
-    given = config.search.constraints
-    limits = {
-        "latency": budget.latency_ms if reference_ms is None else budget.in_ms(reference_ms),
-        "macs": given.macs,
-        "params": given.params,
-        "planned_memory": given.planned_memory_bytes,
-    }
-    return tuple(
-        Budget(name, UNITS[name], limit, None)
-        for name, limit in limits.items()
-        if limit is not None
-    )
+    limit_ms = budget.latency_ms if reference_ms is None else budget.in_ms(reference_ms)
+    latency = [] if limit_ms is None else [(LatencyMetric.name, LatencyMetric.unit, limit_ms)]
+    others = [(c.metric.name, c.metric.unit, c.budget) for c in counted]
+    return tuple(Budget(*known, None) for known in (*latency, *others))
 
 
-def _search_metric(config: RunConfig) -> str:
-    """Latency where it is constrained, else the first of the other constraints."""
+def _search_metric(config: RunConfig, counted: Sequence[Constraint]) -> tuple[str, str]:
+    """Latency where it is constrained, else the first of the other constraints; and its unit."""
     given = config.search.constraints
-    names = {"latency_ms": "latency", "latency_share": "latency", "macs": "macs"}
-    names |= {"params": "params", "planned_memory_bytes": "planned_memory"}
-    counted = [name for key, name in names.items() if getattr(given, key) is not None]
-    return next(iter((*counted, *given.metrics)))
+    if given.latency_ms is not None or given.latency_share is not None:
+        return LatencyMetric.name, LatencyMetric.unit
+    metric = counted[0].metric
+    return metric.name, metric.unit
 
 
 def _path(iterations: Sequence[Iteration], metric: str) -> tuple[PathStep, ...]:

@@ -17,6 +17,9 @@ from netadapt.search.space import Layer
 
 Kind = Literal["reference", "found", "scaled"]
 
+SUPERNET = "supernet"
+"""The phase of a training log that is the super-network's."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedNetwork:
@@ -223,7 +226,7 @@ class PredictionErrors:
 
 @dataclass(frozen=True, slots=True)
 class LossCurve:
-    """Training loss of one phase: "supernet", or a trained network's label."""
+    """Training loss of one phase: `SUPERNET`, or a trained network's label."""
 
     phase: str
     steps: tuple[int, ...]
@@ -279,6 +282,11 @@ class RunReport:
     conditions: tuple[Fact, ...]
     settings: tuple[Fact, ...]
     durations: tuple[Duration, ...]
+
+    @property
+    def has_supernet(self) -> bool:
+        """Whether the run's strategy trains one."""
+        return any(curve.phase == SUPERNET for curve in self.losses)
 
     @property
     def reference(self) -> TrainedNetwork | None:

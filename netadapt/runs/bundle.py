@@ -20,7 +20,7 @@ from torch import nn
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
-from netadapt.profiler.lowering import Constant, lower
+from netadapt.profiler.lowering import Constant, Lowering, lower
 from netadapt.search.errors import SearchError
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
@@ -74,12 +74,12 @@ def save_bundle(
     arch: Arch,
     network: nn.Module,
     task: Task,
-    lowering: Lowering | None = None,
+    lowering: Lowering,
 ) -> None:
     """Write the three files of the trained `network` of `arch`, each whole or not at all.
 
-    space_text: the space's file; `network.pt` carries it. The program's `forward` is the one that
-    was timed: what is added to it stands beside it.
+    space_text: the space's file; `network.pt` carries it. lowering: of the timed programs. The
+    program's `forward` is the one that was timed: what is added to it stands beside it.
 
     `lowering` None takes the default recipe's. Raises `LoweringError` where the network cannot be
     lowered.

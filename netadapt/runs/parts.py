@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from netadapt.devices import make_device
 from netadapt.errors import ConfigError
 from netadapt.profiler.lowering import find_lowering
+from netadapt.profiler.profile import provenance_of
 from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, make_metric
 from netadapt.search.searchers.base import make_searcher
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from netadapt.android_runner.device import Device, RunSpec
     from netadapt.config import RunConfig
     from netadapt.profiler.lowering import Lowering
+    from netadapt.profiler.table import Provenance
     from netadapt.search.searchers.base import Searcher
     from netadapt.search.task import Task
     from netadapt.search.training.step import SupernetStep
@@ -33,17 +35,12 @@ class Parts:
     Parameters
     ----------
     config: says what they are, and everything else.
-    given_space, given_task, given_searcher, given_device: objects that take the place of those
-        that the configuration names.
-    given_constraints: what found networks must meet beside the configuration's constraints.
+    given_space, given_device: objects that take the place of those that the configuration names.
     """
 
     config: RunConfig
     given_space: Space | None = None
-    given_task: Task | None = None
-    given_searcher: Searcher | None = None
     given_device: Device | None = None
-    given_constraints: tuple[Constraint, ...] = ()
 
     @cached_property
     def space(self) -> Space:
@@ -55,16 +52,12 @@ class Parts:
     @cached_property
     def task(self) -> Task:
         """Raises `PluginError`, and what the task raises."""
-        if self.given_task is not None:
-            return self.given_task
         chosen = self.config.task
         return make_task(chosen.name, chosen.settings, seed=self.config.run.seed)
 
     @cached_property
     def searcher(self) -> Searcher:
         """Raises `PluginError`, and what the searcher raises."""
-        if self.given_searcher is not None:
-            return self.given_searcher
         chosen = self.config.search.searcher
         return make_searcher(chosen.name, self.space, chosen.settings)
 
@@ -76,17 +69,22 @@ class Parts:
         return make_device(self.config.device)
 
     @cached_property
-    def lowering(self) -> Lowering:
-        """What makes the run's programs. Raises `PluginError`."""
-        return find_lowering(self.config.profile.recipe)
-
-    @cached_property
     def step(self) -> SupernetStep:
         """What a batch teaches the super-network. Raises `PluginError`."""
         chosen = self.config.supernet.step
         kind: Any = STEPS.find(chosen.name)
         made: SupernetStep = kind.of(chosen.settings, self.space)
         return made
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        """How modules become programs. Raises `PluginError`, `RecipeError`."""
+        return find_lowering(self.config.profile.recipe)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the run's rows of a latency table share. Raises what the device raises."""
+        return provenance_of(self.device, self.spec(), self.lowering)
 
     def spec(self, *, networks: bool = False) -> RunSpec:
         """How kernels are run on the device, or whole `networks`."""
@@ -107,12 +105,11 @@ class Parts:
             "planned_memory": wanted.planned_memory_bytes,
             **wanted.metrics,
         }
-        named = [
+        return [
             Constraint(make_metric(name, self.space), limit)
             for name, limit in limits.items()
             if limit is not None
         ]
-        return [*named, *self.given_constraints]
 
     def search(self, constraints: Sequence[Constraint]) -> Search:
         """The search for a network that meets all of `constraints`."""

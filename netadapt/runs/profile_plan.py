@@ -14,7 +14,7 @@ import numpy as np
 
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering import ProgramCache, Subject
-from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR, provenance_of
+from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
 from netadapt.profiler.table import Effort, LatencyTable
 from netadapt.runs.parts import Parts
@@ -132,9 +132,8 @@ class ProfilePlan:
             return list(self.sample.subjects), len(self.sample.archs)
         spec, of_networks = (parts.spec(networks=n) for n in (False, True))
         with LatencyTable(table, must_exist=True) as rows:
-            provenance = provenance_of(parts.device, spec, parts.lowering)
-            settled = rows.settled(provenance, Effort.of(spec))
-            settled_networks = rows.settled(provenance, Effort.of(of_networks))
+            settled = rows.settled(parts.provenance, Effort.of(spec))
+            settled_networks = rows.settled(parts.provenance, Effort.of(of_networks))
         subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in settled]
         space = parts.space
         keys = {

@@ -11,7 +11,7 @@ import torch
 
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.lowering import ProgramCache, lower_networks, lower_subjects
-from netadapt.profiler.profile import SENTINEL, Profiler, ProfileSummary, provenance_of
+from netadapt.profiler.profile import SENTINEL, Profiler, ProfileSummary
 from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.runs.context import phases
 from netadapt.runs.network_timer import NetworkTimer
@@ -49,10 +49,9 @@ class Fit:
         return folder.predictor.exists()
 
     def do(self, context: Context) -> None:
-        parts, folder = context.parts, context.folder
+        folder = context.folder
         with context.progress.step("Fitting the predictor"):
-            provenance = provenance_of(parts.device, parts.spec(), parts.lowering)
-            fit_predictor(folder.table, folder.predictor, provenance)
+            fit_predictor(folder.table, folder.predictor, context.parts.provenance)
 
 
 def profile_planned(plan: ProfilePlan, table: Path, progress: Progress) -> ProfileSummary:
@@ -92,12 +91,12 @@ def _profile(plan: ProfilePlan, parts: Parts, table: Path, progress: Progress) -
 def lower_space(parts: Parts, progress: Progress) -> None:
     """Lower all that a profile measures into the cache; what fails shows when it is timed."""
     sample = sample_run(parts)
-    cache, workers = ProgramCache(), parts.config.profile.workers
+    cache, lowering, workers = ProgramCache(), parts.lowering, parts.config.profile.workers
     with phases(progress, "kernels") as on_progress:
         lower_subjects(
             [SENTINEL, *sample.subjects],
             cache,
-            lowering=parts.lowering,
+            lowering=lowering,
             workers=workers,
             on_progress=functools.partial(on_progress, "lower"),
         )
@@ -107,7 +106,7 @@ def lower_space(parts: Parts, progress: Progress) -> None:
     ]
     with progress.step("Lowering networks"):
         lower_networks(
-            networks, sample.space.input_shape, cache, lowering=parts.lowering, workers=workers
+            networks, sample.space.input_shape, cache, lowering=lowering, workers=workers
         )
 
 

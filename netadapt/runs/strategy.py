@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netadapt.android_runner.plugins import Registry
@@ -12,8 +13,27 @@ if TYPE_CHECKING:
 
     from netadapt.runs.budgets import Budget
     from netadapt.runs.context import Context
+    from netadapt.runs.folder import RunFolder
+    from netadapt.runs.parts import Parts
     from netadapt.search.driver import SearchResult
     from netadapt.search.space import Arch
+
+
+@dataclass(frozen=True, slots=True)
+class SearchForecast:
+    """What a strategy has left to do for all of a run's budgets together, roughly.
+
+    Parameters
+    ----------
+    supernet_steps: of a super-network's training; None: it trains none.
+    evaluations, measured: networks judged, and of them those measured whole; None: cannot be said.
+    seconds: of what can be said of that, but for measuring.
+    """
+
+    supernet_steps: int | None = None
+    evaluations: int | None = None
+    measured: int | None = None
+    seconds: float = 0.0
 
 
 class Strategy(ABC):
@@ -48,6 +68,13 @@ class Strategy(ABC):
     @abstractmethod
     def network(self, context: Context, arch: Arch) -> nn.Module:
         """The arch's network with the weights that the final training starts from."""
+
+    def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
+        """What is left to do for a run in `folder`; makes and changes nothing there.
+
+        Asked of an object that prepared nothing.
+        """
+        return SearchForecast()
 
 
 STRATEGIES: Registry[Strategy] = Registry(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from netadapt.android_runner.plugins import NoSettings
-from netadapt.runs.strategy import Strategy
+from netadapt.runs.budgets import budgets_of
+from netadapt.runs.rehearsal import last_step_s, rehearsed
+from netadapt.runs.strategy import SearchForecast, Strategy
 from netadapt.search.driver import open_log, run_search
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     from netadapt.runs.budgets import Budget
     from netadapt.runs.context import Context
+    from netadapt.runs.folder import RunFolder
+    from netadapt.runs.parts import Parts
     from netadapt.search.driver import SearchProgress, SearchResult
     from netadapt.search.space import Arch
 
@@ -83,9 +88,68 @@ class SuperNetworkSearch(Strategy):
         start = torch.Generator().manual_seed(config.run.seed)
         return build_network(context.space, arch, generator=start)
 
+    def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
+        config = parts.config
+        supernet = parts.space.supernetwork(
+            generator=torch.Generator().manual_seed(config.run.seed)
+        )
+        steps = config.supernet.training.steps - _steps_done(folder)
+        seconds = steps * _supernet_step_s(parts, supernet)
+        searches = [_evaluations(parts, each) for each in budgets_of(config.search.constraints)]
+        known = [each for each in searches if each is not None]
+        if len(known) < len(searches):
+            return SearchForecast(steps, seconds=seconds)
+        evaluations = sum(judged for judged, _ in known)
+        seconds += evaluations * _evaluation_s(parts, supernet)
+        return SearchForecast(steps, evaluations, sum(some for _, some in known), seconds)
+
     def _inputs(self, context: Context) -> str:
         """What a search's scores and times depend on beside its own settings."""
         assert self._supernet is not None
         predictor = hashlib.sha256(context.folder.predictor.read_bytes()).hexdigest()
         conditions = (context.timer.provenance, context.config.decisive(), context.space)
         return "\n".join((predictor, content_digest(self._supernet), *map(str, conditions)))
+
+
+def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
+    """Networks judged and measured for one budget, with MACs in latency's place.
+
+    None where the searcher cannot say.
+    """
+    section, space = parts.config.search, parts.space
+    full, reference = space.macs(space.full()), space.macs(space.reference())
+    share = budget.latency_share
+    if share is None and section.constraints.macs is not None:
+        share = section.constraints.macs / reference
+    goal = min((share or 0.5) * reference / full, 0.99)
+    forecast = parts.searcher.forecast(goal)
+    if forecast is None:
+        return None
+    rounds, judged = forecast
+    return judged, rounds * section.loop.favourites * section.loop.measures
+
+
+def _steps_done(folder: RunFolder) -> int:
+    """Steps of the super-network's training that its checkpoint holds."""
+    if not folder.supernet.exists():
+        return 0
+    try:
+        return int(torch.load(folder.supernet, map_location="cpu", weights_only=True)["step"])
+    except Exception:  # torch.load raises anything; the run itself says what is wrong with it
+        return 0
+
+
+def _supernet_step_s(parts: Parts, supernet: SuperNetwork) -> float:
+    settings = rehearsed(parts.config.supernet.training)
+    task, step, seed = parts.task, parts.step, parts.config.run.seed
+    return last_step_s(
+        lambda note: train_supernet(supernet, task, settings, step, seed=seed, on_progress=note)
+    )
+
+
+def _evaluation_s(parts: Parts, supernet: SuperNetwork) -> float:
+    evaluator = Evaluator(supernet, parts.task, parts.config.search.evaluation)
+    evaluator.prepare()
+    begin = time.perf_counter()
+    evaluator([parts.space.reference()])
+    return time.perf_counter() - begin

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netadapt.errors import RunFolderError
-from netadapt.profiler.lowering import lower
+from netadapt.profiler.lowering import find_lowering, lower
 from netadapt.runs.bundle import ABOUT, constants, load_network, save_bundle
 from netadapt.runs.folder import SearchFolder
 from netadapt.search.network import build_network
@@ -49,7 +49,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
     network = build_network(space, arch, generator=torch.Generator().manual_seed(0))
     settings = TrainingSettings(steps=2, batch_size=16, warmup_steps=1, norm_batches=2)
     train_network(network, task, settings, seed=0)
-    save_bundle(folder, space, SPACE.read_text(), arch, network, task)
+    save_bundle(folder, space, SPACE.read_text(), arch, network, task, find_lowering())
     return Handed(folder, space, arch, network, task)
 
 

@@ -60,11 +60,6 @@ class TestXnnpackFp32(RecipeContract):
         return find_lowering(DEFAULT_RECIPE)
 
 
-class TestARecipeFromOutside(RecipeContract):
-    def lowering(self) -> Lowering:
-        return find_lowering(f"{HERE}:PortableFp32")
-
-
 def test_programs_of_two_recipes_are_kept_apart() -> None:
     subject = Subject(PointwiseConvKernel(8, 8, 4, 4))
     keys = {subject.cache_key(lowering) for lowering in (XnnpackFp32(), PortableFp32())}

@@ -17,10 +17,8 @@ from netadapt.report.figures.canvas import (
     legend_above,
     number_axis,
 )
-from netadapt.report.records import Duration, LossCurve
+from netadapt.report.records import SUPERNET, Duration, LossCurve
 from netadapt.text import duration, three_digits
-
-SUPERNET = "supernet"
 
 
 def losses(curves: Sequence[LossCurve], layout: Layout) -> str:
