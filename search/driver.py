@@ -91,7 +91,7 @@ class SearchResult:
 
 
 def fingerprint(search: Search, configuration: str = "") -> str:
-    """Tells one search from another; `configuration` is whatever else decides its outcome."""
+    """A digest of all that decides a search; `configuration` is what does beside the search."""
     return hashlib.sha256(f"{search.describe()}\n{configuration}".encode()).hexdigest()
 
 

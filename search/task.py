@@ -77,7 +77,7 @@ class Task(ABC):
     """The frozen dataclass of its settings; every field has a default."""
 
     name: str
-    """Stable name; with `seed` it tells one task's checkpoints from another's."""
+    """Stable name; with `seed` it distinguishes one task's checkpoints from another's."""
     metric_name: str
     higher_is_better: bool
     input_shape: tuple[int, int, int]

@@ -120,6 +120,7 @@ class Confirmed:
 
     @property
     def both_ms(self) -> tuple[float, float]:
+        """The two timings, in ms."""
         return self.first_ms, self.second_ms
 
 
@@ -168,7 +169,7 @@ class TrialLog:
 
     Opening creates the file, or reads what an earlier run left and cuts off a torn last line.
     Raises `TrialLogError` for a file that is no trial log or whose `fingerprint` (any text that
-    tells one configuration from another) is another one.
+    distinguishes one configuration from another) is another one.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -198,6 +199,7 @@ class TrialLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Let go of the file; what was logged is on the disk."""
         self._file.close()
 
     def __enter__(self) -> TrialLog:

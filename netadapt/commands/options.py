@@ -81,8 +81,10 @@ def parse_cpus(text: str | None) -> object:
 
 
 def kept_in(folder: Path | None) -> dict[str, dict[str, object]]:
+    """What `--folder` changes in a run: where its results go."""
     return {"run": {"folder": None if folder is None else str(folder)}}
 
 
 def print_json(value: object) -> None:
+    """A command's result as one JSON document on standard output."""
     typer.echo(json.dumps(value, indent=2))

@@ -147,6 +147,7 @@ class SearchReport:
         return re.sub(r"[^A-Za-z0-9]", "-", self.label)
 
     def budget(self, name: str) -> Budget | None:
+        """The budget of the metric of that name, None where it has none."""
         return next((b for b in self.budgets if b.name == name), None)
 
 
@@ -282,6 +283,7 @@ class RunReport:
 
     @property
     def reference(self) -> TrainedNetwork | None:
+        """The space's reference network, None where it was not trained yet."""
         return next((n for n in self.networks if n.kind == "reference"), None)
 
     def network(self, kind: Kind, search: str) -> TrainedNetwork | None:

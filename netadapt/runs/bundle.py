@@ -109,8 +109,8 @@ def load_network(path: Path) -> SavedNetwork:
         arch = space.arch_from_json(saved["arch"])
         network = build_network(space, arch)
         network.load_state_dict(saved["state_dict"])
-        told = {name: tuple(value) for name, value in saved["input_format"].items()}
-        input_format, labels = InputFormat(**told), tuple(map(str, saved["labels"]))
+        given = {name: tuple(value) for name, value in saved["input_format"].items()}
+        input_format, labels = InputFormat(**given), tuple(map(str, saved["labels"]))
     except FileNotFoundError as error:
         raise RunFolderError(
             f"a run's network is in its folder once it is done, found none at {path}; "

@@ -34,7 +34,7 @@ COMPANIONS = 16
 """Kernels of the table that the reference is timed among, at most."""
 
 FEWEST_COMPANIONS = 4
-"""With fewer, nothing tells the clock's level, and the reference's latency is taken as it comes."""
+"""With fewer, nothing shows the clock's level, and the reference's latency is taken as it comes."""
 
 MOST_DEVIATION = 0.05
 """Kernels that deviate by more (half of them) were not measured on one level, nor on two."""
@@ -66,6 +66,7 @@ class NetworkTimer:
 
     @property
     def provenance(self) -> Provenance:
+        """What the rows share that its measurements become."""
         return self._profiler.provenance
 
     def reference(self) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """`metrics.jsonl`: how the trainings of a run went, one JSON object a line.
 
 A line is `{"phase": "supernet", "step": 8, "steps": 800, "loss": 2.3, "learning_rate": 0.02,
-"seconds": 1.7}`, about 100 of them a phase. A training that was killed goes on from its last
+"seconds": 1.7}`, about 100 of them a phase. A training that was killed resumes from its last
 checkpoint, so steps may come again: the last line of a phase's step counts.
 
 Where TensorBoard is installed (`pip install netadapt[tensorboard]`), the same curves are written
@@ -78,6 +78,7 @@ class TrainingLog:
             self._writer.close()
 
     def __call__(self, progress: TrainingProgress) -> None:
+        """Take a training's progress in; every so often it becomes a line."""
         self._losses.append(progress.loss)
         if not _due(progress.step, progress.steps):
             return

@@ -2,7 +2,7 @@
 
 Each picture is drawn twice, `WIDE` for screens and paper and `NARROW` for phones, so that its text
 stays readable; the page shows one of them. Colours are stand-ins that become the page's CSS
-variables, one set for light and one for dark. No picture tells anything by colour alone.
+variables, one set for light and one for dark. No picture relies on colour alone.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Canvas:
 
     @property
     def axes(self) -> Axes:
+        """The only panel, or the first."""
         return self.panels[0]
 
 
@@ -176,6 +177,7 @@ def around(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
 
 
 def words(name: str) -> str:
+    """A name of the code in words: `pointwise_conv` is "pointwise conv"."""
     return name.replace("_", " ")
 
 
