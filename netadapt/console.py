@@ -67,7 +67,12 @@ class TerminalProgress:
     """Bars with remaining time."""
 
     def __init__(self, console: Console | None = None) -> None:
-        """`console`: standard error when not given."""
+        """Bars on a console.
+
+        Parameters
+        ----------
+        console: standard error when not given.
+        """
         from rich.console import Console
 
         self._console = console or Console(stderr=True, highlight=False)

@@ -76,6 +76,8 @@ class SearchProgress:
 class SearchResult:
     """What a search found.
 
+    Parameters
+    ----------
     measured_ms: in the iteration that accepted it; None where nobody measures in the loop.
     confirmed_ms: timed again by itself, twice; None where nobody confirms.
     """

@@ -87,6 +87,8 @@ METRICS: Mapping[str, Callable[[Space], Metric]] = {
 class CheckedMetric:
     """Somebody else's metric; what it says of archs is checked before it counts.
 
+    Parameters
+    ----------
     function: `metric(archs)` gives one finite number an arch, none below 0; lower is better.
     """
 

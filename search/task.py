@@ -29,6 +29,8 @@ LAYOUT = "NCHW"
 class InputFormat:
     """How a picture becomes a network's input: `(pixel - mean) / std`, channel by channel.
 
+    Parameters
+    ----------
     channels: what each channel is, in their order, e.g. `("red", "green", "blue")`.
     mean, std: one a channel, in units of `pixel_range`.
     pixel_range: what the darkest and the brightest value of a pixel count as.

@@ -53,6 +53,8 @@ class Trial:
 class Proposal:
     """An iteration's candidates were made in `seconds`; `targets` is what they aimed at.
 
+    Parameters
+    ----------
     guard: share by which the upper end of the latency's interval lies above the prediction.
     """
 
@@ -151,7 +153,10 @@ _KINDS: dict[str, type[Record]] = {
 class Iteration:
     """One iteration read back: its trials, which of them were measured, the accepted one.
 
-    guard: as in `Proposal`. confirmed: of the networks that were timed again, the last one's.
+    Parameters
+    ----------
+    guard: as in `Proposal`.
+    confirmed: of the networks that were timed again, the last one's.
     """
 
     number: int

@@ -59,7 +59,9 @@ def read_run(
 ) -> RunConfig:
     """The run's configuration; `options`, by section and key, replace its own where not None.
 
-    `otherwise`: what is meant where no run is named; not given, the demo's run.
+    Parameters
+    ----------
+    otherwise: what is meant where no run is named; not given, the demo's run.
     """
     from netadapt.config import demo_config, read_config
     from netadapt.runs.folder import RunFolder

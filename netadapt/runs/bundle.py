@@ -71,8 +71,11 @@ def save_bundle(
 ) -> None:
     """Write the three files of the trained `network` of `arch`, each whole or not at all.
 
-    space_text: the space's file; `network.pt` carries it. The program's `forward` is the one that
-    was timed: what is added to it stands beside it.
+    The program's `forward` is the one that was timed: what is added to it stands beside it.
+
+    Parameters
+    ----------
+    space_text: the space's file; `network.pt` carries it.
 
     Raises `LoweringError` where the network cannot be lowered.
     """

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 class FinalNetwork:
     """A network to be trained to its end; what it is scaled by is None for the found one.
 
-    label: unique in the run. checkpoint: of its training.
+    Parameters
+    ----------
+    label: unique in the run.
+    checkpoint: of its training.
     """
 
     label: str

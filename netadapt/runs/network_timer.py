@@ -52,7 +52,12 @@ class NetworkTimer:
         table: LatencyTable,
         sessions: Path | None = None,
     ) -> None:
-        """`sessions`: the file that they are kept in."""
+        """Times networks of the run's space into its table.
+
+        Parameters
+        ----------
+        sessions: the file that they are kept in.
+        """
         self._space = parts.space
         self._table = table
         self._profiler = Profiler(

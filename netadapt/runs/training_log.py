@@ -35,6 +35,8 @@ POINTS = 100
 class MetricPoint:
     """Where a training stood after `step` of `steps` steps.
 
+    Parameters
+    ----------
     phase: "supernet", or the label of the network that was trained to its end.
     loss: mean over the steps since the point before (of those since it was resumed, if it was).
     learning_rate: of the last of these steps.
@@ -57,7 +59,12 @@ class TrainingLog:
     """
 
     def __init__(self, path: Path, phase: str, *, tensorboard: Path | None = None) -> None:
-        """`tensorboard`: where its files go, a folder for each phase, if it is installed."""
+        """Write to `path`; the file begins with the first point.
+
+        Parameters
+        ----------
+        tensorboard: where its files go, a folder for each phase, if it is installed.
+        """
         self._path = path
         self._phase = phase
         self._tensorboard = tensorboard and tensorboard / phase.replace(", ", "-")

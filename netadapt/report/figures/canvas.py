@@ -128,9 +128,12 @@ def canvas(
 ) -> Iterator[Canvas]:
     """Panels side by side as far as the layout goes, `height_in` each.
 
-    name: unique on the page. title, description: what the picture says, for those who do not see
-    it. columns: panels side by side where the layout has room for more. widths: of the panels, in
-    relation to each other, where they stand in one row.
+    Parameters
+    ----------
+    name: unique on the page.
+    title, description: what the picture says, for those who do not see it.
+    columns: panels side by side where the layout has room for more.
+    widths: of the panels, in relation to each other, where they stand in one row.
     """
     columns = min(panels, layout.columns, columns or panels)
     rows = -(-panels // columns)
@@ -189,6 +192,8 @@ def bars(
 ) -> None:
     """Horizontal bars, the first name on top, for each name one bar of each series.
 
+    Parameters
+    ----------
     series: label, colour and milliseconds by name.
     """
     height = 0.84 / len(series)
