@@ -110,9 +110,8 @@ class ProfileSummary:
     failures: tuple[Failure, ...]
 
 
-def provenance_of(device: Device, spec: RunSpec, lowering: Lowering | None = None) -> Provenance:
-    """What rows taken on `device` under `spec` share; None takes the default recipe's lowering."""
-    lowering = lowering or find_lowering()
+def provenance_of(device: Device, spec: RunSpec, lowering: Lowering) -> Provenance:
+    """What rows of programs that `lowering` made share, taken on `device` under `spec`."""
     return Provenance(
         device=device.info(),
         recipe=lowering.recipe,

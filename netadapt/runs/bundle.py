@@ -27,6 +27,7 @@ from netadapt.search.space import Arch, Space
 from netadapt.search.task import LAYOUT, InputFormat
 
 if TYPE_CHECKING:
+    from netadapt.profiler.lowering import Lowering
     from netadapt.runs.folder import SearchFolder
     from netadapt.search.task import Task
 
@@ -67,7 +68,13 @@ def constants(space: Space, arch: Arch, task: Task) -> dict[str, Constant]:
 
 
 def save_bundle(
-    folder: SearchFolder, space: Space, space_text: str, arch: Arch, network: nn.Module, task: Task
+    folder: SearchFolder,
+    space: Space,
+    space_text: str,
+    arch: Arch,
+    network: nn.Module,
+    task: Task,
+    lowering: Lowering | None = None,
 ) -> None:
     """Write the three files of the trained `network` of `arch`, each whole or not at all.
 
@@ -77,7 +84,8 @@ def save_bundle(
     ----------
     space_text: the space's file; `network.pt` carries it.
 
-    Raises `LoweringError` where the network cannot be lowered.
+    `lowering` None takes the default recipe's. Raises `LoweringError` where the network cannot be
+    lowered.
     """
     about = constants(space, arch, task)
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -98,7 +106,7 @@ def save_bundle(
     write_atomically(folder.weights, buffer.getvalue())
     write_atomically(folder.exported, _exported(plain, space.input_shape_of(arch), about))
     example = torch.zeros(space.input_shape_of(arch))
-    write_atomically(folder.program, lower(plain, (example,), about))
+    write_atomically(folder.program, lower(plain, (example,), about, lowering=lowering))
 
 
 def load_network(path: Path) -> SavedNetwork:

@@ -37,6 +37,7 @@ class Ship:
                 found.result.arch,
                 context.trained[found.network.label],
                 context.task,
+                context.parts.lowering,
             )
 
 

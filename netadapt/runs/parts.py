@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netadapt.devices import make_device
 from netadapt.errors import ConfigError
+from netadapt.profiler.lowering import find_lowering
 from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, make_metric
 from netadapt.search.searchers.base import make_searcher
@@ -19,6 +20,7 @@ from netadapt.search.training.step import STEPS
 if TYPE_CHECKING:
     from netadapt.android_runner.device import Device, RunSpec
     from netadapt.config import RunConfig
+    from netadapt.profiler.lowering import Lowering
     from netadapt.search.searchers.base import Searcher
     from netadapt.search.task import Task
     from netadapt.search.training.step import SupernetStep
@@ -72,6 +74,11 @@ class Parts:
         if self.given_device is not None:
             return self.given_device
         return make_device(self.config.device)
+
+    @cached_property
+    def lowering(self) -> Lowering:
+        """What makes the run's programs. Raises `PluginError`."""
+        return find_lowering(self.config.profile.recipe)
 
     @cached_property
     def step(self) -> SupernetStep:

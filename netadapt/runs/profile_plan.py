@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from netadapt.profiler.keys import network_key
-from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering
+from netadapt.profiler.lowering import ProgramCache, Subject
 from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR, provenance_of
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
 from netadapt.profiler.table import Effort, LatencyTable
@@ -133,7 +133,7 @@ class ProfilePlan:
             return list(self.sample.subjects), len(self.sample.archs)
         spec, of_networks = (parts.spec(networks=n) for n in (False, True))
         with LatencyTable(table, must_exist=True) as rows:
-            provenance = provenance_of(parts.device, spec)
+            provenance = provenance_of(parts.device, spec, parts.lowering)
             settled = rows.settled(provenance, Effort.of(spec))
             settled_networks = rows.settled(provenance, Effort.of(of_networks))
         subjects = [s for s in self.sample.subjects if (s.kernel.key, s.copies) not in settled]
@@ -145,7 +145,7 @@ class ProfilePlan:
         return subjects, sum((key, 1) not in settled_networks for key in keys)
 
     def _seconds(self, missing: Sequence[tuple[list[Subject], int]]) -> float:
-        cache, lowering = ProgramCache(), find_lowering(self.runs[0].config.profile.recipe)
+        cache, lowering = ProgramCache(), self.runs[0].lowering
         subjects = {subject for some, _ in missing for subject in some}
         to_lower = sum(cache.get(subject.cache_key(lowering)) is None for subject in subjects)
         networks = max(count for _, count in missing)

@@ -49,9 +49,9 @@ class Fit:
         return folder.predictor.exists()
 
     def do(self, context: Context) -> None:
-        folder = context.folder
+        parts, folder = context.parts, context.folder
         with context.progress.step("Fitting the predictor"):
-            provenance = provenance_of(context.parts.device, context.parts.spec())
+            provenance = provenance_of(parts.device, parts.spec(), parts.lowering)
             fit_predictor(folder.table, folder.predictor, provenance)
 
 
@@ -97,6 +97,7 @@ def lower_space(parts: Parts, progress: Progress) -> None:
         lower_subjects(
             [SENTINEL, *sample.subjects],
             cache,
+            lowering=parts.lowering,
             workers=workers,
             on_progress=functools.partial(on_progress, "lower"),
         )
@@ -105,7 +106,9 @@ def lower_space(parts: Parts, progress: Progress) -> None:
         for arch in sample.archs
     ]
     with progress.step("Lowering networks"):
-        lower_networks(networks, sample.space.input_shape, cache, workers=workers)
+        lower_networks(
+            networks, sample.space.input_shape, cache, lowering=parts.lowering, workers=workers
+        )
 
 
 def fit_predictor(
