@@ -42,7 +42,7 @@ class RunForecast:
     profile: None where the predictor is there.
     supernet_steps, networks, network_steps: of trainings; `network_steps` of each network.
     evaluations, measured: networks judged, and measured whole, while searching; roughly, since
-        where a search ends depends on latencies.
+        where a search ends depends on latencies. 0: the searcher does not say.
     seconds: of all, roughly, from a few steps of each kind on this computer.
     """
 
@@ -63,7 +63,9 @@ class RunForecast:
         return [
             profiling,
             f"super-network: {self.supernet_steps} steps of training",
-            f"search: about {self.evaluations} networks judged, {self.measured} of them measured",
+            f"search: about {self.evaluations} networks judged, {self.measured} of them measured"
+            if self.evaluations
+            else "search: its searcher forecasts no number of networks; not in the time below",
             f"{self.networks} networks: {self.network_steps} steps of training each",
             f"in all {roughly(self.seconds)} at the present pace of this computer",
         ]
