@@ -257,7 +257,7 @@ class DeviceInfo:
     id: a phone's own serial number, whichever way it is connected; two phones of one model share a
         fingerprint when they can be compared, and never an id.
     performance: how the cores' clock is kept: ``default`` leaves it to the system.
-    machine: tells machines of one ``id`` apart, as all of ``host`` are; empty where the id does.
+    machine: distinguishes machines of one ``id``, as all of ``host`` are; empty where the id does.
     """
 
     id: str

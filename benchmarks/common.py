@@ -28,7 +28,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--quick", action="store_true", help="a small run that shows that it works")
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("torchao").setLevel(logging.ERROR)  # tells of GPU kernels it cannot load
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # reports GPU kernels that it cannot load
     return made
 
 

@@ -179,6 +179,7 @@ class RunConfig:
         return type(self)(**_sections(document, "the options"))
 
     def with_constraints(self, constraints: ConstraintSettings) -> Self:
+        """A copy that must meet other constraints."""
         search = dataclasses.replace(self.search, constraints=constraints)
         return dataclasses.replace(self, search=search)
 

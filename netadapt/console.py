@@ -24,7 +24,7 @@ Update = Callable[[int, int], None]
 PLAIN_INTERVAL_S = 10.0
 QUIET_S = 2.0
 MIN_SPAN_S = 5.0
-"""No remaining time is told from less: the first results come in a burst, or after a long start."""
+"""No remaining time is estimated from less: first results come in a burst or after a long start."""
 
 
 class Progress(Protocol):
@@ -67,13 +67,19 @@ class TerminalProgress:
     """Bars with remaining time."""
 
     def __init__(self, console: Console | None = None) -> None:
-        """`console`: standard error when not given."""
+        """Bars on a console.
+
+        Parameters
+        ----------
+        console: standard error when not given.
+        """
         from rich.console import Console
 
         self._console = console or Console(stderr=True, highlight=False)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Update]:
+        """A bar for one step; what it yields moves it."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
@@ -98,6 +104,7 @@ class TerminalProgress:
             bars.update(task, completed=total, total=total, left="")
 
     def say(self, line: str) -> None:
+        """A line above the bars."""
         self._console.print(f"  {line}", markup=False)
 
 
@@ -106,6 +113,7 @@ class PlainProgress:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Update]:
+        """Lines about one step; what it yields says how far it is."""
         started = last = time.monotonic()
         pace = Pace()
         # Steps that are over at once, one way or the other, are not worth a line.
@@ -132,6 +140,7 @@ class PlainProgress:
             _write(f"{title}: done in {duration(seconds)}")
 
     def say(self, line: str) -> None:
+        """A line on standard error."""
         _write(f"  {line}")
 
 

@@ -39,8 +39,11 @@ def profile_each(
 ) -> list[DeviceOutcome]:
     """Fill a table for each device; one that fails leaves the others alone.
 
-    `tables`: by device; where None, each stands in a run folder of its own, `<folder>-<device>`.
     Everything is lowered before, since all want the same programs.
+
+    Parameters
+    ----------
+    tables: by device; where None, each stands in a run folder of its own, `<folder>-<device>`.
     """
     from netadapt.runs.parts import Parts
     from netadapt.runs.profiling import lower_space

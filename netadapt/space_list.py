@@ -13,8 +13,10 @@ from netadapt.search.space_file import SPACES
 class ListedSpace:
     """A line of `netadapt spaces`.
 
-    space: what `--space` takes. input_shape: channels, height and width in pixels of one image, at
-    the largest resolution.
+    Parameters
+    ----------
+    space: what `--space` takes.
+    input_shape: channels, height and width in pixels of one image, at the largest resolution.
     archs: networks in the space.
     """
 

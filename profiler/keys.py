@@ -48,8 +48,8 @@ def network_key(
 
     Parameters
     ----------
-    occasion: tells rows of equal kernels apart that are to be measured each by itself, e.g. before
-        and after training; the program's digest where the kernels are not known.
+    occasion: distinguishes rows of equal kernels that are measured each by itself, e.g. before and
+        after training; the program's digest where the kernels are not known.
     """
     shape = None if input_shape is None else list(input_shape)
     content = json.dumps([list(kernels), shape, occasion])

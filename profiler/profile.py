@@ -209,7 +209,7 @@ class Profiler:
 
         Parameters
         ----------
-        networks: by the label that a row gets. What tells whether a network is there already is
+        networks: by the label that a row gets. Whether a network is there already is decided by
             its content, `network_keys`.
         occasion: as in `netadapt.profiler.keys.network_key`.
         """

@@ -111,7 +111,7 @@ def _with_fingerprint(
 ) -> tuple[int, str]:
     """Cores and performance of a device whose record has neither; 0 cores where nothing fits.
 
-    A fingerprint that nothing fits is kept as the performance, so that rows which it told apart
+    A fingerprint that nothing fits is kept as the performance, so that rows which it kept apart
     still are.
     """
     for performance in dict.fromkeys(("default", "fixed-performance", *performances)):

@@ -25,7 +25,7 @@ from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.lowering.subject import Subject
 
 CHAIN_LENGTH = 3
-"""Copies in a chain that tells the layout cost; with the single kernel it gives slope and cut."""
+"""Copies in a chain that shows the layout cost; with the single kernel it gives slope and cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SampleSettings:
     ----------
     kernels: programs of single kernels; the corners of every type and the reference's kernels are
         always among them, so that a small number is exceeded.
-    chains: programs of repeated kernels, which tell the cost of the layout change.
+    chains: programs of repeated kernels, which show the cost of the layout change.
     networks: whole networks, for the predictor's correction and its report on held-out data.
 
     Raises `SettingsError` for numbers outside their bounds.
@@ -76,7 +76,7 @@ def sample_kernels(
 def layout_subjects(kernels: Sequence[Kernel], count: int) -> list[Subject]:
     """Chains of up to `count` of the kernels, spread over the sizes of their tensors.
 
-    With the same kernel alone they tell the cost of the layout change at a program's ends.
+    With the same kernel alone they show the cost of the layout change at a program's ends.
     """
     candidates = sorted(
         (k for k in kernels if k.keeps_shape and k.carries_layout_cost),

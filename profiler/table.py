@@ -140,8 +140,10 @@ class LatencyTable:
     def rows(self, provenance: Provenance | None = None, *, samples: bool = True) -> list[Row]:
         """Every row, in the order measured; of one provenance where given.
 
+        Parameters
+        ----------
         samples: without them, which most readers do not need, it takes a fraction of time and
-        memory.
+            memory.
         """
         return list(self.stream(provenance, samples=samples))
 

@@ -76,6 +76,8 @@ class SearchProgress:
 class SearchResult:
     """What a search found.
 
+    Parameters
+    ----------
     measured_ms: in the iteration that accepted it; None where nobody measures in the loop.
     confirmed_ms: timed again by itself, twice; None where nobody confirms.
     """
@@ -91,7 +93,7 @@ class SearchResult:
 
 
 def fingerprint(search: Search, configuration: str = "") -> str:
-    """Tells one search from another; `configuration` is whatever else decides its outcome."""
+    """A digest of all that decides a search; `configuration` is what does beside the search."""
     return hashlib.sha256(f"{search.describe()}\n{configuration}".encode()).hexdigest()
 
 

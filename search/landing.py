@@ -81,6 +81,7 @@ class LoopSettings:
 
     @property
     def measures(self) -> bool:
+        """Whether anything is measured during the search."""
         return self.loop != "predictor"
 
 

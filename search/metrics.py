@@ -33,12 +33,18 @@ class Metric(Protocol):
     """`metric(archs)` gives one number an arch, in `unit`; lower is better."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Short and stable: trial logs and budgets call it so."""
+        ...
 
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """Of its values, e.g. "ms"."""
+        ...
 
-    def __call__(self, archs: Sequence[Arch], /) -> Sequence[float]: ...
+    def __call__(self, archs: Sequence[Arch], /) -> Sequence[float]:
+        """One value an arch, in `unit`. Raises rather than give a value that it does not have."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class FunctionMetric:
     function: Callable[[Arch], float]
 
     def __call__(self, archs: Sequence[Arch], /) -> list[float]:
+        """As `Metric` has it."""
         return [self.function(arch) for arch in archs]
 
 
@@ -80,6 +87,8 @@ METRICS: Mapping[str, Callable[[Space], Metric]] = {
 class CheckedMetric:
     """Somebody else's metric; what it says of archs is checked before it counts.
 
+    Parameters
+    ----------
     function: `metric(archs)` gives one finite number an arch, none below 0; lower is better.
     """
 
@@ -88,6 +97,7 @@ class CheckedMetric:
     function: Callable[[Sequence[Arch]], Sequence[float]]
 
     def __call__(self, archs: Sequence[Arch], /) -> list[float]:
+        """As `Metric` has it. Raises `MetricError` for anything but numbers of 0 or more."""
         values = np.asarray(self.function(archs), dtype=np.float64)
         if values.shape != (len(archs),):
             raise MetricError(

@@ -124,6 +124,7 @@ class Layer:
 
     @property
     def removed(self) -> bool:
+        """Whether nothing of it is left."""
         return self.width == 0
 
 
@@ -144,10 +145,14 @@ class Space(ABC):
     if TYPE_CHECKING:  # not at run time: dataclasses would take a property for a field's default
 
         @property
-        def name(self) -> str: ...
+        def name(self) -> str:
+            """How runs and logs call the space."""
+            ...
 
         @property
-        def classes(self) -> int: ...
+        def classes(self) -> int:
+            """Outputs of its networks."""
+            ...
 
     @classmethod
     def load(cls, name_or_path: str | Path, **options: object) -> Self:

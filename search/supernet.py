@@ -50,7 +50,7 @@ class BatchNormStats:
         return NormStats(found.mean[:channels], found.variance[:channels])
 
     def normalize(self, name: str, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-        """x `(B, channels, H, W)` by these statistics and the norm's scale and shift."""
+        """Normalise x `(B, channels, H, W)` by these statistics and the norm's scale and shift."""
         return batch_norm(norm, x, self.of(name, x.shape[1]), momentum=None)
 
 

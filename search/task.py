@@ -29,6 +29,8 @@ LAYOUT = "NCHW"
 class InputFormat:
     """How a picture becomes a network's input: `(pixel - mean) / std`, channel by channel.
 
+    Parameters
+    ----------
     channels: what each channel is, in their order, e.g. `("red", "green", "blue")`.
     mean, std: one a channel, in units of `pixel_range`.
     pixel_range: what the darkest and the brightest value of a pixel count as.
@@ -77,7 +79,7 @@ class Task(ABC):
     """The frozen dataclass of its settings; every field has a default."""
 
     name: str
-    """Stable name; with `seed` it tells one task's checkpoints from another's."""
+    """Stable name; with `seed` it distinguishes one task's checkpoints from another's."""
     metric_name: str
     higher_is_better: bool
     input_shape: tuple[int, int, int]

@@ -53,6 +53,8 @@ class Trial:
 class Proposal:
     """An iteration's candidates were made in `seconds`; `targets` is what they aimed at.
 
+    Parameters
+    ----------
     guard: share by which the upper end of the latency's interval lies above the prediction.
     """
 
@@ -120,6 +122,7 @@ class Confirmed:
 
     @property
     def both_ms(self) -> tuple[float, float]:
+        """The two timings, in ms."""
         return self.first_ms, self.second_ms
 
 
@@ -150,7 +153,10 @@ _KINDS: dict[str, type[Record]] = {
 class Iteration:
     """One iteration read back: its trials, which of them were measured, the accepted one.
 
-    guard: as in `Proposal`. confirmed: of the networks that were timed again, the last one's.
+    Parameters
+    ----------
+    guard: as in `Proposal`.
+    confirmed: of the networks that were timed again, the last one's.
     """
 
     number: int
@@ -168,7 +174,7 @@ class TrialLog:
 
     Opening creates the file, or reads what an earlier run left and cuts off a torn last line.
     Raises `TrialLogError` for a file that is no trial log or whose `fingerprint` (any text that
-    tells one configuration from another) is another one.
+    distinguishes one configuration from another) is another one.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -198,6 +204,7 @@ class TrialLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Let go of the file; what was logged is on the disk."""
         self._file.close()
 
     def __enter__(self) -> TrialLog:

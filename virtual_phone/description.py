@@ -81,7 +81,14 @@ class Throttling:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """level_pct: charge. charging: from ``plug`` (``AC``, ``USB``). temperature_c: of the pack."""
+    """What the phone reports of its battery.
+
+    Parameters
+    ----------
+    level_pct: charge.
+    charging: from ``plug`` (``AC``, ``USB``).
+    temperature_c: of the pack.
+    """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = _STRICT
 

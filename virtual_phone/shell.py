@@ -23,7 +23,14 @@ _WINDOW: Final = re.compile(rb"(\d+)x(\d+),(\d+)x(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class ShellRequest:
-    """command: None for an interactive shell. frames: the v2 protocol. terminal: a pty."""
+    """What somebody asks the phone to run.
+
+    Parameters
+    ----------
+    command: None for an interactive shell.
+    frames: the v2 protocol.
+    terminal: a pty.
+    """
 
     command: str | None
     frames: bool

@@ -28,7 +28,13 @@ ANDROID_ABIS: Final = dict(_MACHINES.values())
 
 @dataclass(frozen=True, slots=True)
 class ElfFacts:
-    """machine: as `uname -m` names it, or its number. interpreter: None for static programs."""
+    """What an ELF file says of itself.
+
+    Parameters
+    ----------
+    machine: as `uname -m` names it, or its number.
+    interpreter: None for static programs.
+    """
 
     machine: str
     interpreter: str | None

@@ -24,7 +24,13 @@ _DELEGATE_ID = 0
 
 @dataclass(frozen=True, slots=True)
 class ProgramFormat:
-    """identifier: the four characters that name the format. backends: those it needs."""
+    """What a program's file says of itself.
+
+    Parameters
+    ----------
+    identifier: the four characters that name the format.
+    backends: those it needs.
+    """
 
     identifier: str
     schema_version: int

@@ -59,7 +59,9 @@ def read_run(
 ) -> RunConfig:
     """The run's configuration; `options`, by section and key, replace its own where not None.
 
-    `otherwise`: what is meant where no run is named; not given, the demo's run.
+    Parameters
+    ----------
+    otherwise: what is meant where no run is named; not given, the demo's run.
     """
     from netadapt.config import demo_config, read_config
     from netadapt.runs.folder import RunFolder
@@ -81,8 +83,10 @@ def parse_cpus(text: str | None) -> object:
 
 
 def kept_in(folder: Path | None) -> dict[str, dict[str, object]]:
+    """What `--folder` changes in a run: where its results go."""
     return {"run": {"folder": None if folder is None else str(folder)}}
 
 
 def print_json(value: object) -> None:
+    """A command's result as one JSON document on standard output."""
     typer.echo(json.dumps(value, indent=2))

@@ -39,6 +39,7 @@ def report(
 
 
 def write_report(folder: RunFolder, out: Path | None) -> Path:
+    """Write the report of the run in `folder` to `out`, or beside the run; the page's path."""
     from netadapt.report.page import write_page
     from netadapt.report.reading import read_run
 

@@ -126,6 +126,7 @@ def _tell_plan(config: RunConfig, as_json: bool) -> None:
 
 
 def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> None:
+    """Do a run, write its report, print what it found; `adding` as in `netadapt.runs.run`."""
     from netadapt import device_list
     from netadapt.devices import HOST
     from netadapt.runs.folder import RunFolder

@@ -23,7 +23,7 @@ class Estimate:
         return max(self.value - self.low, self.high - self.value)
 
     @property
-    def tells(self) -> bool:
+    def conclusive(self) -> bool:
         """Whether the interval leaves 0 out."""
         return self.low > 0 or self.high < 0
 

@@ -56,7 +56,7 @@ class Measured:
         )
 
     def _range(self, field: str, per_unit: float, unit: str) -> str:
-        """Smallest to largest of a value before and after; the system may not tell it."""
+        """Smallest to largest of a value before and after; the system may not report it."""
         values = [
             getattr(row.conditions, f"{field}_{when}")
             for row in self.rows
@@ -64,7 +64,7 @@ class Measured:
         ]
         known = [value / per_unit for value in values if value is not None]
         if not known:
-            return "not told by the system"
+            return "not reported by the system"
         return f"{min(known):.3g} to {max(known):.3g} {unit}".rstrip()
 
     def _sentinel(self) -> str:

@@ -115,7 +115,7 @@ def _score(report: RunReport, value: float) -> str:
 
 
 def _number(value: float, form: str, unit: str = "") -> str:
-    """A dash where nothing tells."""
+    """A dash where the number is not known."""
     return "-" if math.isnan(value) else f"{value:{form}}{unit}"
 
 

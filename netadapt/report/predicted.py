@@ -161,6 +161,7 @@ def latency_map(space: Space, predictor: MemoisedPredictor | None) -> LatencyMap
 
 
 def errors(report: PredictorReport) -> tuple[PredictionErrors, ...]:
+    """Errors on held-out data, by kernel type, of all kernels and of networks."""
     subjects: list[tuple[str, ErrorFigures | None]] = [
         *report.by_type,
         ("all kernels", report.kernels),

@@ -25,6 +25,8 @@ SUPERNET = "supernet"
 class TrainedNetwork:
     """A trained network in numbers.
 
+    Parameters
+    ----------
     label: what the page calls it, unique on it.
     search: label of the search it belongs to; None for the reference.
     score: the task's metric on the test split, and how many images it is a share of; None where it
@@ -111,8 +113,10 @@ class PathStep:
 class Probe:
     """A candidate that was measured before its iteration settled on one network.
 
-    kept: whether that was this one. guard: share by which the interval's upper end lay above the
-    prediction in that iteration.
+    Parameters
+    ----------
+    kept: whether that was this one.
+    guard: share by which the interval's upper end lay above the prediction in that iteration.
     """
 
     iteration: int
@@ -131,7 +135,10 @@ class Probe:
 class SearchReport:
     """One search, that of one budget.
 
-    label: "0.5", "12ms"; unique in the run. given: the budget in words, as the run file has it.
+    Parameters
+    ----------
+    label: "0.5", "12ms"; unique in the run.
+    given: the budget in words, as the run file has it.
     probes: the candidates that the search measured, in their order.
     found_alone_ms: the found network timed by itself, and again.
     """
@@ -150,6 +157,7 @@ class SearchReport:
         return re.sub(r"[^A-Za-z0-9]", "-", self.label)
 
     def budget(self, name: str) -> Budget | None:
+        """The budget of the metric of that name, None where it has none."""
         return next((b for b in self.budgets if b.name == name), None)
 
 
@@ -182,6 +190,8 @@ class Drawing:
 class LatencyPart:
     """Milliseconds that a part of a network takes, as predicted, in each network by label.
 
+    Parameters
+    ----------
     name: a block's, or a kernel type's.
     """
 
@@ -203,6 +213,8 @@ class WholeLatency:
 class LatencyMap:
     """Predicted milliseconds of a kernel type by its input and output channels.
 
+    Parameters
+    ----------
     kernel_type, size: what the kernel is and at which size, in words.
     ms, measured: a row for each number of output channels, a column for each of input channels;
         `measured`: whether the table holds that kernel.
@@ -253,6 +265,8 @@ class Duration:
 class RunReport:
     """Everything on the page.
 
+    Parameters
+    ----------
     about: which version made the run and the page, when, on what, and how to do it again.
     score_name: what the task calls its metric; score_is_share: 0 to 1, so shown in percent.
     search_metric: what candidates are drawn against, latency where that is constrained.
@@ -290,6 +304,7 @@ class RunReport:
 
     @property
     def reference(self) -> TrainedNetwork | None:
+        """The space's reference network, None where it was not trained yet."""
         return next((n for n in self.networks if n.kind == "reference"), None)
 
     def network(self, kind: Kind, search: str) -> TrainedNetwork | None:

@@ -100,6 +100,6 @@ def _subject(report: RunReport, search: SearchReport) -> str:
 
 def _too_close(change: Estimate, network: TrainedNetwork) -> str:
     """Said of a difference that the test images are too few for."""
-    if change.half_width == 0 or change.tells:
+    if change.half_width == 0 or change.conclusive:
         return ""
     return f" (too close to call on {network.images:,} test images)"

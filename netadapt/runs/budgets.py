@@ -19,8 +19,11 @@ COUNTED = ("macs", "params", "planned_memory_bytes")
 class Budget:
     """What one search of a run is given: a share of the reference's latency, or milliseconds.
 
-    label: tells the searches of a run apart and names their folders. Both others are None where
-    latency has no budget.
+    Both are None where latency has no budget.
+
+    Parameters
+    ----------
+    label: distinguishes the searches of a run and names their folders.
     """
 
     label: str

@@ -78,8 +78,12 @@ def save_bundle(
 ) -> None:
     """Write the three files of the trained `network` of `arch`, each whole or not at all.
 
-    space_text: the space's file; `network.pt` carries it. lowering: of the timed programs. The
-    program's `forward` is the one that was timed: what is added to it stands beside it.
+    The program's `forward` is the one that was timed: what is added to it stands beside it.
+
+    Parameters
+    ----------
+    space_text: the space's file; `network.pt` carries it.
+    lowering: of the timed programs.
 
     `lowering` None takes the default recipe's. Raises `LoweringError` where the network cannot be
     lowered.
@@ -117,8 +121,8 @@ def load_network(path: Path) -> SavedNetwork:
         arch = space.arch_from_json(saved["arch"])
         network = build_network(space, arch)
         network.load_state_dict(saved["state_dict"])
-        told = {name: tuple(value) for name, value in saved["input_format"].items()}
-        input_format, labels = InputFormat(**told), tuple(map(str, saved["labels"]))
+        given = {name: tuple(value) for name, value in saved["input_format"].items()}
+        input_format, labels = InputFormat(**given), tuple(map(str, saved["labels"]))
     except FileNotFoundError as error:
         raise RunFolderError(
             f"a run's network is in its folder once it is done, found none at {path}; "

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 class FinalNetwork:
     """A network to be trained to its end; what it is scaled by is None for the found one.
 
-    label: tells it from all others of the run. checkpoint: of its training.
+    Parameters
+    ----------
+    label: unique in the run.
+    checkpoint: of its training.
     """
 
     label: str
@@ -67,6 +70,7 @@ class Found:
 
     @property
     def finals(self) -> tuple[FinalNetwork, ...]:
+        """The networks that are trained for this budget, the found one first."""
         return (self.network, *self.scaled)
 
 
@@ -98,26 +102,32 @@ class Context:
 
     @property
     def config(self) -> RunConfig:
+        """What the run is to do."""
         return self.parts.config
 
     @property
     def space(self) -> Space:
+        """Where it searches."""
         return self.parts.space
 
     @property
     def task(self) -> Task:
+        """What its networks are trained for."""
         return self.parts.task
 
     @cached_property
     def table(self) -> LatencyTable:
+        """The run's latency table, open until the context is closed."""
         return self._closing.enter_context(LatencyTable(self.folder.table))
 
     @cached_property
     def predictor(self) -> LatencyPredictor:
+        """The predictor as it was fitted, before any search taught it more."""
         return LatencyPredictor.load(self.folder.predictor)
 
     @cached_property
     def timer(self) -> NetworkTimer:
+        """Times whole networks on the run's device."""
         return NetworkTimer(self.parts, self.table, sessions=self.folder.sessions)
 
     @property
@@ -152,6 +162,7 @@ class Context:
         return self.parts.search(constraints)
 
     def reference(self) -> FinalNetwork:
+        """The space's reference, one of the networks that are trained to their end."""
         checkpoint = self.folder.training / "reference.pt"
         return FinalNetwork("reference", self.space.reference(), checkpoint, "own", 1.0)
 

@@ -33,6 +33,7 @@ class SearchFolder:
 
     @property
     def trials(self) -> Path:
+        """Every step of the search: `netadapt.search.trials`."""
         return self.path / "trials.jsonl"
 
     @property
@@ -42,10 +43,12 @@ class SearchFolder:
 
     @property
     def program(self) -> Path:
+        """The network for phones."""
         return self.path / "network.pte"
 
     @property
     def weights(self) -> Path:
+        """The network's weights with its space and arch: `netadapt.runs.bundle.load_network`."""
         return self.path / "network.pt"
 
     @property
@@ -62,6 +65,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
+        """The run's configuration, every key written out."""
         return self.path / "run.toml"
 
     @property
@@ -71,10 +75,12 @@ class RunFolder:
 
     @property
     def table(self) -> Path:
+        """The latency table."""
         return self.path / "latency.sqlite"
 
     @property
     def predictor(self) -> Path:
+        """The predictor that was fitted to the table."""
         return self.path / "predictor.json.gz"
 
     @property
@@ -113,14 +119,17 @@ class RunFolder:
 
     @property
     def durations(self) -> Path:
+        """Wall time of the steps, part by part."""
         return self.path / "durations.jsonl"
 
     @property
     def result(self) -> Path:
+        """What the run reached: `netadapt.runs.result`."""
         return self.path / "result.json"
 
     @property
     def report(self) -> Path:
+        """The page for people."""
         return self.path / "report.html"
 
     def claim(self, config: RunConfig, *, adding: bool = False) -> RunConfig:

@@ -23,7 +23,7 @@ def latency_metric(space: Space, predictor: LatencyPredictor) -> LatencyMetric:
     vouched = predictor.correction_.samples > 0
     if not vouched:
         logger.warning(
-            "no network was measured whole, so nothing tells how far the sum of kernels is off: "
+            "no network was measured whole, so nothing shows how far the sum of kernels is off: "
             "the guard inside the budget is off; profile some with --networks 8"
         )
     view = predictor.memoised()

@@ -34,7 +34,7 @@ COMPANIONS = 16
 """Kernels of the table that the reference is timed among, at most."""
 
 FEWEST_COMPANIONS = 4
-"""With fewer, nothing tells the clock's level, and the reference's latency is taken as it comes."""
+"""With fewer, nothing shows the clock's level, and the reference's latency is taken as it comes."""
 
 MOST_DEVIATION = 0.05
 """Kernels that deviate by more (half of them) were not measured on one level, nor on two."""
@@ -52,7 +52,12 @@ class NetworkTimer:
         table: LatencyTable,
         sessions: Path | None = None,
     ) -> None:
-        """`sessions`: the file that they are kept in."""
+        """Times networks of the run's space into its table.
+
+        Parameters
+        ----------
+        sessions: the file that they are kept in.
+        """
         self._space = parts.space
         self._table = table
         self._profiler = Profiler(
@@ -66,6 +71,7 @@ class NetworkTimer:
 
     @property
     def provenance(self) -> Provenance:
+        """What the rows share that its measurements become."""
         return self._profiler.provenance
 
     def reference(self) -> tuple[float, float]:

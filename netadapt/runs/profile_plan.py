@@ -1,6 +1,6 @@
 """What profiling will measure, known before anything is made: which programs, how many, how long.
 
-Whoever profiles is told this first, and `--dry-run` tells nothing else.
+A profile says this first, and `--dry-run` says nothing else.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Forecast:
 
     @property
     def programs(self) -> int:
+        """All that is measured, for every number of threads."""
         return (self.kernels + self.chains + self.networks) * self.thread_counts
 
     def __str__(self) -> str:

@@ -25,16 +25,19 @@ class _Record(BaseModel):
 class NetworkResult(_Record):
     """One trained network.
 
+    Parameters
+    ----------
     test_metric: the task's metric on the test split.
     test_images: so many images an accuracy is a share of; None for another metric.
     predicted_ms: by the predictor as it was before the search measured networks.
     latency_ratio: the trained network's latency, lowered and timed whole, over the reference's in
-    the same session of the device; 1 for the reference. What a share of it is held against.
+        the same session of the device; 1 for the reference. What a share of it is held against.
     measured_ms: `latency_ratio` times the reference's latency, which the run measured once, before
-    its first search, among kernels of the table (`netadapt.runs.network_timer`), so that figures of
-    sessions at different levels of the clock, budgets added later among them, are comparable.
+        its first search, among kernels of the table (`netadapt.runs.network_timer`), so that
+        figures of sessions at different levels of the clock, budgets added later among them, are
+        comparable.
     measured_spread: half-width of the 90 % interval around `latency_ratio`, as a share of it; for
-    the reference, around its milliseconds, which all others have in common.
+        the reference, around its milliseconds, which all others have in common.
     depth: sum over the blocks of their width's share of the largest (assumption).
     arch: as `netadapt.search.space.Arch.to_json` writes it.
     kernel_sizes: "own" (the reference's) or a number for all blocks; None for the found network.
@@ -74,12 +77,15 @@ class DeviceResult(_Record):
 class SearchOutcome(_Record):
     """What came of one budget of a run.
 
+    Parameters
+    ----------
     label: the budget's (`netadapt.runs.budgets`); the search's files are in `found/<label>`.
-    budget_ms: the latency constraint; None when there was none. latency_share: as which share of
-    the reference's latency it was given, None when it was not.
+    budget_ms: the latency constraint; None when there was none.
+    latency_share: as which share of the reference's latency it was given, None when it was not.
     constraints: what had to be met, by metric name, in ms, MACs, parameters or bytes.
     scaled: the most accurate of `scaled_variants`, each the smallest width multiplier of its kernel
-    sizes whose measured latency is not below the found network's; None where no width is that slow.
+        sizes whose measured latency is not below the found network's; None where no width is that
+        slow.
     search_score: the found network's validation score with the super-network's weights.
     found_alone_ms: the found network, timed twice when the search settled on it, before training.
     """
@@ -100,6 +106,8 @@ class SearchOutcome(_Record):
 class RunResult(_Record):
     """A finished run.
 
+    Parameters
+    ----------
     searches: one for each budget, the largest first.
     torch_threads: that the trainings and searches used; with others, weights differ a little.
     durations_s: wall time of each step, resumed parts added up.

@@ -20,7 +20,10 @@ from pathlib import Path
 class NetworkTiming:
     """One network of a session.
 
-    us: microseconds, clock level and all. ratio: over the reference's latency in this session.
+    Parameters
+    ----------
+    us: microseconds, clock level and all.
+    ratio: over the reference's latency in this session.
     spread: half-width of the 90 % interval around `ratio`, as a share of it.
     quality: as in the latency table.
     """
@@ -35,8 +38,10 @@ class NetworkTiming:
 class DeviceSession:
     """One session.
 
+    Parameters
+    ----------
     purpose: "reference" (how long the reference takes), "networks" (candidates, scaled networks),
-    "confirm" (a search's result) or "final" (the trained networks).
+        "confirm" (a search's result) or "final" (the trained networks).
     reference_ms: what the run counts as the reference's latency, and multiplies ratios by.
     networks: by name: an arch's JSON, or "trained ..." with the label of a trained network.
     """

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """One step.
-
-    name: what its seconds are noted under; steps of one name count together.
-    """
+    """One step."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What its seconds are noted under; steps of one name count together."""
+        ...
 
     def done(self, folder: RunFolder) -> bool:
         """Whether the folder says that nothing is left to do, and no later step needs more."""

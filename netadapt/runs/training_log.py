@@ -1,7 +1,7 @@
 """`metrics.jsonl`: how the trainings of a run went, one JSON object a line.
 
 A line is `{"phase": "supernet", "step": 8, "steps": 800, "loss": 2.3, "learning_rate": 0.02,
-"seconds": 1.7}`, about 100 of them a phase. A training that was killed goes on from its last
+"seconds": 1.7}`, about 100 of them a phase. A training that was killed resumes from its last
 checkpoint, so steps may come again: the last line of a phase's step counts.
 
 Where TensorBoard is installed (`pip install netadapt[tensorboard]`), the same curves are written
@@ -35,6 +35,8 @@ POINTS = 100
 class MetricPoint:
     """Where a training stood after `step` of `steps` steps.
 
+    Parameters
+    ----------
     phase: "supernet", or the label of the network that was trained to its end.
     loss: mean over the steps since the point before (of those since it was resumed, if it was).
     learning_rate: of the last of these steps.
@@ -57,7 +59,12 @@ class TrainingLog:
     """
 
     def __init__(self, path: Path, phase: str, *, tensorboard: Path | None = None) -> None:
-        """`tensorboard`: where its files go, a folder for each phase, if it is installed."""
+        """Write to `path`; the file begins with the first point.
+
+        Parameters
+        ----------
+        tensorboard: where its files go, a folder for each phase, if it is installed.
+        """
         self._path = path
         self._phase = phase
         self._tensorboard = tensorboard and tensorboard / phase.replace(", ", "-")
@@ -78,6 +85,7 @@ class TrainingLog:
             self._writer.close()
 
     def __call__(self, progress: TrainingProgress) -> None:
+        """Take a training's progress in; every so often it becomes a line."""
         self._losses.append(progress.loss)
         if not _due(progress.step, progress.steps):
             return

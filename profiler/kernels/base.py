@@ -114,6 +114,7 @@ class Kernel(ABC):
 
     @property
     def output_elements(self) -> int:
+        """Elements of the output."""
         return math.prod(self.output_shape)
 
     @property

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class OrderedDropoutStep(OutputStep, SupernetStep):
     """The task's loss of one forward pass with as many archs as images.
 
+    Parameters
+    ----------
     sampler: draws them; its settings tell one training from another.
     """
 

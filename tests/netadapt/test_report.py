@@ -357,7 +357,7 @@ def test_both_times_of_the_found_network_are_named_and_explained(page: str) -> N
     assert "Its latency above, 0.394 ms, is of the trained network, timed again with" in text
     silent = dataclasses.replace(search_of(), found_alone_ms=(0.5, 0.51))
     page = render(dataclasses.replace(BARE, searches=(silent,)))
-    assert "Nothing was measured while the search went on" in page
+    assert "Nothing was measured during the search" in page
 
 
 def test_one_probe_without_a_guard_can_be_drawn() -> None:

@@ -120,7 +120,7 @@ def test_a_difference_has_newcombes_interval() -> None:
     """Worked example: 56/70 - 48/80, Newcombe 1998, table II, method 10."""
     change = intervals.difference(intervals.share(56 / 70, 70), intervals.share(48 / 80, 80))
     assert (change.low, change.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    assert change.tells
+    assert change.conclusive
     assert change.half_width == pytest.approx(0.2 - 0.0524, abs=5e-5)
 
 

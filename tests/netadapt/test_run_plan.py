@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from netadapt import cli
 from netadapt.config import demo_config, read_config
 from netadapt.runs.folder import RunFolder
-from netadapt.runs.forecast import plan_run
+from netadapt.runs.forecast import RunForecast, plan_run
 from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import roughly
 
@@ -97,3 +98,9 @@ def test_the_demo_is_planned_where_it_would_be(
 )
 def test_estimates_are_no_finer_than_they_are_worth(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
+
+
+def test_a_searcher_without_a_forecast_is_named_as_such() -> None:
+    plan = RunForecast(False, None, 8, 0, 0, 5, 6, 60.0)
+    assert "forecasts no number of networks" in plan.lines()[2]
+    assert "20 networks judged" in dataclasses.replace(plan, evaluations=20).lines()[2]

@@ -71,8 +71,8 @@ def comparable(result: RunResult) -> Any:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder = RunFolder(tmp_path_factory.mktemp("budgets") / "unbroken")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = RunFolder(tmp_path_factory.mktemp("budgets") / "uninterrupted")
     run(config(SECOND, FIRST), folder, TwoLevels(0))
     return folder
 
@@ -80,8 +80,8 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 class TestSeveralBudgets:
-    def test_each_has_its_search_and_its_files(self, unbroken: RunFolder) -> None:
-        result = RunResult.load(unbroken.result)
+    def test_each_has_its_search_and_its_files(self, uninterrupted: RunFolder) -> None:
+        result = RunResult.load(uninterrupted.result)
         assert [search.label for search in result.searches] == ["0.9", "0.75"]
         for search in result.searches:
             share = search.latency_share
@@ -90,17 +90,17 @@ class TestSeveralBudgets:
             assert search.found.latency_ratio is not None
             assert search.found.latency_ratio <= share
             assert search.found.measured_ms <= search.budget_ms
-            folder = unbroken.search(search.label)
+            folder = uninterrupted.search(search.label)
             for path in (folder.trials, folder.program, folder.weights):
                 assert path.stat().st_size > 0
             assert (folder.training / "found.pt").exists()
         assert result.searches[0].found.latency_ratio > result.searches[1].found.latency_ratio
 
-    def test_broken_off_again_and_again_it_ends_as_unbroken(
-        self, unbroken: RunFolder, tmp_path: Path
+    def test_interrupted_again_and_again_it_ends_as_uninterrupted(
+        self, uninterrupted: RunFolder, tmp_path: Path
     ) -> None:
         wanted = config(FIRST, SECOND)
-        folder = begun_like(unbroken, RunFolder(tmp_path / "broken"), wanted)
+        folder = begun_like(uninterrupted, RunFolder(tmp_path / "broken"), wanted)
         starts = 0
         while True:
             starts += 1
@@ -111,12 +111,12 @@ class TestSeveralBudgets:
             except KeyboardInterrupt:
                 continue
         assert starts > 3
-        assert comparable(result) == comparable(RunResult.load(unbroken.result))
+        assert comparable(result) == comparable(RunResult.load(uninterrupted.result))
 
     def test_a_budget_added_to_a_finished_run_leaves_the_others_as_they_are(
-        self, unbroken: RunFolder, tmp_path: Path
+        self, uninterrupted: RunFolder, tmp_path: Path
     ) -> None:
-        folder = begun_like(unbroken, RunFolder(tmp_path / "added"), config(FIRST))
+        folder = begun_like(uninterrupted, RunFolder(tmp_path / "added"), config(FIRST))
         before = run(config(FIRST), folder, TwoLevels(5))
         kept = files(folder.path)
         grown = folder.read_config().with_budgets([str(SECOND)])
@@ -136,7 +136,7 @@ class TestSeveralBudgets:
             "pointwise_conv",
         }
         assert not kernels, "nothing is profiled"
-        assert comparable(after) == comparable(RunResult.load(unbroken.result))
+        assert comparable(after) == comparable(RunResult.load(uninterrupted.result))
 
         # Whoever runs it as it began has all of it, and nothing is done again.
         still = TwoLevels(7)
@@ -145,10 +145,10 @@ class TestSeveralBudgets:
         assert still.batches == []
 
     def test_a_budget_out_of_reach_changes_nothing(
-        self, unbroken: RunFolder, tmp_path: Path
+        self, uninterrupted: RunFolder, tmp_path: Path
     ) -> None:
         folder = RunFolder(tmp_path / "copy")
-        shutil.copytree(unbroken.path, folder.path)
+        shutil.copytree(uninterrupted.path, folder.path)
         config_before, result_before = folder.config.read_bytes(), folder.result.read_bytes()
         impossible = folder.read_config().with_budgets(["1e-6"])
         with pytest.raises(ValueError, match="smallest value reached"):

@@ -84,7 +84,7 @@ def test_an_unknown_phone_is_bad_input() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_it_runs_until_it_is_broken_off(tmp_path: Path) -> None:
+def test_it_runs_until_it_is_interrupted(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "--folder", str(tmp_path)],
         stdin=subprocess.DEVNULL,

@@ -54,7 +54,7 @@ def test_a_command_from_hello_to_goodbye(client: RawClient) -> None:
     assert client.receive_bytes(len(closed)) == closed
 
 
-def test_the_second_shell_protocol_tells_streams_and_exit_code(client: RawClient) -> None:
+def test_the_second_shell_protocol_separates_streams_and_exit_code(client: RawClient) -> None:
     client.greet()
     client.send(Packet(wire.OPEN, 9, 0, b"shell,v2,raw:echo out; sleep 0.2; echo no >&2; exit 7\0"))
     assert client.receive() == Packet(wire.OKAY, 1, 9)
@@ -193,7 +193,7 @@ def test_it_listens_on_the_loopback_only(tmp_path: Path, host: str) -> None:
         VirtualPhone(PIXEL_1, tmp_path, host=host)
 
 
-def test_a_taken_port_is_told(phone: VirtualPhone, tmp_path: Path) -> None:
+def test_a_taken_port_is_reported(phone: VirtualPhone, tmp_path: Path) -> None:
     port = int(phone.address.rpartition(":")[2])
     with pytest.raises(DeviceError, match="another port"):
         VirtualPhone(PIXEL_1, tmp_path / "second", port=port).start()

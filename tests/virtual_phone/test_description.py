@@ -59,7 +59,7 @@ def test_the_pixel_1_has_two_small_and_two_big_cores() -> None:
         ("max_data = 4294967296", "max_data"),
     ],
 )
-def test_a_wrong_description_is_told(tmp_path: Path, change: str, word: str) -> None:
+def test_a_wrong_description_is_reported(tmp_path: Path, change: str, word: str) -> None:
     lines = (FOLDER / "pixel_1.toml").read_text().splitlines()
     key = change.partition(" ")[0]
     index = next((i for i, line in enumerate(lines) if line.startswith(key)), 0)
@@ -82,7 +82,7 @@ def test_what_names_a_folder_is_checked_however_it_comes(tmp_path: Path) -> None
         describe(str(tmp_path / ".odd.toml"))
 
 
-def test_unknown_phones_are_told_with_those_there_are() -> None:
+def test_unknown_phones_are_reported_with_those_there_are() -> None:
     with pytest.raises(InvalidRunError, match=r"galaxy_s20, pixel_1, redmi_note_8, got 'iphone'"):
         PhoneDescription.bundled("iphone")
 

@@ -73,7 +73,7 @@ def _running(word: str) -> bool:
 
 
 @pytest.mark.parametrize("line", ["nope", "cable_out long", "cable_out 1 2", "cable_out -1"])
-def test_a_line_that_is_no_fault_is_told(phone: VirtualPhone, line: str) -> None:
+def test_a_line_that_is_no_fault_is_reported(phone: VirtualPhone, line: str) -> None:
     with pytest.raises(InvalidRunError):
         play_line(phone, line)
 

@@ -2,7 +2,7 @@
 
 Each picture is drawn twice, `WIDE` for screens and paper and `NARROW` for phones, so that its text
 stays readable; the page shows one of them. Colours are stand-ins that become the page's CSS
-variables, one set for light and one for dark. No picture tells anything by colour alone.
+variables, one set for light and one for dark. No picture relies on colour alone.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Canvas:
 
     @property
     def axes(self) -> Axes:
+        """The only panel, or the first."""
         return self.panels[0]
 
 
@@ -127,9 +128,12 @@ def canvas(
 ) -> Iterator[Canvas]:
     """Panels side by side as far as the layout goes, `height_in` each.
 
-    name: unique on the page. title, description: what the picture says, for those who do not see
-    it. columns: panels side by side where the layout has room for more. widths: of the panels, in
-    relation to each other, where they stand in one row.
+    Parameters
+    ----------
+    name: unique on the page.
+    title, description: what the picture says, for those who do not see it.
+    columns: panels side by side where the layout has room for more.
+    widths: of the panels, in relation to each other, where they stand in one row.
     """
     columns = min(panels, layout.columns, columns or panels)
     rows = -(-panels // columns)
@@ -176,6 +180,7 @@ def around(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
 
 
 def words(name: str) -> str:
+    """A name of the code in words: `pointwise_conv` is "pointwise conv"."""
     return name.replace("_", " ")
 
 
@@ -187,6 +192,8 @@ def bars(
 ) -> None:
     """Horizontal bars, the first name on top, for each name one bar of each series.
 
+    Parameters
+    ----------
     series: label, colour and milliseconds by name.
     """
     height = 0.84 / len(series)

@@ -50,7 +50,7 @@ class InvertedResidualArch:
     resolution: int | None = None
 
     def to_json(self) -> str:
-        """Stable one-line text: `{"stem": 16, "blocks": [[width, expansion, kernel], ...], ...}`"""
+        """Stable one-liner: `{"stem": 16, "blocks": [[width, expansion, kernel], ...], ...}`."""
         record: dict[str, object] = {
             "stem": self.stem,
             "blocks": [[b.width, b.expansion, b.kernel_size] for b in self.blocks],
