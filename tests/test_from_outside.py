@@ -23,7 +23,7 @@ from netadapt import cli
 from netadapt.android_runner import Device
 from netadapt.config import RunConfig, read_config
 from netadapt.devices import DeviceSettings, make_device
-from netadapt.profiler.kernels import LinearKernel, StandardConv
+from netadapt.profiler.kernels import LinearKernel, StandardConvKernel
 from netadapt.profiler.lowering import Lowering, find_lowering
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.bundle import load_network
@@ -164,7 +164,7 @@ class TestMetric(MetricContract):
 
 
 class TestRecipe(RecipeContract):
-    kernels = (StandardConv(2, 4, 3, 1, 5, 5, "relu"), LinearKernel(8, 4))
+    kernels = (StandardConvKernel(2, 4, 3, 1, 5, 5, "relu"), LinearKernel(8, 4))
 
     def lowering(self) -> Lowering:
         return find_lowering(f"{PARTS}:Portable")
