@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line; leaves with its exit code."""
     signals.prepare()
     try:
-        from netadapt.cli import main as run
+        from netadapt.commands.cli import main as run
 
         run()
     except KeyboardInterrupt:  # while it was still being loaded

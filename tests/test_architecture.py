@@ -89,7 +89,7 @@ def test_only_its_command_imports_the_virtual_phone() -> None:
         for path in sources(part)
         if any(part_of(name) == "virtual_phone" for name in imports(path))
     }
-    assert importers == {"netadapt/virtual_phone_command.py"}
+    assert importers == {"netadapt/commands/virtual_phone.py"}
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -19,8 +19,8 @@ import pytest
 import tomli_w
 import torch
 
-from netadapt import cli
 from netadapt.android_runner import Device
+from netadapt.commands import cli
 from netadapt.config import RunConfig, read_config
 from netadapt.devices import DeviceSettings, make_device
 from netadapt.profiler.kernels import LinearKernel, StandardConvKernel

@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from netadapt import __version__, cli
+from netadapt import __version__
 from netadapt.android_runner.errors import DeviceLostError
+from netadapt.commands import cli
 from netadapt.commands import search as search_command
 from netadapt.config import RunConfig
 from netadapt.profiler.table import LatencyTable, Row
@@ -116,7 +117,7 @@ def test_modules_of_somebody_elses_are_not_in_the_way(tmp_path: Path) -> None:
 def test_an_install_that_lacks_something() -> None:
     script = (
         "import sys; sys.modules['pydantic'] = None\n"
-        "from netadapt.cli import main\n"
+        "from netadapt.commands.cli import main\n"
         "main(['profile', '--dry-run'])"
     )
     done = subprocess.run(
@@ -141,7 +142,7 @@ def test_every_command_has_help_with_an_example(
 def test_help_loads_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "pandas", "sklearn", "matplotlib", "pydantic", "rich", "jinja2")
     script = (
-        "import sys; from netadapt.cli import main\n"
+        "import sys; from netadapt.commands.cli import main\n"
         "try: main(['--help'])\n"
         f"except SystemExit: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
     )
@@ -429,7 +430,7 @@ def test_a_reader_that_has_enough_is_no_error(table: Path) -> None:
 
 def test_an_interruption_says_how_to_resume(tmp_path: Path) -> None:
     script = (
-        "import signal, sys; from netadapt import cli\nfrom netadapt.runs import run\n"
+        "import signal, sys; from netadapt.commands import cli\nfrom netadapt.runs import run\n"
         "def interrupted(*_, **__): signal.raise_signal(signal.SIGINT)\n"
         "run.run = interrupted\n"
         "cli.main(['demo', '--folder', sys.argv[1]])"

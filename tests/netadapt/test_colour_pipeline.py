@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import search_quality
-from netadapt import cli
+from netadapt.commands import cli
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
 from netadapt.runs.bundle import load_network

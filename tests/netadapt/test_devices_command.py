@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netadapt import cli
 from netadapt.android_runner.phone import AdbServer, find_adb
+from netadapt.commands import cli
 from netadapt.console import configure_logging
 from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 

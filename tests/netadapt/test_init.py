@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netadapt import cli
+from netadapt.commands import cli
 from netadapt.config import read_config
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual import (

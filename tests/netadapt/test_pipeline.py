@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import netadapt
-from netadapt import cli
+from netadapt.commands import cli
 from netadapt.config import read_config, write_config
 from netadapt.profiler.table import LatencyTable
 from netadapt.report.page import render

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netadapt import cli
+from netadapt.commands import cli
 from netadapt.config import demo_config
 from netadapt.profiler.table import LatencyTable, Row
 from netadapt.runs.folder import RunFolder

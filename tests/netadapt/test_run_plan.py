@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from netadapt import cli
+from netadapt.commands import cli
 from netadapt.config import demo_config, read_config
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.forecast import RunForecast, plan_run

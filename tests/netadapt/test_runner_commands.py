@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from netadapt import cli
 from netadapt.android_runner.building.elf import this_machine
 from netadapt.android_runner.phone import AdbServer
+from netadapt.commands import cli
 from netadapt.console import configure_logging
 from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 

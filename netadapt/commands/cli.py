@@ -24,13 +24,13 @@ from netadapt.commands.fit import fit
 from netadapt.commands.init import init
 from netadapt.commands.profile import profile
 from netadapt.commands.report import report
+from netadapt.commands.runner import runner_app
 from netadapt.commands.search import demo, search
 from netadapt.commands.spaces import spaces
 from netadapt.commands.table import table_app
+from netadapt.commands.virtual_phone import virtual_phone
 from netadapt.console import configure_logging
-from netadapt.runner_commands import runner_app
 from netadapt.text import one_line
-from netadapt.virtual_phone_command import virtual_phone
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 1, 130
 
