@@ -256,7 +256,7 @@ def test_the_result_is_of_these_parts(outcome: Finished) -> None:
     assert (result.metric, result.higher_is_better) == ("error rate", False)
     assert result.device.id == "by-bytes"
     assert search.constraints["channels"] == 20
-    assert search.found.accuracy_images is None
+    assert search.found.test_images is None
     assert -search.search_score == pytest.approx(round(-search.search_score * 24) / 24)
     assert "draw the judged images" in result.durations_s
     assert not outcome.folder.supernet.exists()

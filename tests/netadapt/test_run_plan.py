@@ -101,6 +101,7 @@ def test_estimates_are_no_finer_than_they_are_worth(seconds: float, text: str) -
 
 
 def test_a_searcher_without_a_forecast_is_named_as_such() -> None:
-    plan = RunForecast(False, None, 8, 0, 0, 5, 6, 60.0)
-    assert "forecasts no number of networks" in plan.lines()[2]
-    assert "20 networks judged" in dataclasses.replace(plan, evaluations=20).lines()[2]
+    plan = RunForecast(False, None, 8, None, None, 5, 6, 60.0)
+    assert "cannot be said before" in plan.lines()[2]
+    some = dataclasses.replace(plan, evaluations=20, measured=4)
+    assert "20 networks judged" in some.lines()[2]
