@@ -213,6 +213,11 @@ def test_every_seam_is_named_with_what_is_there() -> None:
     assert len(places) > 10
     for module, name in places:
         assert hasattr(importlib.import_module(module), name), f"{module}:{name}"
+    contracts = dict(re.findall(r"`(\w+Contract)`, `(tests/contracts/\w+\.py)`", text))
+    files = {path.name for path in (ROOT / "tests" / "contracts").glob("*.py")} - {"__init__.py"}
+    assert {Path(path).name for path in contracts.values()} == files
+    for name, path in contracts.items():
+        assert f"class {name}" in (ROOT / path).read_text()
 
 
 def fenced(page: Path, first: str) -> str:
