@@ -49,17 +49,17 @@ def main() -> None:
             continue
         pairs.append((found, scaled))
         say(
-            f"seed {seed}: found {found.accuracy:.4f} at {found.measured_ms:.4f} ms, "
-            f"scaled {scaled.accuracy:.4f} at {scaled.measured_ms:.4f} ms "
+            f"seed {seed}: found {found.test_metric:.4f} at {found.measured_ms:.4f} ms, "
+            f"scaled {scaled.test_metric:.4f} at {scaled.measured_ms:.4f} ms "
             f"({time.perf_counter() - begin:.0f} s)"
         )
-    differences = [found.accuracy - scaled.accuracy for found, scaled in pairs]
+    differences = [found.test_metric - scaled.test_metric for found, scaled in pairs]
     error = statistics.stdev(differences) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
     print_result(
         {
             "benchmark": "found_against_scaled",
-            "found_acc": _mean(found.accuracy for found, _ in pairs),
-            "scaled_acc": _mean(scaled.accuracy for _, scaled in pairs),
+            "found_acc": _mean(found.test_metric for found, _ in pairs),
+            "scaled_acc": _mean(scaled.test_metric for _, scaled in pairs),
             "diff": _mean(differences),
             "stderr": None if error is None else round(error, 4),
             "found_ms": _mean(found.measured_ms for found, _ in pairs),
@@ -67,7 +67,7 @@ def main() -> None:
             "seeds": len(pairs),
             "without_scaled": len(results) - len(pairs),
             "differences": [round(d, 4) for d in differences],
-            "reference_acc": _mean(r.reference.accuracy for r in results),
+            "reference_acc": _mean(r.reference.test_metric for r in results),
             "budget_share": QUICK_LATENCY_SHARE if options.quick else LATENCY_SHARE,
         }
     )

@@ -39,7 +39,7 @@ from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.phone.adb import AdbServer
 from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.android_runner.phone.settings import PhoneSettings
-from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConv
+from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConvKernel
 from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler, ProfileSettings
 from netadapt.profiler.table import LatencyTable, Row
@@ -186,7 +186,7 @@ def _kernels() -> list[Kernel]:
     kernels: list[Kernel] = []
     for channels, size in ((8, 56), (16, 28), (40, 14), (112, 7)):
         kernels += [
-            PointwiseConv(channels, channels * 4, size, size, "relu"),
+            PointwiseConvKernel(channels, channels * 4, size, size, "relu"),
             AddKernel(channels, size, size),
             ActivationKernel("hardswish", channels, size, size),
         ]

@@ -19,7 +19,7 @@ from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.device import Device, Measurement, Program, RunSpec
 from netadapt.android_runner.phone import PhoneDevice
 from netadapt.android_runner.runner.host import HostDevice
-from netadapt.profiler.kernels import AddKernel, DepthwiseConv, Kernel, PointwiseConv
+from netadapt.profiler.kernels import AddKernel, DepthwiseConvKernel, Kernel, PointwiseConvKernel
 from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering, lower_subjects
 from netadapt.profiler.profile import SENTINEL
 from netadapt.virtual_phone import PIXEL_1, VirtualPhone
@@ -100,14 +100,14 @@ def _kernels() -> list[Kernel]:
     kernels: list[Kernel] = []
     for channels, size in shapes:
         kernels += [
-            PointwiseConv(channels, channels * 2, size, size, "relu"),
-            PointwiseConv(channels, channels // 2, size, size),
-            PointwiseConv(channels, channels, size, size),
+            PointwiseConvKernel(channels, channels * 2, size, size, "relu"),
+            PointwiseConvKernel(channels, channels // 2, size, size),
+            PointwiseConvKernel(channels, channels, size, size),
             AddKernel(channels, size, size),
-            DepthwiseConv(channels, 3, 1, size, size, "relu"),
-            DepthwiseConv(channels, 5, 1, size, size, "relu"),
-            DepthwiseConv(channels, 3, 2, size, size, "relu"),
-            DepthwiseConv(channels, 5, 2, size, size, "relu"),
+            DepthwiseConvKernel(channels, 3, 1, size, size, "relu"),
+            DepthwiseConvKernel(channels, 5, 1, size, size, "relu"),
+            DepthwiseConvKernel(channels, 3, 2, size, size, "relu"),
+            DepthwiseConvKernel(channels, 5, 2, size, size, "relu"),
         ]
     return list(dict.fromkeys(kernels))
 

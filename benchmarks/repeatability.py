@@ -18,9 +18,9 @@ from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import (
     ActivationKernel,
     AddKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     Kernel,
-    PointwiseConv,
+    PointwiseConvKernel,
 )
 from netadapt.profiler.lowering import ProgramCache, Subject, find_lowering, lower_subjects
 from netadapt.profiler.profile import SENTINEL
@@ -72,13 +72,15 @@ def _kernels() -> list[Kernel]:
     sizes = ((8, 56), (16, 28), (24, 28), (40, 14), (64, 14), (80, 14), (112, 14), (160, 7))
     kernels: list[Kernel] = []
     for channels, size in sizes:
-        kernels += [PointwiseConv(channels, channels * f, size, size, "relu") for f in (1, 2, 4)]
         kernels += [
-            PointwiseConv(channels * 4, channels, size, size),
+            PointwiseConvKernel(channels, channels * f, size, size, "relu") for f in (1, 2, 4)
+        ]
+        kernels += [
+            PointwiseConvKernel(channels * 4, channels, size, size),
             AddKernel(channels, size, size),
         ]
         kernels += [
-            DepthwiseConv(channels * f, k, s, size, size, "relu")
+            DepthwiseConvKernel(channels * f, k, s, size, size, "relu")
             for f, k, s in (
                 (1, 3, 1),
                 (4, 3, 1),

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.common import parser, print_result, say
-from netadapt.profiler.kernels import DepthwiseConv
+from netadapt.profiler.kernels import DepthwiseConvKernel
 from netadapt.search.driver import run_search
 from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, LatencyMetric
@@ -71,7 +71,7 @@ def roofline_ms(kernels: Sequence[Kernel]) -> list[float]:
 
     def ms(kernel: Kernel) -> float:
         macs_per_us = 40e3
-        if isinstance(kernel, DepthwiseConv):
+        if isinstance(kernel, DepthwiseConvKernel):
             macs_per_us = 2.4e3 if kernel.kernel_size > 5 else 13e3
         elements = kernel.input_elements + kernel.output_elements + kernel.params
         return (1 + max(kernel.macs / macs_per_us, elements / 4e3)) / 1e3

@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.common import parser, print_result, say, work_folder
 from netadapt.android_runner.device import Conditions, DeviceInfo
 from netadapt.profiler.kernels import (
-    DepthwiseConv,
+    DepthwiseConvKernel,
     Kernel,
     LinearKernel,
-    PointwiseConv,
-    StandardConv,
+    PointwiseConvKernel,
+    StandardConvKernel,
 )
 from netadapt.profiler.lowering import Recipe
 from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row
@@ -138,9 +138,9 @@ def mixed() -> Iterator[Kernel]:
     while True:
         n += 1
         size = sizes[n % len(sizes)]
-        yield PointwiseConv(n % 997 + 1, n + 7, size, size, "relu")
-        yield DepthwiseConv(n + 7, 3 + 2 * (n % 3), 1 + n % 2, size, size, "relu")
-        yield StandardConv(n % 499 + 1, n + 7, 3, 1, size, size)
+        yield PointwiseConvKernel(n % 997 + 1, n + 7, size, size, "relu")
+        yield DepthwiseConvKernel(n + 7, 3 + 2 * (n % 3), 1 + n % 2, size, size, "relu")
+        yield StandardConvKernel(n % 499 + 1, n + 7, 3, 1, size, size)
         yield LinearKernel(n, n % 1013 + 1)
 
 
@@ -151,7 +151,7 @@ def pointwise() -> Iterator[Kernel]:
     while True:
         narrow, wide = (8 * int(2 ** rng.uniform(0, 7)) for _ in range(2))
         size = int(rng.integers(1, 113))
-        kernel = PointwiseConv(narrow, wide, size, size, "relu")
+        kernel = PointwiseConvKernel(narrow, wide, size, size, "relu")
         if kernel not in seen:
             seen.add(kernel)
             yield kernel

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from netadapt.android_runner.files import write_atomically
 from netadapt.predictor.errors import PredictorFileError
 from netadapt.predictor.training_data import KernelSample, NetworkSample, TrainingData
-from netadapt.profiler.errors import ProfilerError
+from netadapt.profiler.errors import TableError
 from netadapt.profiler.provenance import flat, from_flat
 
 FORMAT = "netadapt latency predictor"
@@ -86,10 +86,10 @@ def read(path: Path) -> SavedPredictor:
     document = _read(path)
     try:
         provenance = from_flat(document.provenance)
-    except ProfilerError as error:
+    except TableError as error:
         raise PredictorFileError(
-            f"a saved predictor says what device its rows are of, {path} does not ({error}); fit "
-            "again from the latency table"
+            f"a saved predictor says where its rows are from, {path} does not ({error}); fit again "
+            "from the latency table"
         ) from error
     return SavedPredictor(
         scikit_learn=document.scikit_learn,

@@ -21,7 +21,7 @@ from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
 from netadapt.profiler.errors import LoweringError, SettingsError, TableError, UnknownLayerError
-from netadapt.profiler.kernels import PointwiseConv, Shape, record_kernels
+from netadapt.profiler.kernels import PointwiseConvKernel, Shape, record_kernels
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering.cache import ProgramCache
 from netadapt.profiler.lowering.programs import lower_cached, lower_networks, lower_subjects
@@ -34,7 +34,7 @@ from netadapt.profiler.timing import Gate, Recording, Timing, time_programs
 
 logger = logging.getLogger(__name__)
 
-SENTINEL = Subject(PointwiseConv(64, 64, 28, 28, "relu"))
+SENTINEL = Subject(PointwiseConvKernel(64, 64, 28, 28, "relu"))
 """The kernel that is re-timed all through every run; the same for all tables."""
 
 Phase = Literal["lower", "measure"]
@@ -111,7 +111,7 @@ class ProfileSummary:
 
 
 def provenance_of(device: Device, spec: RunSpec, lowering: Lowering) -> Provenance:
-    """What rows of programs of `lowering`, taken on `device` under `spec`, share."""
+    """What rows of programs that `lowering` made share, taken on `device` under `spec`."""
     return Provenance(
         device=device.info(),
         recipe=lowering.recipe,

@@ -21,7 +21,7 @@ from netadapt.profiler.kernels import (
     GlobalPoolKernel,
     Linear,
     LinearKernel,
-    StandardConv,
+    StandardConvKernel,
     StandardConvNorm,
 )
 from netadapt.search.errors import ArchError
@@ -118,7 +118,7 @@ class Stack(Space):
         own, px = self._own(arch), self.resolution
         inputs = (self.in_channels, *own.widths)
         parts = [
-            Part.of(f"layer {i + 1}", [StandardConv(inputs[i], width, 3, 1, px, px, "relu")])
+            Part.of(f"layer {i + 1}", [StandardConvKernel(inputs[i], width, 3, 1, px, px, "relu")])
             for i, width in enumerate(own.widths)
         ]
         last = [GlobalPoolKernel(own.widths[-1], px, px), LinearKernel(inputs[-1], self.classes)]

@@ -153,7 +153,7 @@ def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> Non
     unit = LatencyUnit.of([*(n.measured_ms for n in networks.values()), *budgets])
     for label, network in networks.items():
         typer.echo(
-            f"{label:<12} {network.accuracy:10.4f} {unit.text(network.measured_ms):>10} "
+            f"{label:<12} {network.test_metric:10.4f} {unit.text(network.measured_ms):>10} "
             f"{quantity(network.macs):>8} {quantity(network.params):>8}"
         )
     for one in result.searches:

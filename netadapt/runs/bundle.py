@@ -27,6 +27,7 @@ from netadapt.search.space import Arch, Space
 from netadapt.search.task import LAYOUT, InputFormat
 
 if TYPE_CHECKING:
+    from netadapt.profiler.lowering import Lowering
     from netadapt.runs.folder import SearchFolder
     from netadapt.search.task import Task
 
@@ -80,7 +81,8 @@ def save_bundle(
     space_text: the space's file; `network.pt` carries it. lowering: of the timed programs. The
     program's `forward` is the one that was timed: what is added to it stands beside it.
 
-    Raises `LoweringError` where the network cannot be lowered.
+    `lowering` None takes the default recipe's. Raises `LoweringError` where the network cannot be
+    lowered.
     """
     about = constants(space, arch, task)
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

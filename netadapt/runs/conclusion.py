@@ -81,7 +81,7 @@ def _outcome(context: Context, one: Found) -> SearchOutcome:
         latency_share=one.budget.latency_share,
         constraints={c.metric.name: c.budget for c in context.search(one.budget_ms).constraints},
         found=found,
-        scaled=max(variants, key=lambda n: sign * n.accuracy, default=None),
+        scaled=max(variants, key=lambda n: sign * n.test_metric, default=None),
         scaled_variants=tuple(variants),
         search_score=one.result.score,
         found_alone_ms=one.result.confirmed_ms,

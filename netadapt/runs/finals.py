@@ -75,8 +75,8 @@ class JudgeFinals:
         images = task.test_images if task.metric_name == "accuracy" else None
         for final, ms, timing in zip(finals, predicted, timed.values(), strict=True):
             context.judged[final.label] = NetworkResult(
-                accuracy=evaluate_network(context.trained[final.label], task, test),
-                accuracy_images=images,
+                test_metric=evaluate_network(context.trained[final.label], task, test),
+                test_images=images,
                 predicted_ms=float(ms),
                 measured_ms=timing.ratio * reference_ms,
                 measured_spread=reference_spread if final is finals[0] else timing.spread,

@@ -35,17 +35,12 @@ class Parts:
     Parameters
     ----------
     config: says what they are, and everything else.
-    given_space, given_task, given_searcher, given_device: objects that take the place of those
-        that the configuration names.
-    given_constraints: what found networks must meet beside the configuration's constraints.
+    given_space, given_device: objects that take the place of those that the configuration names.
     """
 
     config: RunConfig
     given_space: Space | None = None
-    given_task: Task | None = None
-    given_searcher: Searcher | None = None
     given_device: Device | None = None
-    given_constraints: tuple[Constraint, ...] = ()
 
     @cached_property
     def space(self) -> Space:
@@ -57,16 +52,12 @@ class Parts:
     @cached_property
     def task(self) -> Task:
         """Raises `PluginError`, and what the task raises."""
-        if self.given_task is not None:
-            return self.given_task
         chosen = self.config.task
         return make_task(chosen.name, chosen.settings, seed=self.config.run.seed)
 
     @cached_property
     def searcher(self) -> Searcher:
         """Raises `PluginError`, and what the searcher raises."""
-        if self.given_searcher is not None:
-            return self.given_searcher
         chosen = self.config.search.searcher
         return make_searcher(chosen.name, self.space, chosen.settings)
 
@@ -114,12 +105,11 @@ class Parts:
             "planned_memory": wanted.planned_memory_bytes,
             **wanted.metrics,
         }
-        named = [
+        return [
             Constraint(make_metric(name, self.space), limit)
             for name, limit in limits.items()
             if limit is not None
         ]
-        return [*named, *self.given_constraints]
 
     def search(self, constraints: Sequence[Constraint]) -> Search:
         """The search for a network that meets all of `constraints`."""

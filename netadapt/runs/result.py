@@ -25,8 +25,8 @@ class _Record(BaseModel):
 class NetworkResult(_Record):
     """One trained network.
 
-    accuracy: the task's metric on the test split.
-    accuracy_images: so many images the accuracy is a share of; None where it is no such share.
+    test_metric: the task's metric on the test split.
+    test_images: so many images an accuracy is a share of; None for another metric.
     predicted_ms: by the predictor as it was before the search measured networks.
     latency_ratio: the trained network's latency, lowered and timed whole, over the reference's in
     the same session of the device; 1 for the reference. What a share of it is held against.
@@ -41,8 +41,8 @@ class NetworkResult(_Record):
     multiplier: of the reference's widths; None for the found network.
     """
 
-    accuracy: Annotated[float, Field(allow_inf_nan=False)]
-    accuracy_images: Count | None
+    test_metric: Annotated[float, Field(allow_inf_nan=False)]
+    test_images: Count | None
     predicted_ms: Positive
     measured_ms: Positive
     measured_spread: NotNegative

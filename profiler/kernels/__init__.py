@@ -7,11 +7,11 @@ from netadapt.profiler.kernels.addition import Add, AddKernel, Bypass, BypassKer
 from netadapt.profiler.kernels.base import Kernel, Shape, kernel_of, kernel_types, record_kernels
 from netadapt.profiler.kernels.convolution import (
     ConvNorm,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     DepthwiseConvNorm,
-    PointwiseConv,
+    PointwiseConvKernel,
     PointwiseConvNorm,
-    StandardConv,
+    StandardConvKernel,
     StandardConvNorm,
 )
 from netadapt.profiler.kernels.linear import (
@@ -40,7 +40,7 @@ __all__ = [
     "ClampedLinear",
     "ClampedLinearKernel",
     "ConvNorm",
-    "DepthwiseConv",
+    "DepthwiseConvKernel",
     "DepthwiseConvNorm",
     "GeneralSqueezeExcite",
     "GeneralSqueezeExciteKernel",
@@ -49,12 +49,12 @@ __all__ = [
     "Kernel",
     "Linear",
     "LinearKernel",
-    "PointwiseConv",
+    "PointwiseConvKernel",
     "PointwiseConvNorm",
     "Shape",
     "SqueezeExcite",
     "SqueezeExciteKernel",
-    "StandardConv",
+    "StandardConvKernel",
     "StandardConvNorm",
     "kernel_of",
     "kernel_types",

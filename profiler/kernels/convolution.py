@@ -122,7 +122,7 @@ def strided(size: int, stride: int) -> int:
 
 
 @dataclass(frozen=True)
-class StandardConv(Kernel):
+class StandardConvKernel(Kernel):
     """Dense kxk convolution, k > 1: `(1, in_channels, H, W)` to `(1, out_channels, H/s, W/s)`."""
 
     type_name: ClassVar[str] = "standard_conv"
@@ -180,7 +180,7 @@ class StandardConv(Kernel):
 
 
 @dataclass(frozen=True)
-class PointwiseConv(Kernel):
+class PointwiseConvKernel(Kernel):
     """1x1 convolution: `(1, in_channels, H, W)` to `(1, out_channels, H, W)`."""
 
     type_name: ClassVar[str] = "pointwise_conv"
@@ -221,7 +221,7 @@ class PointwiseConv(Kernel):
 
 
 @dataclass(frozen=True)
-class DepthwiseConv(Kernel):
+class DepthwiseConvKernel(Kernel):
     """Depthwise kxk convolution: `(1, C, H, W)` to `(1, C, H/s, W/s)`."""
 
     type_name: ClassVar[str] = "depthwise_conv"

@@ -24,7 +24,7 @@ from sklearn.base import clone
 
 from netadapt.predictor import KernelEncoder, LatencyPredictor
 from netadapt.predictor.type_model import gives_sd
-from netadapt.profiler.kernels import DepthwiseConv, Kernel
+from netadapt.profiler.kernels import DepthwiseConvKernel, Kernel
 from tests.predictor import made_up_device as device
 
 
@@ -34,7 +34,7 @@ def _depthwise(count: int, seed: int) -> list[Kernel]:
     while len(made) < count:
         size, kernel_size, stride = (int(rng.choice(c)) for c in ([7, 14, 28], [3, 5], [1, 2]))
         width = 8 * int(rng.integers(1, 448 // size))
-        made[DepthwiseConv(width, kernel_size, stride, size, size, "relu")] = None
+        made[DepthwiseConvKernel(width, kernel_size, stride, size, size, "relu")] = None
     return list(made)
 
 
@@ -112,7 +112,10 @@ class RegressorContract(ABC):
     def test_values_and_sizes_never_seen_are_predicted(
         self, fitted: Any, encoder: KernelEncoder
     ) -> None:
-        odd = [DepthwiseConv(4096, 9, 1, 56, 56, "hardswish"), DepthwiseConv(8, 1, 1, 1, 1)]
+        odd = [
+            DepthwiseConvKernel(4096, 9, 1, 56, 56, "hardswish"),
+            DepthwiseConvKernel(8, 1, 1, 1, 1),
+        ]
         assert np.isfinite(fitted.predict(encoder.transform(odd))).all()
 
     def test_held_out_kernels_are_ranked(self, fitted: Any, encoder: KernelEncoder) -> None:

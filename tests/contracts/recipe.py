@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.kernels import (
     ActivationKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     LinearKernel,
-    PointwiseConv,
+    PointwiseConvKernel,
     PointwiseConvNorm,
 )
 from netadapt.profiler.lowering import Lowering, ProgramCache, Recipe, Subject, lower, lower_cached
@@ -41,8 +41,8 @@ class RecipeContract:
     """
 
     kernels = (
-        PointwiseConv(8, 16, 5, 5, "relu"),
-        DepthwiseConv(8, 3, 2, 5, 5),
+        PointwiseConvKernel(8, 16, 5, 5, "relu"),
+        DepthwiseConvKernel(8, 3, 2, 5, 5),
         ActivationKernel("hardswish", 8, 5, 5),
         LinearKernel(8, 4),
     )
@@ -97,7 +97,7 @@ class RecipeContract:
         assert elsewhere.stdout.decode().strip() == hashlib.sha256(program).hexdigest()
 
     def test_the_memory_format_of_weights_and_inputs_makes_no_difference(self) -> None:
-        inputs = PointwiseConv(8, 16, 5, 5).example_inputs()
+        inputs = PointwiseConvKernel(8, 16, 5, 5).example_inputs()
         plain, turned = self._network(), self._network().to(memory_format=torch.channels_last)
         other = tuple(x.to(memory_format=torch.channels_last) for x in inputs)
         program = lower(plain, inputs, lowering=self.lowering())
@@ -106,7 +106,7 @@ class RecipeContract:
     def test_norms_are_folded_and_the_module_stays_as_it_is(self) -> None:
         network = self._network()
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        inputs = PointwiseConv(8, 16, 5, 5).example_inputs()
+        inputs = PointwiseConvKernel(8, 16, 5, 5).example_inputs()
         with torch.no_grad():
             expected = network(*inputs)
         found = self.run(lower(network, inputs, lowering=self.lowering()), inputs)
@@ -135,7 +135,7 @@ class RecipeContract:
 
     def test_another_version_is_another_program_in_the_cache(self, tmp_path: Path) -> None:
         subject, network, cache = Subject(self.kernels[0]), self._network(), ProgramCache(tmp_path)
-        inputs = PointwiseConv(8, 16, 5, 5).example_inputs()
+        inputs = PointwiseConvKernel(8, 16, 5, 5).example_inputs()
         own = self.lowering()
         recipe = Recipe(own.recipe.backend, own.recipe.precision, own.recipe.version + 1)
 

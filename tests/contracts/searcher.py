@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netadapt.profiler.kernels import DepthwiseConv, Kernel
+from netadapt.profiler.kernels import DepthwiseConvKernel, Kernel
 from netadapt.search.archs import smallest
 from netadapt.search.driver import SearchResult, open_log, run_search
 from netadapt.search.errors import ImpossibleBudgetError
@@ -47,7 +47,7 @@ def kernel_ms(kernels: Sequence[Kernel]) -> list[float]:
 
     def ms(kernel: Kernel) -> float:
         cost = 1e-3 + kernel.macs * 1e-6 + kernel.output_elements * 1e-7
-        if isinstance(kernel, DepthwiseConv) and kernel.kernel_size == 7:
+        if isinstance(kernel, DepthwiseConvKernel) and kernel.kernel_size == 7:
             cost *= 8
         return cost * (1.1 if kernel.output_shape[1] % 16 else 1.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from netadapt.android_runner.device import Program
 from netadapt.config import read_config
-from netadapt.profiler.kernels import PointwiseConv
+from netadapt.profiler.kernels import PointwiseConvKernel
 from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
@@ -20,7 +20,7 @@ from tests.two_levels import TwoLevels
 
 CONFIG = read_config(Path(__file__).parent / "toy" / "run.toml")
 SPACE = Parts(CONFIG).space
-KERNELS = [Subject(PointwiseConv(8, 8 * n, 12, 12)) for n in range(1, 7)]
+KERNELS = [Subject(PointwiseConvKernel(8, 8 * n, 12, 12)) for n in range(1, 7)]
 
 
 def smaller() -> Arch:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import netadapt
 from netadapt import cli
 from netadapt.config import read_config, write_config
 from netadapt.profiler.table import LatencyTable
@@ -128,15 +129,19 @@ class TestFinishedRun:
         leftovers = [path.name for path in finished.path.iterdir() if path.name.startswith(".")]
         assert all("tmp" not in name for name in leftovers)
 
+    def test_from_python_it_is_the_same_run(self, finished: RunFolder) -> None:
+        result = netadapt.run(finished.config, folder=finished.path)
+        assert result == RunResult.load(finished.result)
+
     def test_every_training_has_its_curve(self, finished: RunFolder) -> None:
         config, result = read_config(finished.config), RunResult.load(finished.result)
         points = read_metrics(finished.metrics)
         supernet = [p.step for p in points if p.phase == "supernet"]
-        assert supernet == list(range(1, config.supernet.steps + 1))
+        assert supernet == list(range(1, config.supernet.training.steps + 1))
         finals = Counter(p.phase for p in points if p.phase != "supernet")
         (search,) = result.searches
         assert len(finals) == 2 + len(search.scaled_variants)
-        assert set(finals.values()) == {config.final.steps}
+        assert set(finals.values()) == {config.final.training.steps}
 
     def test_the_program_and_the_weights_are_the_same_network(self, finished: RunFolder) -> None:
         import torch

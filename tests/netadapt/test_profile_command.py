@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netadapt import cli
 from netadapt.config import demo_config
-from netadapt.profiler.table import LatencyTable
+from netadapt.profiler.table import LatencyTable, Row
 from netadapt.runs.folder import RunFolder
 
 TOY = Path(__file__).parent / "toy"
@@ -23,6 +24,10 @@ def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
     output = capsys.readouterr()
     assert isinstance(left.value.code, int)
     return left.value.code, output.out, output.err
+
+
+def by_name(row: Row) -> str:
+    return row.name
 
 
 @pytest.fixture
@@ -79,6 +84,22 @@ def test_a_table_by_itself_beside_the_demo(here: Path, capsys: pytest.CaptureFix
     assert code == 0, errors
     assert output.startswith("else/where/toy-host.sqlite: ")
     assert not (here / "else").exists()
+
+    code, output, errors = run(
+        [*few, "--device", "toy-host.sqlite", "--table", "replayed.sqlite"], capsys
+    )
+    assert code == 0, errors
+    with (
+        LatencyTable("toy-host.sqlite", must_exist=True) as measured,
+        LatencyTable("replayed.sqlite", must_exist=True) as replayed,
+    ):
+        (provenance,) = replayed.provenances()
+        assert provenance.device.kind == "replay"
+        rows = [replace(row, provenance=provenance) for row in measured.rows()]
+        assert sorted(replayed.rows(), key=by_name) == sorted(rows, key=by_name)
+    code, _, errors = run([*few, "--device", "toy-host.sqlite"], capsys)
+    assert code == 2
+    assert "filled from another one" in errors
 
 
 def test_a_run_keeps_its_table_in_its_folder(

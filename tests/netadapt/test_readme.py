@@ -1,7 +1,7 @@
 """The README's commands, from top to bottom, in the folder in which the demo was made.
 
 They run as they stand, with `netadapt` installed from the wheel. What makes them short is in that
-installation: its `digits` space, demo and new run files are small ones (`SMALL`).
+installation: its `digits` space, demo, new run files and samples are small ones.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ def make_small(installed: Installed) -> None:
     # Rows must be steady enough to be fitted, also beside other tests.
     run = run.replace("rounds = 4", "rounds = 12").replace("visit_ms = 0.5", "visit_ms = 2.0")
     (examples / "demo.toml").write_text(run.replace('name = "toy"', 'name = "demo"'))
+    sampling = installed.packages / "netadapt/profiler/sampling.py"
+    few = re.sub(r"(chains|networks)(: .*) = \d+\n", r"\1\2 = 2\n", sampling.read_text())
+    assert few.count(" = 2\n") == 2
+    sampling.write_text(few)
     template = (examples / "run.toml").read_text()
     heads = [line for line in template.splitlines() if re.search(r"= \$\w+|\[(run|device)\]", line)]
     assert len(heads) == 5, heads

@@ -11,8 +11,8 @@ from netadapt.errors import RunFolderError
 from netadapt.runs.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
 
 NETWORK = NetworkResult(
-    accuracy=0.84,
-    accuracy_images=4000,
+    test_metric=0.84,
+    test_images=4000,
     predicted_ms=0.39,
     measured_ms=0.4,
     measured_spread=0.01,
@@ -68,7 +68,7 @@ def test_read_back_as_written(tmp_path: Path) -> None:
     assert RunResult.load(tmp_path / "result.json") == RESULT
     document = json.loads((tmp_path / "result.json").read_text())
     for network in (document["reference"], document["searches"][0]["found"]):
-        assert {"accuracy", "predicted_ms", "measured_ms", "macs", "params"} <= network.keys()
+        assert {"test_metric", "predicted_ms", "measured_ms", "macs", "params"} <= network.keys()
 
 
 def test_a_torn_result_is_one_error(tmp_path: Path) -> None:

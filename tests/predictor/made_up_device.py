@@ -9,11 +9,11 @@ import numpy as np
 from netadapt.profiler.kernels import (
     ActivationKernel,
     AddKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     GlobalPoolKernel,
     Kernel,
     LinearKernel,
-    PointwiseConv,
+    PointwiseConvKernel,
     SqueezeExciteKernel,
 )
 from netadapt.profiler.table import LatencyTable, Provenance, Row
@@ -55,9 +55,9 @@ def kernels(count: int, rng: np.random.Generator) -> list[Kernel]:
         narrow, wide = (8 * int(rng.integers(1, 448 // size)) for _ in range(2))
         depthwise = (int(rng.choice([3, 5, 7])), int(rng.choice([1, 2])))
         made |= {
-            PointwiseConv(narrow, wide, size, size, "relu"),
-            PointwiseConv(wide, narrow, size, size),
-            DepthwiseConv(wide, *depthwise, size, size, "relu"),
+            PointwiseConvKernel(narrow, wide, size, size, "relu"),
+            PointwiseConvKernel(wide, narrow, size, size),
+            DepthwiseConvKernel(wide, *depthwise, size, size, "relu"),
             ActivationKernel("hardswish", wide, size, size),
             SqueezeExciteKernel(wide, max(8, wide // 32 * 8), size, size),
             AddKernel(narrow, size, size),
@@ -74,9 +74,9 @@ def network(rng: np.random.Generator) -> tuple[Kernel, ...]:
         for _ in range(int(rng.integers(1, 4))):
             expansion = 8 * int(rng.integers(1, 448 // size))
             blocks += [
-                PointwiseConv(width, expansion, size, size, "relu"),
-                DepthwiseConv(expansion, int(rng.choice([3, 5])), 1, size, size, "relu"),
-                PointwiseConv(expansion, width, size, size),
+                PointwiseConvKernel(width, expansion, size, size, "relu"),
+                DepthwiseConvKernel(expansion, int(rng.choice([3, 5])), 1, size, size, "relu"),
+                PointwiseConvKernel(expansion, width, size, size),
                 AddKernel(width, size, size),
             ]
     return tuple(blocks)

@@ -38,9 +38,9 @@ from netadapt.profiler.errors import UnknownKernelError
 from netadapt.profiler.kernels import (
     AddKernel,
     BypassKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     Kernel,
-    PointwiseConv,
+    PointwiseConvKernel,
 )
 from netadapt.profiler.table import LatencyTable
 from tests.predictor import made_up_device as device
@@ -51,7 +51,7 @@ FORMS = ["frame of fields", "frame of keys", "keys", "array of keys", "series", 
 
 def _of_few_types(count: int, seed: int) -> list[Kernel]:
     """Enough to make networks of, and quick to fit."""
-    kinds = (PointwiseConv, DepthwiseConv, AddKernel)
+    kinds = (PointwiseConvKernel, DepthwiseConvKernel, AddKernel)
     return [k for k in device.kernels(count, np.random.default_rng(seed)) if isinstance(k, kinds)]
 
 
@@ -181,7 +181,7 @@ def test_cross_validation(kernels: list[Kernel], alone_ms: np.ndarray, form: str
 
 
 def test_groups_hold_near_duplicates_together() -> None:
-    near, nearer, far = (PointwiseConv(64, c, 14, 14, "relu") for c in (128, 136, 256))
+    near, nearer, far = (PointwiseConvKernel(64, c, 14, 14, "relu") for c in (128, 136, 256))
     first, second, third = kernel_groups([near, nearer, far])
     assert first == second != third
 
@@ -240,7 +240,7 @@ def test_settings_are_stored_as_given() -> None:
     assert (predictor.coverage, regressor.noise) == (0.8, 0.02)
     assert "coverage=0.8" in repr(predictor)
     with pytest.raises(NotFittedError):
-        copy.predict([PointwiseConv(8, 8, 7, 7)])
+        copy.predict([PointwiseConvKernel(8, 8, 7, 7)])
 
 
 def test_a_fit_learns_names_that_end_in_an_underscore_and_changes_no_setting(
@@ -338,14 +338,14 @@ def test_nothing_to_predict_is_no_error(fitted: LatencyPredictor) -> None:
 
 
 CONV = {"type": "pointwise_conv", "in_channels": 8, "out_channels": 16, "height": 7, "width": 7}
-KEY = PointwiseConv(8, 16, 7, 7, "relu").key
+KEY = PointwiseConvKernel(8, 16, 7, 7, "relu").key
 
 
 @pytest.mark.parametrize(
     ("X", "message"),
     [
         (KEY, "got str"),
-        (PointwiseConv(8, 8, 7, 7), "got PointwiseConv"),
+        (PointwiseConvKernel(8, 8, 7, 7), "got PointwiseConvKernel"),
         ({"key": [KEY]}, "got dict"),
         (7, "got int"),
         (np.zeros((3, 2)), r"got ndarray of shape \(3, 2\).*set_output"),

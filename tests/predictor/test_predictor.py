@@ -21,9 +21,9 @@ from netadapt.profiler.errors import TableError
 from netadapt.profiler.kernels import (
     ActivationKernel,
     BypassKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     Kernel,
-    PointwiseConv,
+    PointwiseConvKernel,
 )
 from tests.predictor import made_up_device as device
 from tests.provenance import MADE_UP
@@ -94,19 +94,22 @@ def test_measured_rows_win_over_predictions(trained: list[Kernel], chained: list
 def test_measured_rows_are_freed_of_layout_too(
     fitted: LatencyPredictor, trained: list[Kernel], chained: list[Kernel]
 ) -> None:
-    conv = next(k for k in trained if isinstance(k, PointwiseConv) and k not in chained)
+    conv = next(k for k in trained if isinstance(k, PointwiseConvKernel) and k not in chained)
     assert fitted.predict([conv])[0] == pytest.approx(device.own_us(conv) / 1e3, rel=0.03)
     chain = chained[0]
     assert fitted.predict([chain])[0] == pytest.approx(device.own_us(chain) / 1e3, rel=0.03)
 
 
 def test_slow_kernel_sizes_are_told_apart(fitted: LatencyPredictor) -> None:
-    kernels: list[Kernel] = [DepthwiseConv(104, k, 1, 14, 14, "relu") for k in (3, 5, 7)]
+    kernels: list[Kernel] = [DepthwiseConvKernel(104, k, 1, 14, 14, "relu") for k in (3, 5, 7)]
     assert np.all(np.abs(fitted.predict(kernels) / own_ms(kernels) - 1) < 0.15)
 
 
 def test_fast_widths_are_told_apart(fitted: LatencyPredictor) -> None:
-    narrow, wide = PointwiseConv(88, 152, 14, 14, "relu"), PointwiseConv(88, 160, 14, 14, "relu")
+    narrow, wide = (
+        PointwiseConvKernel(88, 152, 14, 14, "relu"),
+        PointwiseConvKernel(88, 160, 14, 14, "relu"),
+    )
     slow_ms, fast_ms = fitted.predict([narrow, wide])
     assert fast_ms < 0.7 * slow_ms
 
@@ -177,8 +180,8 @@ def test_without_networks_the_sum_counts_and_the_interval_is_wide(trained: list[
 def test_extrapolation_says_so(
     fitted: LatencyPredictor, trained: list[Kernel], caplog: pytest.LogCaptureFixture
 ) -> None:
-    huge = PointwiseConv(2048, 4096, 28, 28, "relu")
-    odd = DepthwiseConv(64, 9, 1, 14, 14, "relu")
+    huge = PointwiseConvKernel(2048, 4096, 28, 28, "relu")
+    odd = DepthwiseConvKernel(64, 9, 1, 14, 14, "relu")
     assert list(fitted.extrapolates([huge, odd, trained[0]])) == [True, True, False]
     fresh = clone(fitted)._fit(fitted.data_, ())
     with caplog.at_level(logging.WARNING, logger="predictor"):
@@ -265,7 +268,9 @@ def test_a_type_that_was_never_steady_is_not_missing(
 
 def test_predicts_a_searchs_worth_of_kernels(fitted: LatencyPredictor) -> None:
     kernels: list[Kernel] = [
-        PointwiseConv(8 * i, 8 * o, 14, 14, "relu") for i in range(1, 130) for o in range(1, 130)
+        PointwiseConvKernel(8 * i, 8 * o, 14, 14, "relu")
+        for i in range(1, 130)
+        for o in range(1, 130)
     ]
     times = fitted.predict(kernels)
     assert times.shape == (len(kernels),)
@@ -351,8 +356,8 @@ def test_a_slow_variant_of_few_rows_keeps_its_slowness() -> None:
     """Six rows of 7x7, far fewer than a roofline of their own takes, among many of 3x3."""
     rng = np.random.default_rng(0)
     widths = [8 * int(w) for w in rng.permutation(np.arange(2, 60))]
-    fast: list[Kernel] = [DepthwiseConv(w, 3, 1, 14, 14, "relu") for w in widths]
-    slow: list[Kernel] = [DepthwiseConv(w, 7, 1, 14, 14, "relu") for w in widths]
+    fast: list[Kernel] = [DepthwiseConvKernel(w, 3, 1, 14, 14, "relu") for w in widths]
+    slow: list[Kernel] = [DepthwiseConvKernel(w, 7, 1, 14, 14, "relu") for w in widths]
     seen = [*fast, *slow[:6]]
     encoder = KernelEncoder().fit(seen)
     regressor = KernelTimeRegressor().fit(encoder.transform(seen), np.log(own_ms(seen)))
@@ -377,7 +382,7 @@ def pointwise(count: int, rng: np.random.Generator) -> list[Kernel]:
     made: set[Kernel] = set()
     while len(made) < count:
         size, (narrow, wide) = int(rng.choice([7, 14, 28, 56])), rng.integers(1, 200, 2)
-        made.add(PointwiseConv(int(8 * narrow), int(8 * wide), size, size, "relu"))
+        made.add(PointwiseConvKernel(int(8 * narrow), int(8 * wide), size, size, "relu"))
     ordered = sorted(made, key=lambda k: k.key)
     return [ordered[i] for i in rng.permutation(count)]
 

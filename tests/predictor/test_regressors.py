@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from netadapt.predictor import KernelTimeRegressor, LatencyPredictor, RegressorError
 from netadapt.predictor.errors import PredictorFileError
 from netadapt.predictor.type_model import gives_sd
-from netadapt.profiler.kernels import DepthwiseConv, Kernel
+from netadapt.profiler.kernels import DepthwiseConvKernel, Kernel
 from tests.contracts.predictor import RegressorContract
 from tests.predictor import made_up_device as device
 
@@ -75,7 +75,7 @@ def test_without_a_standard_deviation_all_intervals_of_a_type_are_as_wide(
     kernels: list[Kernel], alone_ms: np.ndarray
 ) -> None:
     predictor = LatencyPredictor(Ridge()).fit(kernels, alone_ms)
-    unseen: list[Kernel] = [DepthwiseConv(8 * n, 3, 1, 14, 14, "relu") for n in range(1, 9)]
+    unseen: list[Kernel] = [DepthwiseConvKernel(8 * n, 3, 1, 14, 14, "relu") for n in range(1, 9)]
     low, high = predictor.predict_interval([k for k in unseen if k not in kernels]).T
     assert np.ptp(high / low) == pytest.approx(0, abs=1e-9)
 

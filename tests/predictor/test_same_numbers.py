@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from netadapt.predictor import LatencyPredictor
-from netadapt.profiler.kernels import DepthwiseConv, Kernel, PointwiseConv
+from netadapt.profiler.kernels import DepthwiseConvKernel, Kernel, PointwiseConvKernel
 from tests.predictor import made_up_device as device
 
 FORMER = Path(__file__).with_name("same_numbers.json")
@@ -35,7 +35,10 @@ def _kernels() -> tuple[list[Kernel], list[Kernel]]:
     pool = device.kernels(260, np.random.default_rng(0))
     order = [pool[i] for i in np.random.default_rng(1).permutation(len(pool))]
     seen, unseen = order[:160], order[160:]
-    odd = [PointwiseConv(2048, 4096, 28, 28, "relu"), DepthwiseConv(64, 9, 1, 14, 14, "relu")]
+    odd = [
+        PointwiseConvKernel(2048, 4096, 28, 28, "relu"),
+        DepthwiseConvKernel(64, 9, 1, 14, 14, "relu"),
+    ]
     return seen, [*seen[:SHOWN], *unseen[:SHOWN], *odd]
 
 

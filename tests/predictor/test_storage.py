@@ -113,6 +113,17 @@ def test_a_missing_part_is_one_clear_error(saved: Path, part: str) -> None:
         LatencyPredictor.load(saved)
 
 
+def test_a_file_that_names_no_recipe_is_loaded(fitted: LatencyPredictor, saved: Path) -> None:
+    """As 0.1 wrote it, when there was only one."""
+    document = read(saved)
+    for name in ("cores", "device_performance", "machine", "recipe", "lowering"):
+        del document["provenance"][name]
+    write(saved, document)
+    provenance = LatencyPredictor.load(saved).data_.provenance
+    assert provenance.device == fitted.data_.provenance.device
+    assert (str(provenance.recipe), provenance.lowering) == ("xnnpack-fp32-1", "")
+
+
 def test_another_fit_than_the_saved_one_is_an_error_unless_tolerated(saved: Path) -> None:
     document = read(saved)
     key = next(iter(document["checks"]))
@@ -147,6 +158,8 @@ HOSTILE = [
     ("settings", []),
     ("checks", []),
     ("provenance", "threads", "many"),
+    ("provenance", "recipe", "the usual one"),
+    ("provenance", "device_kind", "toaster"),
 ]
 
 

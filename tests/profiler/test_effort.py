@@ -17,14 +17,14 @@ from netadapt.android_runner.device import (
     RunSpec,
 )
 from netadapt.profiler.errors import SettingsError
-from netadapt.profiler.kernels import PointwiseConv
+from netadapt.profiler.kernels import PointwiseConvKernel
 from netadapt.profiler.lowering import ProgramCache, Subject
 from netadapt.profiler.profile import Profiler, ProfileSettings
 from netadapt.profiler.sampling import SampleSettings
 from netadapt.profiler.table import LatencyTable
 from tests.provenance import MADE_UP, NOTHING_TOLD
 
-SUBJECTS = [Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in (1, 2)]
+SUBJECTS = [Subject(PointwiseConvKernel(8, 8 * i, 4, 4)) for i in (1, 2)]
 HASTY = ProfileSettings(rounds=2, warmup_ms=0, visit_ms=1)
 USUAL = ProfileSettings()
 

@@ -18,7 +18,7 @@ from netadapt.profiler.kernels import (
     BypassKernel,
     ClampedLinearKernel,
     ConvNorm,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     DepthwiseConvNorm,
     GeneralSqueezeExciteKernel,
     GlobalPool,
@@ -26,23 +26,23 @@ from netadapt.profiler.kernels import (
     Kernel,
     Linear,
     LinearKernel,
-    PointwiseConv,
+    PointwiseConvKernel,
     PointwiseConvNorm,
     SqueezeExcite,
     SqueezeExciteKernel,
-    StandardConv,
+    StandardConvKernel,
     StandardConvNorm,
     kernel_types,
     record_kernels,
 )
 
 KERNELS = [
-    StandardConv(3, 16, 3, 2, 33, 32, "relu"),
-    StandardConv(3, 8, 5, 1, 9, 9),
-    PointwiseConv(16, 24, 7, 5, "relu"),
-    DepthwiseConv(16, 3, 1, 14, 14, "relu"),
-    DepthwiseConv(8, 7, 2, 13, 14),
-    DepthwiseConv(8, 3, 1, 5, 9, "relu6"),
+    StandardConvKernel(3, 16, 3, 2, 33, 32, "relu"),
+    StandardConvKernel(3, 8, 5, 1, 9, 9),
+    PointwiseConvKernel(16, 24, 7, 5, "relu"),
+    DepthwiseConvKernel(16, 3, 1, 14, 14, "relu"),
+    DepthwiseConvKernel(8, 7, 2, 13, 14),
+    DepthwiseConvKernel(8, 3, 1, 5, 9, "relu6"),
     SqueezeExciteKernel(32, 8, 6, 6),
     GeneralSqueezeExciteKernel(24, 6, 6, 5, "silu", "sigmoid"),
     GeneralSqueezeExciteKernel(24, 8, 6, 5, "relu", "sigmoid"),
@@ -94,7 +94,7 @@ def test_key_round_trip(kernel: Kernel) -> None:
 
 @given(
     st.builds(
-        PointwiseConv,
+        PointwiseConvKernel,
         *(st.integers(1, 2000) for _ in range(4)),
         st.sampled_from(["none", "relu"]),
     )
@@ -149,12 +149,12 @@ class _Network(nn.Module):
 def test_recorded_kernels_follow_execution() -> None:
     network = _Network().train()
     assert record_kernels(network, (1, 3, 16, 16)) == [
-        StandardConv(3, 8, 3, 2, 16, 16),
+        StandardConvKernel(3, 8, 3, 2, 16, 16),
         ActivationKernel("hardswish", 8, 8, 8),
-        PointwiseConv(8, 16, 8, 8, "relu"),
-        DepthwiseConv(16, 5, 1, 8, 8, "relu"),
+        PointwiseConvKernel(8, 16, 8, 8, "relu"),
+        DepthwiseConvKernel(16, 5, 1, 8, 8, "relu"),
         SqueezeExciteKernel(16, 8, 8, 8),
-        PointwiseConv(16, 4, 8, 8),
+        PointwiseConvKernel(16, 4, 8, 8),
         BypassKernel(8, 4, 8, 8, 8),
         GlobalPoolKernel(8, 8, 8),
         LinearKernel(8, 12),

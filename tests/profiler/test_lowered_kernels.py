@@ -8,10 +8,10 @@ import torch
 from netadapt.profiler.kernels import (
     ActivationKernel,
     ClampedLinearKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     GeneralSqueezeExciteKernel,
     Kernel,
-    StandardConv,
+    StandardConvKernel,
 )
 from netadapt.profiler.lowering import lower
 from tests.xnnpack_ops import expected_ops, lowered_ops
@@ -20,8 +20,8 @@ from tests.xnnpack_ops import expected_ops, lowered_ops
 @pytest.mark.parametrize(
     "kernel",
     [
-        StandardConv(3, 8, 5, 2, 9, 9, "relu6"),
-        DepthwiseConv(8, 3, 1, 5, 9, "relu6"),
+        StandardConvKernel(3, 8, 5, 2, 9, 9, "relu6"),
+        DepthwiseConvKernel(8, 3, 1, 5, 9, "relu6"),
         ActivationKernel("silu", 8, 5, 4),
         GeneralSqueezeExciteKernel(16, 6, 6, 5, "silu", "sigmoid"),
         ClampedLinearKernel(16, 8, "relu"),

@@ -14,9 +14,9 @@ from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.kernels import (
     Bypass,
     BypassKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     Kernel,
-    PointwiseConv,
+    PointwiseConvKernel,
     PointwiseConvNorm,
     SqueezeExciteKernel,
 )
@@ -34,8 +34,8 @@ from netadapt.profiler.lowering import (
 from netadapt.profiler.lowering.programs import KERNELS_PAY_FROM, NETWORKS_PAY_FROM
 
 SUBJECTS = [
-    Subject(PointwiseConv(16, 24, 7, 7, "relu")),
-    Subject(DepthwiseConv(16, 5, 1, 7, 7, "relu"), 3),
+    Subject(PointwiseConvKernel(16, 24, 7, 7, "relu")),
+    Subject(DepthwiseConvKernel(16, 5, 1, 7, 7, "relu"), 3),
     Subject(SqueezeExciteKernel(16, 8, 7, 7)),
     Subject(BypassKernel(24, 16, 24, 7, 7)),
 ]
@@ -130,7 +130,7 @@ def test_a_program_is_lowered_again_when_its_file_is_not_what_was_kept(
 
 def test_kernels_with_damaged_files_are_lowered_again(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path)
-    subject, larger = (Subject(PointwiseConv(8, 8 * n, 4, 4)) for n in (1, 8))
+    subject, larger = (Subject(PointwiseConvKernel(8, 8 * n, 4, 4)) for n in (1, 8))
     assert lower_subjects([subject, larger], cache, workers=1) == []
     keys = {s: s.cache_key(find_lowering()) for s in (subject, larger)}
     program = cache.get(keys[subject])
@@ -145,7 +145,7 @@ def test_processes_fill_the_cache_and_name_what_fails(
 ) -> None:
     cache = ProgramCache(tmp_path)
     subjects: list[Subject] = [
-        Subject(PointwiseConv(8, 8 * i, 4, 4)) for i in range(1, KERNELS_PAY_FROM + 1)
+        Subject(PointwiseConvKernel(8, 8 * i, 4, 4)) for i in range(1, KERNELS_PAY_FROM + 1)
     ]
     seen: list[tuple[int, int]] = []
     done = lower_subjects(subjects, cache, workers=2, on_progress=lambda *p: seen.append(p))
@@ -186,4 +186,4 @@ def test_what_cannot_be_lowered_is_one_line() -> None:
 
 def test_chains_need_a_kernel_that_keeps_its_shape() -> None:
     with pytest.raises(ValueError, match="keeps its shape"):
-        Subject(PointwiseConv(8, 16, 4, 4), 2)
+        Subject(PointwiseConvKernel(8, 16, 4, 4), 2)

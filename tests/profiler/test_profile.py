@@ -18,8 +18,8 @@ from torch import nn
 
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import (
-    DepthwiseConv,
-    PointwiseConv,
+    DepthwiseConvKernel,
+    PointwiseConvKernel,
     PointwiseConvNorm,
     SqueezeExciteKernel,
 )
@@ -31,9 +31,9 @@ from netadapt.profiler.timing import Gate
 from tests.profiler.test_lowering import network_with_statistics
 
 SUBJECTS = [
-    Subject(PointwiseConv(16, 24, 7, 7, "relu")),
-    Subject(DepthwiseConv(16, 3, 1, 7, 7, "relu")),
-    Subject(DepthwiseConv(16, 3, 1, 7, 7, "relu"), 3),
+    Subject(PointwiseConvKernel(16, 24, 7, 7, "relu")),
+    Subject(DepthwiseConvKernel(16, 3, 1, 7, 7, "relu")),
+    Subject(DepthwiseConvKernel(16, 3, 1, 7, 7, "relu"), 3),
     Subject(SqueezeExciteKernel(16, 8, 7, 7)),
 ]
 KEYS = {(s.kernel.key, s.copies) for s in SUBJECTS}
@@ -102,7 +102,7 @@ def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache)
         expected = dataclasses.replace(row, provenance=again.provenance)
         assert found[row.key, row.copies] == expected
     assert again.kernels(SUBJECTS).measured == 0
-    (failure,) = again.kernels([Subject(PointwiseConv(8, 8, 3, 3))]).failures
+    (failure,) = again.kernels([Subject(PointwiseConvKernel(8, 8, 3, 3))]).failures
     assert "must have been recorded" in failure.message
 
 

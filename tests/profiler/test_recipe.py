@@ -9,7 +9,7 @@ import pytest
 
 from netadapt.android_runner.errors import PluginError
 from netadapt.profiler.errors import RecipeError
-from netadapt.profiler.kernels import PointwiseConv
+from netadapt.profiler.kernels import PointwiseConvKernel
 from netadapt.profiler.lowering import (
     DEFAULT_RECIPE,
     LOWERINGS,
@@ -61,14 +61,14 @@ class TestXnnpackFp32(RecipeContract):
 
 
 def test_programs_of_two_recipes_are_kept_apart() -> None:
-    subject = Subject(PointwiseConv(8, 8, 4, 4))
+    subject = Subject(PointwiseConvKernel(8, 8, 4, 4))
     keys = {subject.cache_key(lowering) for lowering in (XnnpackFp32(), PortableFp32())}
     assert len(keys) == 2
 
 
 def test_programs_that_earlier_versions_cached_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(XnnpackFp32, "versions", lambda self: ("torch 2.13.0", "executorch 1.4.1"))
-    subject = Subject(PointwiseConv(8, 8, 4, 4), 3)
+    subject = Subject(PointwiseConvKernel(8, 8, 4, 4), 3)
     assert subject.cache_key(XnnpackFp32()) == KEPT_BY_0_1
 
 

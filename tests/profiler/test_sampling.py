@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from netadapt.profiler.kernels import DepthwiseConv, Kernel, LinearKernel, PointwiseConv
+from netadapt.profiler.kernels import DepthwiseConvKernel, Kernel, LinearKernel, PointwiseConvKernel
 from netadapt.profiler.sampling import CHAIN_LENGTH, layout_subjects, sample_kernels
 
 POOL: list[Kernel] = [
-    *(PointwiseConv(8 * i, 8 * o, s, s) for i in range(1, 9) for o in range(1, 9) for s in (7, 14)),
-    *(DepthwiseConv(8 * c, k, 1, 14, 14) for c in range(1, 9) for k in (3, 5, 7)),
+    *(
+        PointwiseConvKernel(8 * i, 8 * o, s, s)
+        for i in range(1, 9)
+        for o in range(1, 9)
+        for s in (7, 14)
+    ),
+    *(DepthwiseConvKernel(8 * c, k, 1, 14, 14) for c in range(1, 9) for k in (3, 5, 7)),
     LinearKernel(64, 10),
 ]
 
@@ -21,15 +26,15 @@ def sample(count: int, seed: int = 0, always: tuple[Kernel, ...] = ()) -> list[K
 def test_every_type_and_corner_is_there() -> None:
     chosen = set(sample(30))
     assert {k.type_name for k in chosen} == {k.type_name for k in POOL}
-    assert {k.kernel_size for k in chosen if isinstance(k, DepthwiseConv)} == {3, 5, 7}
+    assert {k.kernel_size for k in chosen if isinstance(k, DepthwiseConvKernel)} == {3, 5, 7}
     for kernel_size in (3, 5, 7):
         channels = [
             k.channels
             for k in chosen
-            if isinstance(k, DepthwiseConv) and k.kernel_size == kernel_size
+            if isinstance(k, DepthwiseConvKernel) and k.kernel_size == kernel_size
         ]
         assert {8, 64} <= set(channels)
-    pointwise = [k for k in chosen if isinstance(k, PointwiseConv)]
+    pointwise = [k for k in chosen if isinstance(k, PointwiseConvKernel)]
     assert max(k.macs for k in pointwise) == 64 * 64 * 14 * 14
     assert min(k.macs for k in pointwise) == 8 * 8 * 7 * 7
 
@@ -44,20 +49,20 @@ def test_count_is_met_without_doubles_and_in_seeded_order() -> None:
 
 
 def test_fixed_kernels_are_taken_even_from_outside_the_pool() -> None:
-    fixed = (PointwiseConv(24, 40, 9, 9), POOL[5])
+    fixed = (PointwiseConvKernel(24, 40, 9, 9), POOL[5])
     assert set(fixed) <= set(sample(40, always=fixed))
 
 
 def test_no_kernel_is_far_from_a_measured_one() -> None:
     def far(chosen: list[Kernel]) -> float:
-        def log(kernel: PointwiseConv) -> np.ndarray:
+        def log(kernel: PointwiseConvKernel) -> np.ndarray:
             return np.log2([kernel.in_channels, kernel.out_channels, kernel.height])
 
-        points = np.array([log(k) for k in chosen if isinstance(k, PointwiseConv)])
+        points = np.array([log(k) for k in chosen if isinstance(k, PointwiseConvKernel)])
         return max(
             float(np.linalg.norm(points - log(k), axis=1).min())
             for k in POOL
-            if isinstance(k, PointwiseConv)
+            if isinstance(k, PointwiseConvKernel)
         )
 
     assert far(sample(80)) < 0.9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -511,3 +512,31 @@ def test_a_device_of_no_kind_is_refused() -> None:
     toy = dataclasses.replace(PHONE, kind="toy")  # type: ignore[arg-type]
     with pytest.raises(TableError, match=r"got 'toy' .* one of your own is a plug-in"):
         dataclasses.replace(PROVENANCE, device=toy)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "table.md").read_text()
+
+
+def test_the_page_names_every_column(table: LatencyTable) -> None:
+    columns = [
+        record["name"]
+        for name in ("measurements", "samples", "provenance")
+        for record in table._db.execute(f"PRAGMA table_info({name})")
+    ]
+    columns += [*PROVENANCE_COLUMNS, "run_cpus", "run_threads", "sentinel_rounds_us", "measured_at"]
+    derived = {"precision", "device_id", "device_kind", "device_performance"}
+    for name in set(columns) - derived:
+        assert f"`{name}`" in PAGE, name
+    for name in CONDITIONS:
+        assert f"`{name.replace('_after', '_before')}`" in PAGE, name
+
+
+def test_the_pages_queries_can_be_asked(table: LatencyTable) -> None:
+    queries = re.findall(r'"(SELECT .*?)"', PAGE, re.DOTALL)
+    assert len(queries) >= 2
+    assert table.path is not None
+    table.add([row("depthwise_conv(channels=8, kernel_size=7, stride=1, height=5, width=5)")])
+    with sqlite3.connect(table.path) as db:
+        answers = [db.execute(query).fetchall() for query in queries]
+    db.close()
+    assert len(answers[0]) == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netadapt.android_runner.errors import PluginError
-from netadapt.profiler.kernels import Kernel, PointwiseConv
+from netadapt.profiler.kernels import Kernel, PointwiseConvKernel
 from netadapt.search.errors import MetricError
 from netadapt.search.metrics import (
     METRICS,
@@ -160,7 +160,7 @@ def test_kernel_sum_asks_for_each_kernel_once() -> None:
         asked.extend(kernels)
         return by_macs(kernels)
 
-    a, b, c = (PointwiseConv(8, n, 4, 4) for n in (8, 16, 24))
+    a, b, c = (PointwiseConvKernel(8, n, 4, 4) for n in (8, 16, 24))
     latency = KernelSum(kernel_ms)
     assert latency([[a, b], [b, b]]) == [sum(by_macs([a, b])), sum(by_macs([b, b]))]
     assert latency([[c, a]]) == [sum(by_macs([c, a]))]

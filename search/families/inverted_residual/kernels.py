@@ -10,12 +10,12 @@ from netadapt.profiler.kernels import (
     AddKernel,
     BypassKernel,
     ClampedLinearKernel,
-    DepthwiseConv,
+    DepthwiseConvKernel,
     GlobalPoolKernel,
     Kernel,
     LinearKernel,
-    PointwiseConv,
-    StandardConv,
+    PointwiseConvKernel,
+    StandardConvKernel,
     squeeze_excite_kernel,
 )
 from netadapt.search.families.inverted_residual.arch import BlockArch
@@ -36,7 +36,7 @@ def stem_kernels(
     """Of the first layer, from the size of the image to the one behind it."""
     clamp = fused(spec.activation)
     return [
-        StandardConv(in_channels, width, spec.kernel_size, spec.stride, *before, clamp),
+        StandardConvKernel(in_channels, width, spec.kernel_size, spec.stride, *before, clamp),
         *_activation(spec.activation, width, behind),
     ]
 
@@ -55,25 +55,25 @@ def block_kernels(
     channels, kernels = block.expansion, list[Kernel]()
     if spec.kind == "inverted_residual":
         if channels:
-            kernels.append(PointwiseConv(in_channels, channels, *before, clamp))
+            kernels.append(PointwiseConvKernel(in_channels, channels, *before, clamp))
             kernels += _activation(spec.activation, channels, before)
         else:
             channels = in_channels
-        kernels.append(DepthwiseConv(channels, k, spec.stride, *before, clamp))
+        kernels.append(DepthwiseConvKernel(channels, k, spec.stride, *before, clamp))
         kernels += _activation(spec.activation, channels, behind)
     elif channels:
-        kernels.append(StandardConv(in_channels, channels, k, spec.stride, *before, clamp))
+        kernels.append(StandardConvKernel(in_channels, channels, k, spec.stride, *before, clamp))
         kernels += _activation(spec.activation, channels, behind)
     if spec.se:
         hidden = squeeze_excite.channels(channels, in_channels)
         how = squeeze_excite.activation, squeeze_excite.gate
         kernels.append(squeeze_excite_kernel(channels, hidden, *behind, *how))
     if spec.kind == "residual":
-        kernels.append(StandardConv(channels, block.width, k, 1, *behind))
+        kernels.append(StandardConvKernel(channels, block.width, k, 1, *behind))
     elif channels:
-        kernels.append(PointwiseConv(channels, block.width, *behind))
+        kernels.append(PointwiseConvKernel(channels, block.width, *behind))
     else:
-        kernels.append(StandardConv(in_channels, block.width, k, spec.stride, *before, clamp))
+        kernels.append(StandardConvKernel(in_channels, block.width, k, spec.stride, *before, clamp))
         kernels += _activation(spec.activation, block.width, behind)
     return kernels
 
@@ -90,7 +90,7 @@ def head_kernels(spec: LayerSpec | None, in_channels: int, width: int, size: Siz
     if spec is None:
         return [GlobalPoolKernel(in_channels, *size)]
     return [
-        PointwiseConv(in_channels, width, *size, fused(spec.activation)),
+        PointwiseConvKernel(in_channels, width, *size, fused(spec.activation)),
         *_activation(spec.activation, width, size),
         GlobalPoolKernel(width, *size),
     ]
