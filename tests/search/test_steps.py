@@ -67,7 +67,7 @@ def task() -> ClutteredDigits:
 
 
 def supernet() -> SuperNetwork:
-    return SuperNetwork(SPACE, generator=torch.Generator().manual_seed(0))
+    return SPACE.supernetwork(generator=torch.Generator().manual_seed(0))
 
 
 def given(module: nn.Module, task: ClutteredDigits, batch: Samples) -> StepInput:
