@@ -4,6 +4,7 @@
         @pytest.fixture
         def finished(self) -> RunFolder: ...  # a run whose `search.strategy` is the one to try
 
+A fixture `finished` of the module does as well; the run is copied.
 Nothing is measured or trained again: whatever a strategy did, it reads from the run's folder.
 """
 
@@ -29,11 +30,6 @@ from netadapt.runs.strategy import Strategy, make_strategy
 
 class StrategyContract:
     """Finds what meets the budget, resumes from the folder, and gives networks to be trained."""
-
-    @pytest.fixture
-    def finished(self) -> RunFolder:
-        """A finished run; it is copied."""
-        raise NotImplementedError("a contract's subclass has a fixture `finished`")
 
     @pytest.fixture
     def context(self, finished: RunFolder, tmp_path: Path) -> Iterator[Context]:

@@ -23,6 +23,7 @@ from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.training_log import read_metrics
 from netadapt.settings import ConstraintSettings
+from tests.contracts.strategy import StrategyContract
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 
@@ -94,6 +95,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     assert trials(folder).read_bytes().startswith(whole_lines), "nothing recorded is done again"
     assert json.loads(output) == json.loads(folder.result.read_text())
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+class TestSuperNetworkSearch(StrategyContract):
+    """On the finished run."""
 
 
 @pytest.mark.slow

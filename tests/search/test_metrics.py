@@ -18,12 +18,14 @@ from netadapt.search.metrics import (
     KernelSum,
     LatencyMetric,
     LocalCorrection,
+    Metric,
     macs,
     make_metric,
     params,
     planned_memory,
 )
 from netadapt.search.space import Arch, Space
+from tests.contracts.metric import MetricContract
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,34 @@ def space() -> Space:
 
 def by_macs(kernels: Sequence[Kernel]) -> list[float]:
     return [1e-3 + kernel.macs * 1e-6 for kernel in kernels]
+
+
+class HouseMetric(MetricContract):
+    name = "macs"
+
+    def make_space(self) -> Space:
+        return Space.load("digits")
+
+    def make_metric(self, space: Space) -> Metric:
+        return make_metric(self.name, space)
+
+
+class TestMacs(HouseMetric):
+    pass
+
+
+class TestParams(HouseMetric):
+    name = "params"
+
+
+class TestPlannedMemory(HouseMetric):
+    name = "planned_memory"
+    share = 0.95
+
+
+class TestLatency(HouseMetric):
+    def make_metric(self, space: Space) -> Metric:
+        return LatencyMetric.from_kernels(space, by_macs)
 
 
 def test_built_in_metrics_ask_the_space(space: Space) -> None:

@@ -21,7 +21,7 @@ from netadapt.search.network import build_network
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.space import Arch, Dimension, Space
 from netadapt.search.supernet import SuperNetwork
-from netadapt.search.task import Samples
+from netadapt.search.task import Samples, Task
 from netadapt.search.tasks.digits import ClutteredDigits
 from netadapt.search.tasks.settings import Clutter, DigitsSettings
 from netadapt.search.training import (
@@ -33,6 +33,7 @@ from netadapt.search.training import (
     PlainStep,
     SandwichSettings,
     SandwichStep,
+    Step,
     StepInput,
     SupernetStep,
     TrainingProgress,
@@ -41,6 +42,7 @@ from netadapt.search.training import (
     train_supernet,
 )
 from netadapt.search.training.distillation import LargestTeacher, NetworkTeacher
+from tests.contracts.step import StepContract
 from tests.search.test_training import Stop, assert_same_weights, stop_after, toy_network
 
 TOY = Path(__file__).parents[1] / "netadapt" / "toy" / "space.toml"
@@ -65,7 +67,7 @@ def task() -> ClutteredDigits:
 
 
 def supernet() -> SuperNetwork:
-    return SuperNetwork(SPACE, generator=torch.Generator().manual_seed(0))
+    return SPACE.supernetwork(generator=torch.Generator().manual_seed(0))
 
 
 def given(module: nn.Module, task: ClutteredDigits, batch: Samples) -> StepInput:
@@ -249,25 +251,35 @@ def steps() -> dict[str, SupernetStep]:
     }
 
 
-@pytest.mark.parametrize("name", sorted(steps()))
-def test_an_interrupted_training_ends_as_one_that_was_not(
-    task: ClutteredDigits, tmp_path: Path, name: str
-) -> None:
-    step, path = steps()[name], tmp_path / "supernet.pt"
-    whole, interrupted, resumed = supernet(), supernet(), supernet()
-    train_supernet(whole, task, SETTINGS, step, seed=0)
-    with pytest.raises(Stop):
-        train_supernet(
-            interrupted,
-            task,
-            SETTINGS,
-            step,
-            seed=0,
-            checkpoint=path,
-            on_progress=stop_after(3),
-        )
-    train_supernet(resumed, task, SETTINGS, steps()[name], seed=0, checkpoint=path)
-    assert_same_weights(whole, resumed)
+class HouseStep(StepContract):
+    space = SPACE
+    name: ClassVar[str]
+
+    def step(self) -> Step:
+        return steps()[self.name]
+
+    def task(self) -> Task:
+        return ClutteredDigits(DigitsSettings(train_images=50))
+
+
+class TestOrderedDropout(HouseStep):
+    name = "ordered_dropout"
+
+
+class TestDistillation(HouseStep):
+    name = "distillation"
+
+
+class TestSandwich(HouseStep):
+    name = "sandwich"
+
+
+class TestPlain(HouseStep):
+    def step(self) -> Step:
+        return PlainStep()
+
+    def module(self) -> nn.Module:
+        return toy_network()
 
 
 def test_an_interrupted_distillation_from_a_network_ends_as_one_that_was_not(
