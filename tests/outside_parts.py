@@ -9,7 +9,6 @@ is `tests/toy_family.py`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -273,12 +272,8 @@ class TrainEach(Strategy):
 
     def find(self, context: Context, budget: Budget, budget_ms: float | None) -> SearchResult:
         search, timer = context.search(budget_ms), context.timer
-        predictor = hashlib.sha256(context.folder.predictor.read_bytes()).hexdigest()
-        known = (predictor, timer.provenance, context.config.decisive(), context.space)
         with (
-            open_log(
-                context.search_folder(budget).trials, search, "\n".join(map(str, known))
-            ) as log,
+            open_log(context.search_folder(budget).trials, search, context.inputs()) as log,
             context.progress.step(f"Searching {budget.label}") as update,
         ):
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -160,6 +161,15 @@ class Context:
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))
         return self.parts.search(constraints)
+
+    def inputs(self, *own: str) -> str:
+        """What a search's scores and times depend on beside its own settings, for its log.
+
+        own: what the strategy adds, e.g. a digest of its weights.
+        """
+        predictor = hashlib.sha256(self.folder.predictor.read_bytes()).hexdigest()
+        conditions = (self.timer.provenance, self.config.decisive(), self.space)
+        return "\n".join((predictor, *own, *map(str, conditions)))
 
     def reference(self) -> FinalNetwork:
         """The space's reference, one of the networks that are trained to their end."""

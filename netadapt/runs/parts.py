@@ -134,8 +134,8 @@ class Parts:
             raise ConfigError(
                 f"a space takes its task's images, but {space.name!r} takes {tuple(taken)} to "
                 f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
-                f"{task.outputs}; set task.digits.channels and task.digits.pixels, or another "
-                "space.name"
+                f"{task.outputs}; set another space.name, or the images in "
+                f"[task.{self.config.task.table}]"
             )
         if any(dimension.kind == "resolution" for dimension in space.dimensions):
             raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -63,9 +62,9 @@ class SuperNetworkSearch(Strategy):
         assert self._supernet is not None, "prepare comes first"
         folder = context.search_folder(budget)
         evaluator = Evaluator(self._supernet, context.task, context.config.search.evaluation)
-        search = context.search(budget_ms)
+        search, digest = context.search(budget_ms), content_digest(self._supernet)
         with (
-            open_log(folder.trials, search, self._inputs(context)) as log,
+            open_log(folder.trials, search, context.inputs(digest)) as log,
             context.progress.step(f"Searching {budget.label}") as update,
         ):
 
@@ -102,13 +101,6 @@ class SuperNetworkSearch(Strategy):
         evaluations = sum(judged for judged, _ in known)
         seconds += evaluations * _evaluation_s(parts, supernet)
         return SearchForecast(steps, evaluations, sum(some for _, some in known), seconds)
-
-    def _inputs(self, context: Context) -> str:
-        """What a search's scores and times depend on beside its own settings."""
-        assert self._supernet is not None
-        predictor = hashlib.sha256(context.folder.predictor.read_bytes()).hexdigest()
-        conditions = (context.timer.provenance, context.config.decisive(), context.space)
-        return "\n".join((predictor, content_digest(self._supernet), *map(str, conditions)))
 
 
 def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
