@@ -211,7 +211,8 @@ class RunConfig:
                 ) from error
             if budget_label(value) not in map(budget_label, values):
                 values.append(value)
-        return self.changed({"search": {"constraints": {key: values}}})
+        one_or_several = values if len(values) > 1 else values[0]
+        return self.changed({"search": {"constraints": {key: one_or_several}}})
 
 
 def read_config(path: Path) -> RunConfig:
