@@ -201,7 +201,8 @@ class Sandbox:
         if self.isolation == "paths":
             return os.openpty()
         flags = os.O_RDWR | os.O_NOCTTY
-        ours = os.open(f"/proc/{self._init_pid}/root/dev/pts/ptmx", flags | os.O_CLOEXEC)
+        view = Path("/proc", str(self._init_pid), "root")
+        ours = os.open(view / "dev/pts/ptmx", flags | os.O_CLOEXEC)
         try:
             fcntl.ioctl(ours, _UNLOCK_TERMINAL, struct.pack("i", 0))
             return ours, fcntl.ioctl(ours, _OPEN_PEER, flags)

@@ -124,7 +124,7 @@ class Parts:
 
     def with_config(self, config: RunConfig) -> Parts:
         """The same given parts, of another configuration."""
-        return replace(self, config=config)
+        return self if config == self.config else replace(self, config=config)
 
     def check_fit(self) -> None:
         """Raises `ConfigError` unless networks of the space take the task's images."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from netadapt.android_runner.building.for_host import build_runner
@@ -17,3 +19,10 @@ def _own_adb_server(adb_server: AdbServer) -> None:
 def _runner_is_built() -> None:
     """Else the first command that needs it says that it is being built."""
     build_runner()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

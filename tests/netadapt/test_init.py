@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.commands import cli
 from netadapt.config import read_config
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual import (
@@ -19,38 +18,26 @@ from netadapt.search.families.inverted_residual import (
 )
 from netadapt.search.space import Space
 from netadapt.search.space_file import SPACES
+from tests.command_line import exit_code
 
 OPTIONAL = ("folder", "cpus", "channels", "pixels", "latency_ms", "macs", "params")
 TOY = Path(__file__).parent / "toy" / "space.toml"
 
 
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_a_run_file_that_can_be_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("init") == 0
+    assert exit_code("init") == 0
     output = capsys.readouterr()
     assert output.out == "my_run.toml: edit it, then: netadapt search my_run.toml\n"
     assert output.err == ""
     config = read_config(here / "my_run.toml")
     assert (config.run.name, config.device.id, config.space.name) == ("my_run", "host", "digits")
-    assert run("profile", "my_run.toml", "--dry-run") == 0
+    assert exit_code("profile", "my_run.toml", "--dry-run") == 0
     assert capsys.readouterr().out.startswith("runs/my_run/latency.sqlite: ")
 
 
 def test_every_key_of_the_template_is_one_that_runs_have(here: Path) -> None:
     """Also those that stand in comments."""
-    assert run("init") == 0
+    assert exit_code("init") == 0
     text = (here / "my_run.toml").read_text()
     for key in OPTIONAL:
         assert f"# {key} = " in text
@@ -63,7 +50,7 @@ def test_every_key_of_the_template_is_one_that_runs_have(here: Path) -> None:
 
 def test_a_file_that_is_there_stays(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mine.toml").write_text("[run]\n")
-    assert run("init", "mine.toml") == 2
+    assert exit_code("init", "mine.toml") == 2
     assert "never overwrites" in capsys.readouterr().err
     assert (here / "mine.toml").read_text() == "[run]\n"
 
@@ -82,7 +69,7 @@ def test_a_file_that_is_there_stays(here: Path, capsys: pytest.CaptureFixture[st
 def test_bad_options_leave_nothing(
     here: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("init", *arguments) == 2
+    assert exit_code("init", *arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("netadapt: ")
     assert error.count("\n") == 1
@@ -93,7 +80,9 @@ def test_a_space_and_a_device_of_ones_own(here: Path, capsys: pytest.CaptureFixt
     (here / "own.toml").write_text(TOY.read_text())
     (here / "runs").mkdir()
     device = "127.0.0.1:5555"
-    assert run("init", "runs/a b.toml", "--space", "own.toml", "--device", device, "--json") == 0
+    assert (
+        exit_code("init", "runs/a b.toml", "--space", "own.toml", "--device", device, "--json") == 0
+    )
     assert json.loads(capsys.readouterr().out) == {"run": "runs/a b.toml", "note": ""}
     config = read_config(here / "runs" / "a b.toml")
     assert Path(config.space.name) == here / "own.toml"
@@ -103,20 +92,20 @@ def test_a_space_and_a_device_of_ones_own(here: Path, capsys: pytest.CaptureFixt
 def test_a_space_that_is_not_the_tasks_is_said(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("init", "large.toml", "--space", "mobilenet_v3_large") == 0
+    assert exit_code("init", "large.toml", "--space", "mobilenet_v3_large") == 0
     assert "profiled and fitted, but not searched" in capsys.readouterr().err
     assert read_config(here / "large.toml").space.name == "mobilenet_v3_large"
 
 
 def test_spaces_lists_what_comes_along(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("spaces", "--json") == 0
+    assert exit_code("spaces", "--json") == 0
     found = {space["space"]: space for space in json.loads(capsys.readouterr().out)}
     assert list(found) == sorted(path.stem for path in SPACES.glob("*.toml"))
     large = found["mobilenet_v3_large"]
     assert (large["input_shape"], large["classes"]) == ([3, 224, 224], 1000)
     assert large["reference_macs"] == pytest.approx(217e6, rel=0.02)
     assert large["reference_params"] == pytest.approx(5.48e6, rel=0.02)
-    assert run("spaces") == 0
+    assert exit_code("spaces") == 0
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 1 + len(found)
     (line,) = (line.split() for line in table if line.startswith("mobilenet_v3_large"))
@@ -126,11 +115,11 @@ def test_spaces_lists_what_comes_along(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_space_of_ones_own_is_listed_or_refused(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("spaces", str(TOY), "--json") == 0
+    assert exit_code("spaces", str(TOY), "--json") == 0
     (toy,) = json.loads(capsys.readouterr().out)
     assert (toy["name"], toy["archs"]) == ("toy", Space.load(TOY).count())
     (here / "odd.toml").write_text(TOY.read_text().replace("width_step = 8", "width_step = 7"))
-    assert run("spaces", "odd.toml") == 2
+    assert exit_code("spaces", "odd.toml") == 2
     assert "width_step" in capsys.readouterr().err
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import netadapt
-from netadapt.commands import cli
 from netadapt.config import read_config, write_config
 from netadapt.profiler.table import LatencyTable
 from netadapt.report.page import render
@@ -23,6 +22,7 @@ from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.runs.training_log import read_metrics
 from netadapt.settings import ConstraintSettings
+from tests.command_line import exit_code
 from tests.contracts.strategy import StrategyContract
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
@@ -57,13 +57,6 @@ def measured(folder: RunFolder) -> int:
 
 def trials(folder: RunFolder) -> Path:
     return folder.search("0.8").trials
-
-
-def exit_code(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
 
 
 @pytest.fixture(scope="module")

@@ -9,31 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from netadapt.commands import cli
 from netadapt.config import demo_config, read_config
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.forecast import RunForecast, plan_run
 from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import roughly
+from tests.command_line import exit_code
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
 
 
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_a_run_is_planned_and_not_begun(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("search", str(TOY), "--dry-run", "--json") == 0
+    assert exit_code("search", str(TOY), "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     config = read_config(TOY)
     assert plan["folder"] == "runs/toy"
@@ -46,7 +33,7 @@ def test_a_run_is_planned_and_not_begun(here: Path, capsys: pytest.CaptureFixtur
     assert plan["measured"] == plan["evaluations"] // candidates * config.search.loop.top_k
     assert plan["seconds"] > plan["profile"]["seconds"] > 0
     assert list(here.iterdir()) == []
-    assert run("search", str(TOY), "--dry-run") == 0
+    assert exit_code("search", str(TOY), "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("runs/toy: ")
     assert "programs to measure" in lines[0]
@@ -80,14 +67,14 @@ def test_several_budgets_share_all_but_their_searches(here: Path) -> None:
 
 def test_another_runs_folder_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     RunFolder(here / "mine").claim(demo_config())
-    assert run("search", str(TOY), "--folder", "mine", "--dry-run") == 2
+    assert exit_code("search", str(TOY), "--folder", "mine", "--dry-run") == 2
     assert "give this run another folder" in capsys.readouterr().err
 
 
 def test_the_demo_is_planned_where_it_would_be(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("demo", "--folder", "elsewhere", "--dry-run") == 0
+    assert exit_code("demo", "--folder", "elsewhere", "--dry-run") == 0
     assert "elsewhere: super-network: 800 steps" in capsys.readouterr().out
     assert list(here.iterdir()) == []
 
