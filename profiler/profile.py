@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Ge, Gt, Interval
 from torch import nn
 
@@ -24,7 +23,7 @@ from netadapt.profiler.errors import LoweringError, SettingsError, TableError, U
 from netadapt.profiler.kernels import PointwiseConvKernel, Shape, record_kernels
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering.cache import ProgramCache
-from netadapt.profiler.lowering.programs import lower_cached, lower_networks, lower_subjects
+from netadapt.profiler.lowering.programs import lower_networks, lower_subjects
 from netadapt.profiler.lowering.registry import DEFAULT_RECIPE, find_lowering
 from netadapt.profiler.lowering.seam import Lowering
 from netadapt.profiler.lowering.subject import Subject
@@ -267,8 +266,8 @@ class Profiler:
 
     def lower(self, network: nn.Module, input_shape: Shape) -> bytes:
         """The program of a network for inputs of `input_shape`, from the cache where it is."""
-        inputs = (torch.zeros(input_shape),)
-        return lower_cached(network, inputs, self.cache, lowering=self.lowering)
+        (program,) = lower_networks([network], input_shape, self.cache, lowering=self.lowering)
+        return program
 
     def beside(
         self,

@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     from netadapt.profiler.lowering.programs import (
         LoweringFailure,
         lower,
-        lower_cached,
         lower_networks,
         lower_subjects,
     )
     from netadapt.profiler.lowering.recipe import UNKNOWN_RECIPE, Recipe
     from netadapt.profiler.lowering.registry import DEFAULT_RECIPE, LOWERINGS, find_lowering
-    from netadapt.profiler.lowering.seam import Constant, Lowering, fold_norms
+    from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, fold_norms
     from netadapt.profiler.lowering.subject import Subject
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "LOWERINGS",
     "UNKNOWN_RECIPE",
     "Constant",
+    "Draft",
     "Lowering",
     "LoweringFailure",
     "ProgramCache",
@@ -33,7 +33,6 @@ __all__ = [
     "find_lowering",
     "fold_norms",
     "lower",
-    "lower_cached",
     "lower_networks",
     "lower_subjects",
 ]
@@ -43,6 +42,7 @@ _HOMES = {
     "LOWERINGS": "netadapt.profiler.lowering.registry",
     "UNKNOWN_RECIPE": "netadapt.profiler.lowering.recipe",
     "Constant": "netadapt.profiler.lowering.seam",
+    "Draft": "netadapt.profiler.lowering.seam",
     "Lowering": "netadapt.profiler.lowering.seam",
     "LoweringFailure": "netadapt.profiler.lowering.programs",
     "ProgramCache": "netadapt.profiler.lowering.cache",
@@ -51,7 +51,6 @@ _HOMES = {
     "find_lowering": "netadapt.profiler.lowering.registry",
     "fold_norms": "netadapt.profiler.lowering.seam",
     "lower": "netadapt.profiler.lowering.programs",
-    "lower_cached": "netadapt.profiler.lowering.programs",
     "lower_networks": "netadapt.profiler.lowering.programs",
     "lower_subjects": "netadapt.profiler.lowering.programs",
 }

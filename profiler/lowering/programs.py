@@ -1,13 +1,15 @@
 """Modules, kernels and networks to programs: lowered once for a recipe, and kept in a cache.
 
-Lowering costs far more than timing, so it runs in parallel processes and its results are kept by
-content: a program is lowered once for a recipe, whoever asks.
+Exporting costs far more than timing. So a lowering writes what it can without the exporter, a share
+of that is exported as well and compared, what has to be exported is so in parallel processes, and
+programs are kept by content: each is made once for a recipe, whoever asks.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +22,21 @@ from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.kernels import Shape
 from netadapt.profiler.lowering.cache import ProgramCache
 from netadapt.profiler.lowering.registry import find_lowering
-from netadapt.profiler.lowering.seam import Constant, Lowering
+from netadapt.profiler.lowering.seam import Constant, Draft, Lowering
 from netadapt.profiler.lowering.subject import Subject
 from netadapt.profiler.lowering.workers import in_processes, one_thread
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+logger = logging.getLogger(__name__)
+
 KERNELS_PAY_FROM = 12
 NETWORKS_PAY_FROM = 3
-"""Fewer programs than this are lowered right here: a worker process imports for seconds."""
+"""Fewer programs than this are exported right here: a worker process imports for seconds."""
+WRITTEN_AT_A_TIME = 64
+COMPARED_SHARE = 50
+"""One in so many written programs is exported as well, beside the first of every kind of layer."""
 
 
 def lower(
@@ -39,7 +46,7 @@ def lower(
     *,
     lowering: Lowering | None = None,
 ) -> bytes:
-    """Lower `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
+    """Export `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
 
     In which memory format weights and inputs lie makes no difference.
 
@@ -53,24 +60,6 @@ def lower(
     """
     lowering = lowering or find_lowering()
     return lowering.to_program(lowering.export(module, inputs), constants)
-
-
-def lower_cached(
-    module: nn.Module,
-    inputs: Sequence[Tensor],
-    cache: ProgramCache,
-    *,
-    lowering: Lowering | None = None,
-) -> bytes:
-    """`lower`, unless the cache holds the program of the same graph and weights."""
-    lowering = lowering or find_lowering()
-    exported = lowering.export(module, inputs)
-    key = _content_key(exported, lowering)
-    data = cache.get(key)
-    if data is None:
-        data = lowering.to_program(exported)
-        cache.put(key, data)
-    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +87,13 @@ def lower_subjects(
     on_progress: called with (done, total) after each subject.
     """
     lowering = lowering or find_lowering()
-    missing = [s for s in dict.fromkeys(subjects) if cache.get(s.cache_key(lowering)) is None]
-    done, total = len(subjects) - len(missing), len(subjects)
-    if on_progress:
-        on_progress(done, total)
-    failures = []
-    lowered = in_processes(
-        _lower_into_cache,
-        [(s, lowering, cache.folder) for s in missing],
-        workers,
-        KERNELS_PAY_FROM,
-    )
-    with closing(lowered):
-        for failure in lowered:
-            done += 1
-            if failure is not None:
-                failures.append(failure)
-            if on_progress:
-                on_progress(done, total)
-    return failures
+    jobs = [_Job(s, s.kernel.input_shapes) for s in dict.fromkeys(subjects)]
+    made = _make(jobs, cache, lowering, workers, KERNELS_PAY_FROM, on_progress)
+    return [
+        LoweringFailure(s, str(result))
+        for s, result in zip(dict.fromkeys(subjects), made, strict=True)
+        if isinstance(result, LoweringError)
+    ]
 
 
 def lower_networks(
@@ -134,37 +111,168 @@ def lower_networks(
     be lowered.
     """
     lowering = lowering or find_lowering()
+    jobs = [_Job(network, (input_shape,)) for network in networks]
     programs = []
-    lowered = in_processes(
-        _lower_network,
-        [(network, input_shape, lowering, cache.folder) for network in networks],
-        workers,
-        NETWORKS_PAY_FROM,
-    )
-    with closing(lowered):
-        for program in lowered:
-            programs.append(program)
-            if on_progress:
-                on_progress(len(programs), len(networks))
+    for result in _make(jobs, cache, lowering, workers, NETWORKS_PAY_FROM, on_progress):
+        if isinstance(result, LoweringError):
+            raise result
+        programs.append(result)
     return programs
 
 
-def _lower_into_cache(subject: Subject, lowering: Lowering, folder: Path) -> LoweringFailure | None:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A program that is wanted: of a subject, or of a network for inputs of these shapes."""
+
+    source: Subject | nn.Module
+    input_shapes: tuple[Shape, ...]
+
+    def module(self) -> nn.Module:
+        return self.source.module() if isinstance(self.source, Subject) else self.source
+
+    def key(self, lowering: Lowering, draft: Draft | None) -> str | None:
+        """In the cache; None where only the exporter knows."""
+        if isinstance(self.source, Subject):
+            return self.source.cache_key(lowering)
+        if draft is None:
+            return None
+        return hashlib.sha256("\n".join((*lowering.stamp, draft.content())).encode()).hexdigest()
+
+
+_Result = bytes | LoweringError
+_Exporter = Callable[[Sequence[int]], Generator[tuple[int, _Result]]]
+"""Exports the jobs of these indices, each given back with its index."""
+
+
+def _make(
+    jobs: Sequence[_Job],
+    cache: ProgramCache,
+    lowering: Lowering,
+    workers: int | None,
+    pays_from: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> list[_Result]:
+    """The programs of `jobs`, in their order, which the cache then holds."""
+    results: dict[int, _Result] = {}
+
+    def note(found: Mapping[int, _Result]) -> None:
+        results.update(found)
+        if on_progress:
+            on_progress(len(results), len(jobs))
+
+    networks: dict[int, Draft] = {}
+    keys: dict[int, str] = {}
+    for index, job in enumerate(jobs):
+        draft = None
+        if not isinstance(job.source, Subject) and (draft := _draft(job, cache, lowering)):
+            networks[index] = draft
+        if key := job.key(lowering, draft):
+            keys[index] = key
+            if (kept := cache.get(key)) is not None:
+                results[index] = kept
+    note({})
+    exported = _exported(jobs, cache, lowering, workers, pays_from)
+    missing = [index for index in keys if index not in results]
+    for first in range(0, len(missing), WRITTEN_AT_A_TIME):
+        batch = {
+            index: draft
+            for index in missing[first : first + WRITTEN_AT_A_TIME]
+            if (draft := networks.get(index) or _draft(jobs[index], cache, lowering))
+        }
+        written = _written(batch, cache, lowering, exported)
+        for index, program in written.items():
+            cache.put(keys[index], program, written=True)
+        note(written)
+    with closing(exported([index for index in range(len(jobs)) if index not in results])) as rest:
+        for index, data in rest:
+            if isinstance(data, bytes) and index in keys:
+                cache.put(keys[index], data)
+            note({index: data})
+    return [results[index] for index in range(len(jobs))]
+
+
+def _draft(job: _Job, cache: ProgramCache, lowering: Lowering) -> Draft | None:
+    if not cache.trusts_written():
+        return None
     with one_thread():
+        return lowering.draft(job.module(), job.input_shapes)
+
+
+def _exported(
+    jobs: Sequence[_Job],
+    cache: ProgramCache,
+    lowering: Lowering,
+    workers: int | None,
+    pays_from: int,
+) -> _Exporter:
+    """Of `jobs`, in processes where it pays."""
+
+    def export(indices: Sequence[int]) -> Generator[tuple[int, _Result]]:
+        arguments = [(jobs[index], lowering, cache.folder) for index in indices]
+        with closing(in_processes(_export, arguments, workers, pays_from)) as made:
+            yield from zip(indices, made, strict=True)
+
+    return export
+
+
+def _export(job: _Job, lowering: Lowering, folder: Path) -> _Result:
+    with one_thread():
+        inputs = tuple(torch.zeros(shape) for shape in job.input_shapes)
         try:
-            data = lower(subject.module(), subject.kernel.example_inputs(), lowering=lowering)
+            exported = lowering.export(job.module(), inputs)
+            # The same network may have been asked for before: the exporter alone tells.
+            cache, key = ProgramCache(folder), _content_key(exported, lowering)
+            unknown = not isinstance(job.source, Subject)
+            kept = cache.get(key) if unknown else None
+            if kept is not None:
+                return kept
+            data = lowering.to_program(exported)
+            if unknown:
+                cache.put(key, data)
+            return data
         except LoweringError as error:
-            return LoweringFailure(subject, str(error))
-    ProgramCache(folder).put(subject.cache_key(lowering), data)
-    return None
+            return LoweringError(str(error))  # without what it came from, which may not travel
 
 
-def _lower_network(
-    network: nn.Module, input_shape: Shape, lowering: Lowering, folder: Path
-) -> bytes:
-    with one_thread():
-        inputs = (torch.zeros(input_shape),)
-        return lower_cached(network, inputs, ProgramCache(folder), lowering=lowering)
+def _written(
+    drafts: Mapping[int, Draft],
+    cache: ProgramCache,
+    lowering: Lowering,
+    exported: _Exporter,
+) -> dict[int, bytes]:
+    """The programs of these drafts by their index; none once one differs from the exporter's."""
+    if not drafts or not cache.trusts_written():
+        return {}
+    try:
+        with one_thread():
+            programs = dict(zip(drafts, lowering.write(list(drafts.values())), strict=True))
+    except Exception as error:  # another version of what serialises may raise anything
+        _distrust(cache, f"could not be written ({type(error).__name__}: {error})")
+        return {}
+    stamp = hashlib.sha256("\n".join(lowering.stamp).encode()).hexdigest()[:16]
+    compared = cache.compared(stamp)
+    chosen: dict[int, set[str]] = {}
+    for index, draft in drafts.items():
+        news = set(draft.layers) - compared
+        if news or int(hashlib.sha256(programs[index]).hexdigest()[:8], 16) % COMPARED_SHARE == 0:
+            chosen[index] = news
+            compared |= news
+    with closing(exported(list(chosen))) as stock:
+        for index, data in stock:
+            if data != programs[index]:
+                _distrust(cache, f"differ from the exporter's ({', '.join(drafts[index].layers)})")
+                return {}
+            cache.note_compared(stamp, chosen[index])
+    return programs
+
+
+def _distrust(cache: ProgramCache, why: str) -> None:
+    why = f"programs that are written without the exporter {' '.join(why.split())[:300]}"
+    path = cache.distrust_written(why)
+    logger.warning(
+        "%s: all are exported from now on, slowly; please report it, and remove %s to try again",
+        why, path,
+    )  # fmt: skip
 
 
 def _content_key(exported: ExportedProgram, lowering: Lowering) -> str:

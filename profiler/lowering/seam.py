@@ -12,22 +12,33 @@ import functools
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from netadapt.profiler.errors import LoweringError
-from netadapt.profiler.kernels import ConvNorm
+from netadapt.profiler.kernels import ConvNorm, Shape
 from netadapt.profiler.lowering.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 Constant = float | int | bool | str | Sequence[float] | Sequence[int] | Sequence[str]
+
+
+class Draft(Protocol):
+    """What a lowering read of a module, and writes as a program without exporting it."""
+
+    @property
+    def layers(self) -> Set[str]:
+        """Kinds of what it was read from; one program of each is compared with the exporter's."""
+
+    def content(self) -> str:
+        """A digest of all that decides the program's bytes."""
 
 
 class Lowering(ABC):
@@ -75,6 +86,18 @@ class Lowering(ABC):
         self, exported: ExportedProgram, constants: Mapping[str, Constant] | None = None
     ) -> bytes:
         """The bytes of a `.pte` program; `constants` as in `lower`. Raises `LoweringError`."""
+
+    def draft(self, module: nn.Module, input_shapes: Sequence[Shape]) -> Draft | None:
+        """What `write` makes the program of `module` from; None where it has to be exported.
+
+        Both are for a lowering that can do without the exporter: `write` gives the bytes that
+        `to_program` would, and a share of them is held against it.
+        """
+        return None
+
+    def write(self, drafts: Sequence[Draft]) -> list[bytes]:
+        """The programs of drafts of this lowering, in their order."""
+        raise NotImplementedError(f"{type(self).__name__} drafts nothing")
 
 
 _version = functools.cache(version)

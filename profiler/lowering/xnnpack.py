@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from netadapt.profiler.lowering.direct.operators import Graph, UnknownModuleError, read_module
 from netadapt.profiler.lowering.recipe import Recipe
-from netadapt.profiler.lowering.seam import Constant, Lowering, quiet, refusal
+from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, quiet, refusal
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.export import ExportedProgram
+
+    from netadapt.profiler.kernels import Shape
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,27 @@ class XnnpackFp32(Lowering):
                 return bytes(edge.to_executorch().buffer)
             except Exception as error:  # backends raise what they like
                 raise refusal("ExecuTorch", exported, error) from error
+
+    def draft(self, module: nn.Module, input_shapes: Sequence[Shape]) -> Draft | None:
+        """See `Lowering.draft`; under the versions whose programs were compared only."""
+        if not all(v.startswith(WRITTEN_UNDER) for v in self.versions()):
+            return None
+        try:
+            return read_module(module, input_shapes)
+        except UnknownModuleError as error:
+            logger.debug("exported: %s", error)
+            return None
+
+    def write(self, drafts: Sequence[Draft]) -> list[bytes]:
+        """See `Lowering.write`."""
+        with quiet():
+            from netadapt.profiler.lowering.direct.program import write_programs
+
+            return write_programs([draft for draft in drafts if isinstance(draft, Graph)])
+
+
+WRITTEN_UNDER = ("torch 2.13.", "executorch 1.4.")
+"""Others number and order what they write in ways of their own."""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from netadapt.profiler.kernels import record_kernels
-from netadapt.profiler.lowering import lower
+from netadapt.profiler.lowering import find_lowering, lower
 from netadapt.search.errors import ArchError
 from netadapt.search.space import Arch, Space
 from netadapt.search.supernet import BatchNormStats, NormStats, SuperNetwork
@@ -189,6 +189,8 @@ class SpaceContract(ABC):
             network = supernet.extract(arch, unsettled(supernet.calibrate(arch, images)))
             with lowered_ops() as ops:
                 data = lower(network, (images[:1],))
+            draft = find_lowering().draft(network, (tuple(images[:1].shape),))
+            assert draft is None or find_lowering().write([draft]) == [data]
             assert ops == expected_ops(space.kernels(arch))
             program = Runtime.get().load_program(data)
             method = program.load_method("forward")

@@ -1,0 +1,91 @@
+"""Where the backend changes memory layout between NCHW and NHWC.
+
+Follows XNNPACK's `ChannelsLastTaggedReshapePass`: convolutions and means want NHWC, reshapes and
+linear layers NCHW, everything else takes what its inputs have, and one layout where these differ;
+a value is changed once, right behind what makes it, and a program takes and gives NCHW.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from netadapt.profiler.lowering.direct.operators import Graph, Operator, UnknownModuleError
+
+WANT_NHWC = ("convolution", "mean")
+WANT_NCHW = ("reshape", "linear")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Operators with their changes of layout, and which values lie in NHWC.
+
+    A change is an `Operator` of kind "transpose": its output is in NHWC or it is a change back.
+    """
+
+    operators: tuple[Operator, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    nhwc: frozenset[int]
+    output: int
+
+
+def place(graph: Graph) -> Placed:
+    """The graph with its changes of layout. Raises `UnknownModuleError` where none is possible."""
+    return _Placing(graph).done()
+
+
+class _Placing:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.shapes = list(graph.shapes)
+        self.nhwc: set[int] = set()
+        self.changed: dict[int, int] = {}
+        # Changes right behind the operator, or the program's input, that makes a value
+        self.behind: dict[int, Operator] = {}
+
+    def done(self) -> Placed:
+        placed = [self._fitted(op) for op in self.graph.operators]
+        output = self._in_nchw(self.graph.output)
+        operators = [self.behind[value] for value in self.graph.inputs if value in self.behind]
+        for op in placed:
+            operators.append(op)
+            if op.output in self.behind:
+                operators.append(self.behind[op.output])
+        return Placed(tuple(operators), tuple(self.shapes), frozenset(self.nhwc), output)
+
+    def _fitted(self, op: Operator) -> Operator:
+        inputs = op.inputs
+        if op.kind in WANT_NHWC:
+            inputs = tuple(map(self._in_nhwc, inputs))
+            self.nhwc.add(op.output)
+        elif op.kind in WANT_NCHW:
+            inputs = tuple(map(self._in_nchw, inputs))
+        elif any(value in self.nhwc for value in inputs):
+            if all(len(self.shapes[value]) == 4 for value in inputs):
+                inputs = tuple(map(self._in_nhwc, inputs))
+                self.nhwc.add(op.output)
+            else:
+                inputs = tuple(map(self._in_nchw, inputs))
+        return replace(op, inputs=inputs)
+
+    def _in_nhwc(self, value: int) -> int:
+        if value in self.nhwc:
+            return value
+        if len(self.shapes[value]) != 4:
+            raise UnknownModuleError("a value of other than 4 dimensions has no NHWC")
+        return self._change(value, to_nhwc=True)
+
+    def _in_nchw(self, value: int) -> int:
+        return self._change(value, to_nhwc=False) if value in self.nhwc else value
+
+    def _change(self, value: int, *, to_nhwc: bool) -> int:
+        if value not in self.changed:
+            self.shapes.append(self.shapes[value])
+            other = len(self.shapes) - 1
+            self.changed[value], self.changed[other] = other, value
+            self.behind[value] = Operator("transpose", (value,), other, _NO_HANDLE)
+            if to_nhwc:
+                self.nhwc.add(other)
+        return self.changed[value]
+
+
+_NO_HANDLE = 65535  # the backend's own, of nodes that no exported operator stands behind

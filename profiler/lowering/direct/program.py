@@ -1,0 +1,143 @@
+"""Whole programs of one delegate call: the ExecuTorch file around XNNPACK's graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from executorch.exir import schema
+from executorch.exir._serialize._named_data_store import NamedDataStore
+from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
+from executorch.exir.scalar_type import ScalarType
+
+from netadapt.profiler.lowering.direct.delegate import Delegate, delegate, to_bytes
+from netadapt.profiler.lowering.direct.operators import Graph
+
+WEIGHT_ALIGNMENT = 16
+MEMORY_ALIGNMENT = 16
+SPARE_MEMORY = 64
+"""What the memory planner adds to the planned arena."""
+
+
+def write_programs(graphs: Sequence[Graph]) -> list[bytes]:
+    """The `.pte` programs of these graphs, in their order."""
+    delegates = [delegate(graph) for graph in graphs]
+    blobs = to_bytes([d.graph for d in delegates])
+    return [
+        _program(graph, written, blob)
+        for graph, written, blob in zip(graphs, delegates, blobs, strict=True)
+    ]
+
+
+def _program(graph: Graph, written: Delegate, blob: bytes) -> bytes:
+    plan, buffers = _plan(graph, written)
+    program = schema.Program(
+        version=0,
+        execution_plan=[plan],
+        constant_buffer=[schema.Buffer(b""), *(schema.Buffer(data) for data in buffers)],
+        backend_delegate_data=[schema.BackendDelegateInlineData(blob)],
+        segments=[],
+        constant_segment=schema.SubsegmentOffsets(segment_index=0, offsets=[]),
+    )
+    store = NamedDataStore()
+    for name, data in written.weights:
+        store.add_named_data(name, data, alignment=WEIGHT_ALIGNMENT)
+    named = store.get_named_data_store_output() if written.weights else None
+    file = PTEFile(program=program, named_data=named)
+    return bytes(serialize_pte_binary(file, extract_delegate_segments=True, segment_alignment=128))
+
+
+def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[bytes]]:
+    """The plan, and the constants it needs beside the delegate's weights.
+
+    Scalars are whole numbers that a portable operator turns into fp32 tensors at every call.
+    """
+    numbers = list(dict.fromkeys(graph.scalars.values()))
+    buffers = [number.to_bytes(8, "little") for number in numbers]
+    values: list[schema.EValue] = []
+    places: dict[int, int] = {}  # of the graph's values among the plan's
+    planned: dict[int, int] = {}  # bytes of the plan's tensors
+
+    def put(value: object) -> int:
+        values.append(schema.EValue(value))
+        return len(values) - 1
+
+    def planned_tensor(value: int) -> None:
+        shape = graph.shapes[value]
+        places[value] = put(_tensor(ScalarType.FLOAT, shape))
+        planned[places[value]] = 4 * math.prod(shape)
+
+    constants = [
+        put(_tensor(ScalarType.LONG, (), 1 + numbers.index(number)))
+        for number in graph.scalars.values()
+    ]
+    for value in graph.inputs:
+        planned_tensor(value)
+    instructions = []
+    for constant, scalar in zip(constants, graph.scalars, strict=True):
+        planned_tensor(scalar)
+        arguments = [constant, put(schema.Bool(False)), put(schema.IntList([]))]
+        arguments += [places[scalar], places[scalar]]
+        instructions.append(schema.Instruction(schema.KernelCall(op_index=0, args=arguments)))
+    planned_tensor(graph.output)
+    call = [places[value] for value in (*written.arguments, graph.output)]
+    instructions.append(schema.Instruction(schema.DelegateCall(delegate_index=0, args=call)))
+    total = _allocate(values, planned)
+    plan = schema.ExecutionPlan(
+        name="forward",
+        container_meta_type=schema.ContainerMetadata(_inputs(len(graph.inputs)), _OUTPUT),
+        values=values,
+        inputs=[places[value] for value in graph.inputs],
+        outputs=[places[graph.output]],
+        chains=[schema.Chain(inputs=[], outputs=[], instructions=instructions, stacktrace=None)],
+        operators=[schema.Operator(*_TO_FLOAT)] if constants else [],
+        delegates=[
+            schema.BackendDelegate(
+                id="XnnpackBackend",
+                processed=schema.BackendDelegateDataReference(
+                    location=schema.DataLocation.INLINE, index=0
+                ),
+                compile_specs=[],
+            )
+        ],
+        non_const_buffer_sizes=[0, total],
+    )
+    return plan, buffers
+
+
+def _allocate(values: Sequence[schema.EValue], planned: dict[int, int]) -> int:
+    """Give each tensor its place in the arena, the largest first; all live at the same time."""
+    offset = 0
+    for place in sorted(planned, key=lambda place: (planned[place], place), reverse=True):
+        tensor = values[place].val
+        assert isinstance(tensor, schema.Tensor)
+        tensor.allocation_info = schema.AllocationDetails(1, offset, 0)
+        offset += math.ceil(planned[place] / MEMORY_ALIGNMENT) * MEMORY_ALIGNMENT
+    return offset + SPARE_MEMORY
+
+
+def _tensor(kind: ScalarType, shape: Sequence[int], buffer: int = 0) -> schema.Tensor:
+    return schema.Tensor(
+        scalar_type=kind,
+        storage_offset=0,
+        sizes=list(shape),
+        dim_order=list(range(len(shape))),
+        requires_grad=False,
+        layout=0,
+        data_buffer_idx=buffer,
+        allocation_info=None,
+        shape_dynamism=schema.TensorShapeDynamism.STATIC,
+    )
+
+
+_TO_FLOAT = ("dim_order_ops::_to_dim_order_copy", "out")
+_LEAF = '{"type": null, "context": null, "children_spec": []}'
+_OUTPUT = f"[1, {_LEAF}]"
+
+
+def _inputs(count: int) -> str:
+    """How a caller's arguments are nested, as torch's pytree writes it: a tuple of tensors."""
+    leaves = ", ".join([_LEAF] * count)
+    tuple_of = '{"type": "builtins.tuple", "context": "null", "children_spec": '
+    nothing = '{"type": "builtins.dict", "context": "[]", "children_spec": []}'
+    return f"[1, {tuple_of}[{tuple_of}[{leaves}]}}, {nothing}]}}]"
