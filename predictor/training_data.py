@@ -131,7 +131,7 @@ def read_training_data(
     provenance : Provenance, or None
         The conditions to take rows of; None takes the only ones there are.
     qualities : sequence of str
-        The rows to believe; of a type without any, those that did not repeat well.
+        The rows to believe; of a type without any, all that there are.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def read_training_data(
             f"a predictor needs measured kernels of quality {tuple(qualities)}, got none in "
             f"{_summary(rows)}; profile some, or accept other qualities"
         )
-    believed += _only_unsteady(rows, believed)
+    believed += _only_flagged(rows, believed)
     if len(believed) < len(rows):
         logger.info(
             "%d of %d rows left out for their quality: %s",
@@ -186,19 +186,17 @@ def read_training_data(
     )
 
 
-def _only_unsteady(rows: Sequence[Row], believed: Sequence[Row]) -> list[Row]:
-    """Return the unsteady rows of types that no believed row is of.
+def _only_flagged(rows: Sequence[Row], believed: Sequence[Row]) -> list[Row]:
+    """Return the flagged rows of types that no believed row is of.
 
-    A type of one or two small kernels may not repeat well enough on a busy machine. That is a
-    reason to doubt these latencies, not to have none of any network.
+    A type of one or two small kernels may not repeat well enough on a busy machine, or drift with
+    its clock. That is a reason to doubt these latencies, not to have none of any network.
     """
     known = {row.type for row in believed}
-    found = [
-        row for row in rows if row.quality == "unstable" and row.type not in {*known, "network"}
-    ]
+    found = [row for row in rows if row.type not in {*known, "network"}]
     if found:
         logger.warning(
-            "no steady row of %s: %d unsteady ones count; profile again on a quiet machine",
+            "no steady row of %s: %d flagged ones count; profile again on a quiet machine",
             ", ".join(sorted({row.type for row in found})), len(found),
         )  # fmt: skip
     return found

@@ -54,8 +54,13 @@ def pytest_xdist_make_scheduler(
 
 
 def pytest_configure() -> None:
-    """Let signals reach the programs under test: background jobs are deaf to Ctrl-C, those of nohup
-    to the end of a terminal."""
+    """What holds for all processes of the tests, before any of them loads torch.
+
+    Signals reach the programs under test: background jobs are deaf to Ctrl-C, those of nohup to the
+    end of a terminal. And processes side by side with a thread for each core would wait for each
+    other most of the time.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

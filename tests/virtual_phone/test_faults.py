@@ -231,12 +231,14 @@ def _stdout(stream: bytes) -> bytes:
 
 def test_the_phone_asks_again_whether_to_trust(adb: RealAdb, phone: VirtualPhone) -> None:
     serial = adb.connect(phone)
-    cue = phone.play(Fault("unauthorized", seconds=4.0))
+    cue = phone.play(Fault("unauthorized", seconds=6.0))
     assert cue.struck.wait(PATIENCE_S)
     adb("disconnect", serial)
-    adb("connect", serial)
-    # Connecting is not listed, or as "offline" or "connecting", until the phone has answered.
+    # Connecting is not listed, or as "offline" or "connecting", until the phone has answered; an
+    # attempt that met the end of the connection before it leaves nothing behind.
     while (state := adb.state(serial)) != "unauthorized" and not cue.over.is_set():
+        if not state:
+            adb("connect", serial)
         time.sleep(0.02)
     assert state == "unauthorized"
     wait_until_over(cue)
