@@ -8,7 +8,6 @@ programs are kept by content: each is made once for a recipe, whoever asks.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,18 +24,15 @@ from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering
 from netadapt.profiler.lowering.subject import Subject
 from netadapt.profiler.lowering.workers import in_processes, one_thread
+from netadapt.profiler.lowering.writing import Exporter, Result, write_compared
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
-
-logger = logging.getLogger(__name__)
 
 KERNELS_PAY_FROM = 12
 NETWORKS_PAY_FROM = 3
 """Fewer programs than this are exported right here: a worker process imports for seconds."""
 WRITTEN_AT_A_TIME = 64
-COMPARED_SHARE = 50
-"""One in so many written programs is exported as well, beside the first of every kind of layer."""
 
 
 def lower(
@@ -88,7 +84,7 @@ def lower_subjects(
     """
     lowering = lowering or find_lowering()
     jobs = [_Job(s, s.kernel.input_shapes) for s in dict.fromkeys(subjects)]
-    made = _make(jobs, cache, lowering, workers, KERNELS_PAY_FROM, on_progress)
+    made = _make(jobs, cache, lowering, workers, KERNELS_PAY_FROM, on_progress, keep=False)
     return [
         LoweringFailure(s, str(result))
         for s, result in zip(dict.fromkeys(subjects), made, strict=True)
@@ -139,11 +135,6 @@ class _Job:
         return hashlib.sha256("\n".join((*lowering.stamp, draft.content())).encode()).hexdigest()
 
 
-_Result = bytes | LoweringError
-_Exporter = Callable[[Sequence[int]], Generator[tuple[int, _Result]]]
-"""Exports the jobs of these indices, each given back with its index."""
-
-
 def _make(
     jobs: Sequence[_Job],
     cache: ProgramCache,
@@ -151,12 +142,18 @@ def _make(
     workers: int | None,
     pays_from: int,
     on_progress: Callable[[int, int], None] | None,
-) -> list[_Result]:
-    """The programs of `jobs`, in their order, which the cache then holds."""
-    results: dict[int, _Result] = {}
+    *,
+    keep: bool = True,
+) -> list[Result]:
+    """The programs of `jobs`, in their order, which the cache then holds; empty ones unless `keep`.
 
-    def note(found: Mapping[int, _Result]) -> None:
-        results.update(found)
+    A table's programs together may need more memory than there is.
+    """
+    results: dict[int, Result] = {}
+
+    def note(found: Mapping[int, Result]) -> None:
+        for index, result in found.items():
+            results[index] = result if keep or isinstance(result, LoweringError) else b""
         if on_progress:
             on_progress(len(results), len(jobs))
 
@@ -169,7 +166,7 @@ def _make(
         if key := job.key(lowering, draft):
             keys[index] = key
             if (kept := cache.get(key)) is not None:
-                results[index] = kept
+                results[index] = kept if keep else b""
     note({})
     exported = _exported(jobs, cache, lowering, workers, pays_from)
     missing = [index for index in keys if index not in results]
@@ -179,7 +176,7 @@ def _make(
             for index in missing[first : first + WRITTEN_AT_A_TIME]
             if (draft := networks.get(index) or _draft(jobs[index], cache, lowering))
         }
-        written = _written(batch, cache, lowering, exported)
+        written = write_compared(batch, cache, lowering, exported)
         for index, program in written.items():
             cache.put(keys[index], program, written=True)
         note(written)
@@ -204,10 +201,10 @@ def _exported(
     lowering: Lowering,
     workers: int | None,
     pays_from: int,
-) -> _Exporter:
+) -> Exporter:
     """Of `jobs`, in processes where it pays."""
 
-    def export(indices: Sequence[int]) -> Generator[tuple[int, _Result]]:
+    def export(indices: Sequence[int]) -> Generator[tuple[int, Result]]:
         arguments = [(jobs[index], lowering, cache.folder) for index in indices]
         with closing(in_processes(_export, arguments, workers, pays_from)) as made:
             yield from zip(indices, made, strict=True)
@@ -215,7 +212,7 @@ def _exported(
     return export
 
 
-def _export(job: _Job, lowering: Lowering, folder: Path) -> _Result:
+def _export(job: _Job, lowering: Lowering, folder: Path) -> Result:
     with one_thread():
         inputs = tuple(torch.zeros(shape) for shape in job.input_shapes)
         try:
@@ -232,47 +229,6 @@ def _export(job: _Job, lowering: Lowering, folder: Path) -> _Result:
             return data
         except LoweringError as error:
             return LoweringError(str(error))  # without what it came from, which may not travel
-
-
-def _written(
-    drafts: Mapping[int, Draft],
-    cache: ProgramCache,
-    lowering: Lowering,
-    exported: _Exporter,
-) -> dict[int, bytes]:
-    """The programs of these drafts by their index; none once one differs from the exporter's."""
-    if not drafts or not cache.trusts_written():
-        return {}
-    try:
-        with one_thread():
-            programs = dict(zip(drafts, lowering.write(list(drafts.values())), strict=True))
-    except Exception as error:  # another version of what serialises may raise anything
-        _distrust(cache, f"could not be written ({type(error).__name__}: {error})")
-        return {}
-    stamp = hashlib.sha256("\n".join(lowering.stamp).encode()).hexdigest()[:16]
-    compared = cache.compared(stamp)
-    chosen: dict[int, set[str]] = {}
-    for index, draft in drafts.items():
-        news = set(draft.layers) - compared
-        if news or int(hashlib.sha256(programs[index]).hexdigest()[:8], 16) % COMPARED_SHARE == 0:
-            chosen[index] = news
-            compared |= news
-    with closing(exported(list(chosen))) as stock:
-        for index, data in stock:
-            if data != programs[index]:
-                _distrust(cache, f"differ from the exporter's ({', '.join(drafts[index].layers)})")
-                return {}
-            cache.note_compared(stamp, chosen[index])
-    return programs
-
-
-def _distrust(cache: ProgramCache, why: str) -> None:
-    why = f"programs that are written without the exporter {' '.join(why.split())[:300]}"
-    path = cache.distrust_written(why)
-    logger.warning(
-        "%s: all are exported from now on, slowly; please report it, and remove %s to try again",
-        why, path,
-    )  # fmt: skip
 
 
 def _content_key(exported: ExportedProgram, lowering: Lowering) -> str:

@@ -36,6 +36,7 @@ KEYS = {
         "batch_size",
     },
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
+    "lowering": {"ms_per_kernel", "stock_ms_per_kernel", "equal_programs", "network_ratio"},
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
     "phone_faults": {"kernels", "faults"},
     "phone_overhead": {"kernels", "batches", "wall_ratio", "mean_abs_dev_pct"},
@@ -75,6 +76,10 @@ def test_a_quick_run_prints_its_keys(name: str) -> None:
     if name == "equivalence":  # equalities hold on any machine
         assert result["max_rel_err"] <= 1e-4
         assert result["pte_max_rel_err"] <= 1e-3
+    if name == "lowering":
+        assert result["equal_programs"] == result["compared_programs"] > 0
+        assert result["equal_networks"] == sum(n["networks"] for n in result["networks"].values())
+        assert result["max_rel_err"] <= 1e-5
     if name == "phone_faults":
         for fault, counts in result["faults"].items():
             assert counts["runs"] >= 1, fault

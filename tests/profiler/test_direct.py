@@ -38,8 +38,8 @@ from netadapt.profiler.lowering import (
     lower_networks,
     lower_subjects,
 )
-from netadapt.profiler.lowering.programs import COMPARED_SHARE
 from netadapt.profiler.lowering.seam import Constant, Draft
+from netadapt.profiler.lowering.writing import COMPARED_SHARE
 from netadapt.profiler.lowering.xnnpack import XnnpackFp32
 
 if TYPE_CHECKING:
