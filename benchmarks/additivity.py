@@ -3,7 +3,8 @@
 A table is made the way `netadapt profile` makes it: a sample of the space's kernels, the
 reference's among them, chains, and a few networks that teach the correction. Then other networks,
 shrunk from the reference as a search does, are measured whole and held against the prediction,
-most of whose kernels the table does not hold.
+most of whose kernels the table does not hold. All of it twice: with kernels in the backend's native
+layout, and beside that (`exported`) as the exporter makes them, with chains for the layout's cost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import nn
 from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.predictor.predictor import LatencyPredictor
-from netadapt.profiler.profile import Profiler
+from netadapt.profiler.lowering import DEFAULT_RECIPE, NATIVE_RECIPE, find_lowering, pays_layout
+from netadapt.profiler.profile import Profiler, ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.profile_plan import sample_space
 from netadapt.search.families.inverted_residual import (
@@ -35,14 +37,25 @@ def main() -> None:
     """Profile, predict, measure, print the figures."""
     options = parser(__doc__).parse_args()
     space = InvertedResidualSpace.load(QUICK_SPACE if options.quick else "mobilenet_v3_large")
-    kernels, chains, learn, unseen = (40, 6, 3, 3) if options.quick else (400, 48, 9, 38)
+    figures = {
+        recipe: _figures(space, recipe, quick=options.quick)
+        for recipe in (NATIVE_RECIPE, DEFAULT_RECIPE)
+    }
+    native, exported = figures.values()
+    print_result({"benchmark": "additivity", "space": space.name, **native, "exported": exported})
+
+
+def _figures(space: InvertedResidualSpace, recipe: str, *, quick: bool) -> dict[str, object]:
+    """Of a table of this recipe; the networks are the same for every one."""
+    kernels, chains, learn, unseen = (40, 6, 3, 3) if quick else (400, 48, 9, 38)
+    chains = chains if pays_layout(find_lowering(recipe).recipe) else 0
     rng = np.random.default_rng(0)
     archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}
     archs |= {f"{UNSEEN} {i}": arch for i, arch in enumerate(_shrunk(space, unseen, rng))}
 
     with LatencyTable(work_folder("additivity") / f"{space.name}.sqlite") as table:
-        profiler = Profiler(HostDevice(), table)
-        say(f"profiling about {kernels} kernels and {chains} chains")
+        profiler = Profiler(HostDevice(), table, settings=ProfileSettings(recipe=recipe))
+        say(f"{recipe}: profiling about {kernels} kernels and {chains} chains")
         profiler.kernels(sample_space(space, kernels, chains, rng)[1])
         say(f"measuring {len(archs)} networks")
         networks: dict[str, nn.Module] = {
@@ -75,34 +88,29 @@ def main() -> None:
     low_ms, high_ms = predictor.predict_networks_interval(held_kernels).T
     errors = np.abs(predicted_ms / measured_ms - 1)
     used = {kernel.key for each in held_kernels for kernel in each}
-    print_result(
-        {
-            "benchmark": "additivity",
-            "networks": len(held),
-            "within_5pct": round(float(np.mean(errors <= 0.05)), 4),
-            "within_10pct": round(float(np.mean(errors <= 0.10)), 4),
-            "median_abs_err_pct": round(100 * float(np.median(errors)), 3),
-            "max_abs_err_pct": round(100 * float(errors.max()), 3),
-            "plain_sum_err_pct": round(
-                100 * float(np.median(np.abs(plain_ms / measured_ms - 1))), 3
-            ),
-            "interval_coverage": round(
-                float(np.mean((low_ms <= measured_ms) & (measured_ms <= high_ms))), 4
-            ),
-            "correction_networks": predictor.correction_.samples,
-            "removed_and_bypassed": sum(_removed_and_bypassed(space, archs[n]) for n in held),
-            "latency_share": [
-                round(float(ms) * 1e3 / us["reference"], 3)
-                for ms in np.quantile(measured_ms, [0, 1])
-            ],
-            "kernels_profiled": len(predictor.data_.kernels),
-            "kernels_predicted_share": round(1 - len(used & rows.keys()) / len(used), 3),
-            "repeat_median_pct": round(
-                100 * float(np.median([abs(rows[keys[n]].repeat_dev) for n in held])), 3
-            ),
-            "flagged_networks": sum(rows[keys[n]].quality != "ok" for n in held),
-        }
-    )
+    return {
+        "recipe": recipe,
+        "networks": len(held),
+        "within_5pct": round(float(np.mean(errors <= 0.05)), 4),
+        "within_10pct": round(float(np.mean(errors <= 0.10)), 4),
+        "median_abs_err_pct": round(100 * float(np.median(errors)), 3),
+        "max_abs_err_pct": round(100 * float(errors.max()), 3),
+        "plain_sum_err_pct": round(100 * float(np.median(np.abs(plain_ms / measured_ms - 1))), 3),
+        "interval_coverage": round(
+            float(np.mean((low_ms <= measured_ms) & (measured_ms <= high_ms))), 4
+        ),
+        "correction_networks": predictor.correction_.samples,
+        "removed_and_bypassed": sum(_removed_and_bypassed(space, archs[n]) for n in held),
+        "latency_share": [
+            round(float(ms) * 1e3 / us["reference"], 3) for ms in np.quantile(measured_ms, [0, 1])
+        ],
+        "kernels_profiled": len(predictor.data_.kernels),
+        "kernels_predicted_share": round(1 - len(used & rows.keys()) / len(used), 3),
+        "repeat_median_pct": round(
+            100 * float(np.median([abs(rows[keys[n]].repeat_dev) for n in held])), 3
+        ),
+        "flagged_networks": sum(rows[keys[n]].quality != "ok" for n in held),
+    }
 
 
 def _shrunk(

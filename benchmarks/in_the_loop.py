@@ -235,7 +235,7 @@ def _outcome(budget_ms: float, result: SearchResult, iterations: Sequence[Iterat
 
 
 def _config(quick: bool) -> RunConfig:
-    size = (40, 3, 2) if quick else (160, 12, 6)
+    size = (24, 3, 2) if quick else (160, 12, 6)
     return parse_config(
         {
             "run": {"seed": 0},
@@ -245,7 +245,7 @@ def _config(quick: bool) -> RunConfig:
             "search": {
                 "top_k": TOP_K,
                 "mcd": {
-                    "candidates": 6 if quick else 20,
+                    "candidates": 3 if quick else 20,
                     "schedule": {
                         "approach": 0.7 if quick else 0.4,
                         "finest_step": 0.4 if quick else 0.15,

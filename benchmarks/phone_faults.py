@@ -52,15 +52,8 @@ MAX_STARTS: Final = 4
 OUTPUT_TIMEOUT_S: Final = 3.0  # a silent runner is given up after that long
 
 Where = Literal["push", "program", "output"]
-QUICK: Final = (
-    "cable_out_during_push",
-    "adb_server_killed",
-    "reboot",
-    "runner_segv",
-    "mixed_output",
-    "unauthorized",
-    "kill_9",
-)
+QUICK: Final = ("cable_out", "mixed_output", "kill_9")
+"""The others' ways are those of `tests/android_runner/phone/test_faults.py`."""
 BOTH: Final[tuple[Where, ...]] = ("push", "program")
 
 

@@ -47,6 +47,7 @@ from netadapt.predictor.training_data import (
 from netadapt.predictor.type_model import FOLDS, TypeModel
 from netadapt.profiler.errors import ProfilerError
 from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.lowering.registry import pays_layout
 from netadapt.profiler.table import LatencyTable, Provenance
 
 if TYPE_CHECKING:
@@ -383,7 +384,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         self.data_ = data
         lines = chains(data.kernels)
         self.layout_ = LayoutModel.fit(lines.values())
-        if not lines:
+        if not lines and pays_layout(data.provenance.recipe):
             logger.warning(
                 "no chain of a kernel was measured: the layout cost of single kernels counts as "
                 "theirs, and networks are corrected for it only as a whole; profile chains"

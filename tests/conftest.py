@@ -42,13 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: WorkerController
 ) -> LoadScopeScheduling:
-    """Tests that share fixtures run in one process, in the order in which they were collected."""
+    """A file's tests share fixtures: they run in one process, as they were collected."""
     from xdist.scheduler import LoadScopeScheduling
 
     class BySharedFixtures(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             alone = nodeid.startswith(EACH_BY_ITSELF)
-            return nodeid if alone else str(super()._split_scope(nodeid))
+            return nodeid if alone else nodeid.partition("::")[0]
 
     return BySharedFixtures(config, log)
 

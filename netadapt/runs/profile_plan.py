@@ -14,6 +14,7 @@ import numpy as np
 
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering import ProgramCache, Subject
+from netadapt.profiler.lowering.writing import COMPARED_SHARE
 from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
 from netadapt.profiler.table import Effort, LatencyTable
@@ -25,9 +26,11 @@ POOL_ARCHS = 1000
 """Random archs whose kernels are the pool that a table's kernels are sampled from."""
 
 # What a program costs on one core of a 2020s x86-64 server: assumptions, for estimates only.
-_LOWER_KERNEL_S = 0.9
-_LOWER_NETWORK_S = 4.0
-_START_WORKERS_S = 6.0
+_WRITE_KERNEL_S = 0.004
+_WRITE_NETWORK_S = 0.03
+_EXPORT_KERNEL_S = 0.3
+_EXPORT_NETWORK_S = 4.0
+_IMPORT_S = 4.0
 _LOAD_MS = 4.0
 """Loading a program, with each visit."""
 _REPEATS = 1.4
@@ -150,9 +153,14 @@ class ProfilePlan:
         networks = max(count for _, count in missing)
         settings = self.runs[0].config.profile
         workers = settings.workers or os.cpu_count() or 1
-        lowering_s = (to_lower * _LOWER_KERNEL_S + networks * _LOWER_NETWORK_S) / workers
+        # Exported is a share, and of the networks the first.
+        exported_s = (
+            to_lower * _EXPORT_KERNEL_S / COMPARED_SHARE + bool(networks) * _EXPORT_NETWORK_S
+        )
+        written_s = to_lower * _WRITE_KERNEL_S + networks * _WRITE_NETWORK_S
+        lowering_s = exported_s / workers + written_s
         if lowering_s:
-            lowering_s += _START_WORKERS_S
+            lowering_s += _IMPORT_S
         visit_s = (settings.warmup_ms + settings.visit_ms + _LOAD_MS) / 1e3
         visits = settings.rounds * sum(
             len(some) + NETWORK_ROUNDS_FACTOR * count for some, count in missing
@@ -176,7 +184,8 @@ def sample_run(parts: Parts) -> Sample:
     """What the run's configuration wants measured, whatever the device."""
     space, settings = parts.space, parts.config.sample
     rng = np.random.default_rng(parts.config.run.seed)
-    archs, subjects = sample_space(space, settings.kernels, settings.chains, rng)
+    chains = settings.chains if parts.lowering.has_layout_cost else 0
+    archs, subjects = sample_space(space, settings.kernels, chains, rng)
     chosen = _spread_by_macs(space, archs, settings.networks)
     return Sample(space, tuple(subjects), tuple(chosen))
 

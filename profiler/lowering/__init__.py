@@ -15,13 +15,20 @@ if TYPE_CHECKING:
         lower_subjects,
     )
     from netadapt.profiler.lowering.recipe import UNKNOWN_RECIPE, Recipe
-    from netadapt.profiler.lowering.registry import DEFAULT_RECIPE, LOWERINGS, find_lowering
+    from netadapt.profiler.lowering.registry import (
+        DEFAULT_RECIPE,
+        LOWERINGS,
+        NATIVE_RECIPE,
+        find_lowering,
+        pays_layout,
+    )
     from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, fold_norms
     from netadapt.profiler.lowering.subject import Subject
 
 __all__ = [
     "DEFAULT_RECIPE",
     "LOWERINGS",
+    "NATIVE_RECIPE",
     "UNKNOWN_RECIPE",
     "Constant",
     "Draft",
@@ -35,11 +42,13 @@ __all__ = [
     "lower",
     "lower_networks",
     "lower_subjects",
+    "pays_layout",
 ]
 
 _HOMES = {
     "DEFAULT_RECIPE": "netadapt.profiler.lowering.registry",
     "LOWERINGS": "netadapt.profiler.lowering.registry",
+    "NATIVE_RECIPE": "netadapt.profiler.lowering.registry",
     "UNKNOWN_RECIPE": "netadapt.profiler.lowering.recipe",
     "Constant": "netadapt.profiler.lowering.seam",
     "Draft": "netadapt.profiler.lowering.seam",
@@ -53,5 +62,6 @@ _HOMES = {
     "lower": "netadapt.profiler.lowering.programs",
     "lower_networks": "netadapt.profiler.lowering.programs",
     "lower_subjects": "netadapt.profiler.lowering.programs",
+    "pays_layout": "netadapt.profiler.lowering.registry",
 }
 __getattr__ = exports(__name__, _HOMES)

@@ -180,7 +180,17 @@ def _make(
         for index, program in written.items():
             cache.put(keys[index], program, written=True)
         note(written)
-    with closing(exported([index for index in range(len(jobs)) if index not in results])) as rest:
+    left = [index for index in range(len(jobs)) if index not in results]
+    if not lowering.exports_kernels:
+        note(
+            {
+                i: _only_written(s, lowering)
+                for i in left
+                if isinstance(s := jobs[i].source, Subject)
+            }
+        )
+        left = [index for index in left if index not in results]
+    with closing(exported(left)) as rest:
         for index, data in rest:
             if isinstance(data, bytes) and index in keys:
                 cache.put(keys[index], data)
@@ -188,11 +198,19 @@ def _make(
     return [results[index] for index in range(len(jobs))]
 
 
+def _only_written(subject: Subject, lowering: Lowering) -> LoweringError:
+    return LoweringError(
+        f"kernels of recipe {lowering.recipe.name} are written without the exporter, "
+        f"{subject.name} cannot be under {', '.join(lowering.versions())}; take another recipe"
+    )
+
+
 def _draft(job: _Job, cache: ProgramCache, lowering: Lowering) -> Draft | None:
     if not cache.trusts_written():
         return None
     with one_thread():
-        return lowering.draft(job.module(), job.input_shapes)
+        kernel = isinstance(job.source, Subject)
+        return lowering.draft(job.module(), job.input_shapes, kernel=kernel)
 
 
 def _exported(

@@ -9,12 +9,26 @@ from netadapt.profiler.lowering.recipe import Recipe
 from netadapt.profiler.lowering.seam import Lowering
 
 DEFAULT_RECIPE = "xnnpack-fp32"
+NATIVE_RECIPE = "xnnpack_native-fp32"
 
 LOWERINGS: Registry[Lowering] = Registry(
     "recipe",
     Lowering,
-    {DEFAULT_RECIPE: "netadapt.profiler.lowering.xnnpack:XnnpackFp32"},
+    {
+        DEFAULT_RECIPE: "netadapt.profiler.lowering.xnnpack:XnnpackFp32",
+        NATIVE_RECIPE: "netadapt.profiler.lowering.xnnpack:XnnpackNativeFp32",
+    },
 )
+
+
+def pays_layout(recipe: Recipe) -> bool:
+    """Whether a kernel's row of this recipe holds the cost of changing its tensors' layout.
+
+    Of a recipe that is not among ours nobody knows, so it may.
+    """
+    if recipe.name not in LOWERINGS.places:
+        return True
+    return LOWERINGS.find(recipe.name).has_layout_cost
 
 
 def find_lowering(name: str = DEFAULT_RECIPE) -> Lowering:

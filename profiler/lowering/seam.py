@@ -49,6 +49,11 @@ class Lowering(ABC):
     """
 
     recipe: ClassVar[Recipe]
+    has_layout_cost: ClassVar[bool] = True
+    """Whether a kernel's own program changes its tensors' layout, which it does not in a network;
+    chains of kernels show what that costs."""
+    exports_kernels: ClassVar[bool] = True
+    """Whether a kernel that cannot be written may be exported: it is the same program then."""
 
     def versions(self) -> tuple[str, ...]:
         """Of the software that decides a program's bytes; they stand in every row."""
@@ -87,13 +92,20 @@ class Lowering(ABC):
     ) -> bytes:
         """The bytes of a `.pte` program; `constants` as in `lower`. Raises `LoweringError`."""
 
-    def draft(self, module: nn.Module, input_shapes: Sequence[Shape]) -> Draft | None:
+    def draft(
+        self, module: nn.Module, input_shapes: Sequence[Shape], *, kernel: bool = False
+    ) -> Draft | None:
         """What `write` makes the program of `module` from; None where it has to be exported.
 
         Both are for a lowering that can do without the exporter: `write` gives the bytes that
-        `to_program` would, and a share of them is held against it.
+        `to_program` would, and a share of them is held against it. `kernel`: for a kernel, or a
+        chain of it, by itself.
         """
         return None
+
+    def as_exported(self, draft: Draft) -> Draft:
+        """The draft of the program that `to_program` gives, where `write` gives another one."""
+        return draft
 
     def write(self, drafts: Sequence[Draft]) -> list[bytes]:
         """The programs of drafts of this lowering, in their order."""

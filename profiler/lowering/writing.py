@@ -45,9 +45,11 @@ def write_compared(
         if news or int(hashlib.sha256(programs[index]).hexdigest()[:8], 16) % COMPARED_SHARE == 0:
             chosen[index] = news
             compared |= news
+    with one_thread():
+        as_exported = lowering.write([lowering.as_exported(drafts[index]) for index in chosen])
     with closing(exported(list(chosen))) as stock:
-        for index, data in stock:
-            if data != programs[index]:
+        for (index, data), expected in zip(stock, as_exported, strict=True):
+            if data != expected:
                 _distrust(cache, f"differ from the exporter's ({', '.join(drafts[index].layers)})")
                 return {}
             cache.note_compared(stamp, chosen[index])

@@ -12,6 +12,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from netadapt.profiler.lowering.direct.operators import Graph, UnknownModuleError, read_module
@@ -53,7 +54,9 @@ class XnnpackFp32(Lowering):
             except Exception as error:  # backends raise what they like
                 raise refusal("ExecuTorch", exported, error) from error
 
-    def draft(self, module: nn.Module, input_shapes: Sequence[Shape]) -> Draft | None:
+    def draft(
+        self, module: nn.Module, input_shapes: Sequence[Shape], *, kernel: bool = False
+    ) -> Draft | None:
         """See `Lowering.draft`; under the versions whose programs were compared only."""
         if not all(v.startswith(WRITTEN_UNDER) for v in self.versions()):
             return None
@@ -69,6 +72,31 @@ class XnnpackFp32(Lowering):
             from netadapt.profiler.lowering.direct.program import write_programs
 
             return write_programs([draft for draft in drafts if isinstance(draft, Graph)])
+
+
+class XnnpackNativeFp32(XnnpackFp32):
+    """The same, with kernels by themselves in the layout that the backend computes in.
+
+    A kernel's program takes and gives NHWC, as the kernel does inside a network: nothing is spent
+    on changing layouts, and element-wise kernels run in the order they have there. The exporter
+    makes no such programs, so such kernels are written only. A network's program is the one that
+    is shipped, and the same as of `XnnpackFp32`.
+    """
+
+    recipe = Recipe("xnnpack_native", "fp32", 1)
+    has_layout_cost = False
+    exports_kernels = False
+
+    def draft(
+        self, module: nn.Module, input_shapes: Sequence[Shape], *, kernel: bool = False
+    ) -> Draft | None:
+        """See `Lowering.draft`."""
+        draft = super().draft(module, input_shapes, kernel=kernel)
+        return replace(draft, native=True) if kernel and isinstance(draft, Graph) else draft
+
+    def as_exported(self, draft: Draft) -> Draft:
+        """See `Lowering.as_exported`."""
+        return replace(draft, native=False) if isinstance(draft, Graph) else draft
 
 
 WRITTEN_UNDER = ("torch 2.13.", "executorch 1.4.")

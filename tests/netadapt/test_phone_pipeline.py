@@ -76,7 +76,7 @@ def test_phones_of_one_model_are_measured_side_by_side_and_never_mixed(
     code, output, errors = netadapt(
         *("profile", str(TOY), "--kernels", "6", "--networks", "1", "--table", str(table)),
         *(word for phone in two_phones for word in ("--device", phone.address)),
-        *("--device", "nobody", "--threads", "1", "--threads", "2", "--wait", "30", "--json"),
+        *("--device", "nobody", "--threads", "1", "--threads", "2", "--wait", "10", "--json"),
     )
     assert code == 2, errors
     assert "nobody of 3 were not" in errors.splitlines()[-1]

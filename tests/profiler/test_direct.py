@@ -31,6 +31,7 @@ from netadapt.profiler.kernels import (
     kernel_types,
 )
 from netadapt.profiler.lowering import (
+    NATIVE_RECIPE,
     ProgramCache,
     Subject,
     find_lowering,
@@ -38,6 +39,7 @@ from netadapt.profiler.lowering import (
     lower_networks,
     lower_subjects,
 )
+from netadapt.profiler.lowering.direct.operators import Graph
 from netadapt.profiler.lowering.seam import Constant, Draft
 from netadapt.profiler.lowering.writing import COMPARED_SHARE
 from netadapt.profiler.lowering.xnnpack import XnnpackFp32
@@ -102,6 +104,66 @@ def test_a_batch_is_written_as_one_by_one() -> None:
     drafts = [lowering.draft(s.module(), s.kernel.input_shapes) for s in SUBJECTS]
     together = lowering.write([draft for draft in drafts if draft is not None])
     assert together == [written(s.module(), *s.kernel.input_shapes) for s in SUBJECTS]
+
+
+def _nhwc(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous() if x.dim() == 4 else x
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
+def test_a_kernel_in_native_layout_computes_the_same_and_changes_no_layout(
+    subject: Subject,
+) -> None:
+    from executorch.runtime import Runtime
+
+    from netadapt.profiler.lowering.direct.delegate import delegate
+
+    lowering = find_lowering(NATIVE_RECIPE)
+    module, inputs = subject.module(), subject.kernel.example_inputs()
+    draft = lowering.draft(module, subject.kernel.input_shapes, kernel=True)
+    assert isinstance(draft, Graph)
+    (program,) = lowering.write([draft])
+    method = Runtime.get().load_program(program).load_method("forward")
+    assert method is not None
+    (found,) = method.execute([_nhwc(x) for x in inputs])
+    with torch.no_grad():
+        expected = module(*inputs)
+    torch.testing.assert_close(found, _nhwc(expected), rtol=1e-4, atol=1e-4)
+    shapes = delegate(draft).outside
+    transposed = [
+        n for n in delegate(draft).graph.xnodes if "Transpose" in type(n.xnode_union).__name__
+    ]
+    # A hard sigmoid's scalars and a reshape want NCHW, within networks too.
+    kept = ("squeeze_excite", "hardsigmoid", "global_pool")
+    assert not transposed or any(word in subject.name for word in kept)
+    assert shapes[draft.inputs[0]] == tuple(_nhwc(inputs[0]).shape)
+
+
+def test_networks_in_native_layout_are_those_that_are_shipped() -> None:
+    network = Mixed().eval()
+    shapes = ((1, 8, 6, 6), (1, 16, 6, 6))
+    native = find_lowering(NATIVE_RECIPE)
+    draft = native.draft(network, shapes)
+    assert draft is not None
+    assert native.write([draft]) == [written(network, *shapes)]
+
+
+def test_native_kernels_are_compared_as_exported_and_never_exported(
+    tmp_path: Path, exports: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, lowering = ProgramCache(tmp_path), find_lowering(NATIVE_RECIPE)
+    subject, other = Subject(PointwiseConvKernel(8, 16, 4, 4)), Subject(LinearKernel(8, 4))
+    assert lower_subjects([subject], cache, lowering=lowering, workers=1) == []
+    assert len(exports) == 1, "the first of its kind is compared"
+    assert cache.get(subject.cache_key(lowering)) != lower(
+        subject.module(), subject.kernel.example_inputs()
+    )
+    monkeypatch.setattr(LinearKernel, "module", lambda self: _Doubled(8, 8))
+    (failure,) = lower_subjects([other], cache, lowering=lowering, workers=1)
+    assert (
+        "kernels of recipe xnnpack_native-fp32 are written without the exporter" in failure.message
+    )
+    assert cache.get(other.cache_key(lowering)) is None
 
 
 class Mixed(nn.Module):

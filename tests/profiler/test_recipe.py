@@ -13,6 +13,7 @@ from netadapt.profiler.kernels import PointwiseConvKernel
 from netadapt.profiler.lowering import (
     DEFAULT_RECIPE,
     LOWERINGS,
+    NATIVE_RECIPE,
     Lowering,
     Recipe,
     Subject,
@@ -60,6 +61,11 @@ class TestXnnpackFp32(RecipeContract):
         return find_lowering(DEFAULT_RECIPE)
 
 
+class TestXnnpackNativeFp32(RecipeContract):
+    def lowering(self) -> Lowering:
+        return find_lowering(NATIVE_RECIPE)
+
+
 def test_programs_of_two_recipes_are_kept_apart() -> None:
     subject = Subject(PointwiseConvKernel(8, 8, 4, 4))
     keys = {subject.cache_key(lowering) for lowering in (XnnpackFp32(), PortableFp32())}
@@ -84,7 +90,10 @@ def test_a_registered_name_is_its_recipes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("xnnpack", r"one of xnnpack-fp32 or package\.module:Class, got 'xnnpack'"),
+        (
+            "xnnpack",
+            r"one of xnnpack-fp32, xnnpack_native-fp32 or package\.module:Class, got 'xnnpack'",
+        ),
         (f"{HERE}:Recipe", "is not; derive it from there"),
         (f"{HERE}:Lowering", "lacks to_program"),
     ],

@@ -43,11 +43,17 @@ class Delegate:
         By the hash of their bytes, in the order they were defined.
     arguments : tuple of int
         Values of the `Graph` that the delegate is called with, in order.
+    output : int
+        The value that it gives.
+    outside : dict of int to tuple of int
+        Dimensions of arguments and output, as they lie in memory.
     """
 
     graph: schema.XNNGraph
     weights: tuple[tuple[str, bytes], ...]
     arguments: tuple[int, ...]
+    output: int
+    outside: dict[int, tuple[int, ...]]
 
 
 def delegate(graph: Graph) -> Delegate:
@@ -72,7 +78,9 @@ class _Writer:
         for op in self.placed.operators:
             clamp = None if op.clamp is None else schema.OutputMinMax(*op.clamp)
             self.graph.xnodes.append(schema.XNode(self._node(op), op.handle, clamp))
-        return Delegate(self.graph, tuple(self.weights), self.arguments)
+        output = self.placed.output
+        outside = {value: self._lying(value) for value in (*self.arguments, output)}
+        return Delegate(self.graph, tuple(self.weights), self.arguments, output, outside)
 
     def _node(self, op: Operator) -> Any:
         if op.kind == "convolution":
@@ -137,8 +145,11 @@ class _Writer:
         return self.ids[value]
 
     def _dims(self, value: int) -> list[int]:
+        return list(self._lying(value)) or [1]
+
+    def _lying(self, value: int) -> tuple[int, ...]:
         shape = self.placed.shapes[value]
-        return [shape[i] for i in TO_NHWC] if value in self.placed.nhwc else list(shape) or [1]
+        return tuple(shape[i] for i in TO_NHWC) if value in self.placed.nhwc else shape
 
     def _constant(self, shape: Sequence[int], values: np.ndarray[Any, Any]) -> int:
         data = np.ascontiguousarray(values).tobytes()

@@ -2,7 +2,9 @@
 
 Follows XNNPACK's `ChannelsLastTaggedReshapePass`: convolutions and means want NHWC, reshapes and
 linear layers NCHW, everything else takes what its inputs have, and one layout where these differ;
-a value is changed once, right behind what makes it, and a program takes and gives NCHW.
+a value is changed once, right behind what makes it. The exporter's programs take and give NCHW;
+one in the backend's native layout is given NHWC and gives what comes out, so that a kernel by
+itself runs as it does inside a network.
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ class _Placing:
         self.behind: dict[int, Operator] = {}
 
     def done(self) -> Placed:
+        if self.graph.native:
+            self.nhwc |= {v for v in self.graph.inputs if len(self.shapes[v]) == 4}
         placed = [self._fitted(op) for op in self.graph.operators]
-        output = self._in_nchw(self.graph.output)
+        output = self.graph.output if self.graph.native else self._in_nchw(self.graph.output)
         operators = [self.behind[value] for value in self.graph.inputs if value in self.behind]
         for op in placed:
             operators.append(op)

@@ -94,6 +94,8 @@ class Graph:
         Classes of the modules it was read from; "alone" where one was the whole program.
     handles : int
         Operators of the exported program so far.
+    native : bool
+        Whether the program takes and gives what the backend computes in, NHWC, instead of NCHW.
     """
 
     shapes: list[Shape] = field(default_factory=list)
@@ -103,12 +105,12 @@ class Graph:
     output: int = -1
     layers: set[str] = field(default_factory=set)
     handles: int = 0
+    native: bool = False
 
     def content(self) -> str:
         """A digest of all that decides the program: operators, shapes and weights."""
-        digest = hashlib.sha256(
-            repr((self.shapes, self.inputs, self.scalars, self.output)).encode()
-        )
+        ends = (self.inputs, self.scalars, self.output, self.native)
+        digest = hashlib.sha256(repr((self.shapes, ends)).encode())
         for op in self.operators:
             numbers = (op.kind, op.inputs, op.output, op.handle, op.clamp)
             digest.update(repr((*numbers, op.stride, op.padding, op.groups)).encode())

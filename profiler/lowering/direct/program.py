@@ -63,7 +63,8 @@ def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[b
         return len(values) - 1
 
     def planned_tensor(value: int) -> None:
-        shape = graph.shapes[value]
+        # One that nothing is computed of stays as it was read
+        shape = written.outside[value] if value in written.outside else graph.shapes[value]
         places[value] = put(_tensor(ScalarType.FLOAT, shape))
         planned[places[value]] = 4 * math.prod(shape)
 
@@ -79,8 +80,8 @@ def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[b
         arguments = [constant, put(schema.Bool(False)), put(schema.IntList([]))]
         arguments += [places[scalar], places[scalar]]
         instructions.append(schema.Instruction(schema.KernelCall(op_index=0, args=arguments)))
-    planned_tensor(graph.output)
-    call = [places[value] for value in (*written.arguments, graph.output)]
+    planned_tensor(written.output)
+    call = [places[value] for value in (*written.arguments, written.output)]
     instructions.append(schema.Instruction(schema.DelegateCall(delegate_index=0, args=call)))
     total = _allocate(values, planned)
     plan = schema.ExecutionPlan(
@@ -88,7 +89,7 @@ def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[b
         container_meta_type=schema.ContainerMetadata(_inputs(len(graph.inputs)), _OUTPUT),
         values=values,
         inputs=[places[value] for value in graph.inputs],
-        outputs=[places[graph.output]],
+        outputs=[places[written.output]],
         chains=[schema.Chain(inputs=[], outputs=[], instructions=instructions, stacktrace=None)],
         operators=[schema.Operator(*_TO_FLOAT)] if constants else [],
         delegates=[
