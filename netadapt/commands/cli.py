@@ -28,6 +28,7 @@ from netadapt.commands.runner import runner_app
 from netadapt.commands.search import demo, search
 from netadapt.commands.spaces import spaces
 from netadapt.commands.table import table_app
+from netadapt.commands.time import time
 from netadapt.commands.virtual_phone import virtual_phone
 from netadapt.console import configure_logging
 from netadapt.text import one_line
@@ -46,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for _command in (demo, devices, spaces, init, profile, fit, search, report):
+for _command in (demo, time, devices, spaces, init, profile, fit, search, report):
     app.command()(_command)
 app.command("virtual-phone")(virtual_phone)
 app.add_typer(table_app, name="table")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from netadapt.profiler.graph import ModelGraph, Node, Outside, read_graph
 from netadapt.profiler.lowering.direct.operators import Graph, UnknownModuleError, read_module
 from netadapt.profiler.lowering.recipe import Recipe
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, quiet, refusal
@@ -38,19 +39,21 @@ class XnnpackFp32(Lowering):
     ) -> bytes:
         """See `Lowering.to_program`."""
         with quiet():
-            from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
-                XnnpackPartitioner,
-            )
-            from executorch.exir import to_edge_transform_and_lower
-
             try:
-                with lean_decompositions(exported):
-                    edge = to_edge_transform_and_lower(
-                        exported,
-                        partitioner=[XnnpackPartitioner()],
-                        constant_methods=None if constants is None else dict(constants),
-                    )
-                return bytes(edge.to_executorch().buffer)
+                return bytes(_to_edge(exported, constants).to_executorch().buffer)
+            except Exception as error:  # backends raise what they like
+                raise refusal("ExecuTorch", exported, error) from error
+
+    def to_program_and_graph(self, exported: ExportedProgram) -> tuple[bytes, ModelGraph]:
+        """The program, and what its runtime executes. Raises `LoweringError`."""
+        with quiet():
+            try:
+                with _watched() as calls:
+                    edge = _to_edge(exported, None)
+                outside = tuple(
+                    _outside(node) for node in edge.exported_program().graph.nodes if _runs(node)
+                )
+                return bytes(edge.to_executorch().buffer), ModelGraph(tuple(calls), outside)
             except Exception as error:  # backends raise what they like
                 raise refusal("ExecuTorch", exported, error) from error
 
@@ -101,6 +104,68 @@ class XnnpackNativeFp32(XnnpackFp32):
 
 WRITTEN_UNDER = ("torch 2.13.", "executorch 1.4.")
 """Others number and order what they write in ways of their own."""
+
+
+def _to_edge(exported: ExportedProgram, constants: Mapping[str, Constant] | None) -> Any:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with lean_decompositions(exported):
+        return to_edge_transform_and_lower(
+            exported,
+            partitioner=[XnnpackPartitioner()],
+            constant_methods=None if constants is None else dict(constants),
+        )
+
+
+@contextmanager
+def _watched() -> Iterator[list[tuple[Node, ...]]]:
+    """The nodes of each call of the backend that is made within, after all of its passes."""
+    from executorch.backends.xnnpack import xnnpack_preprocess
+
+    backend: Any = xnnpack_preprocess.XnnpackBackend
+    preprocess, serialize = backend.preprocess, xnnpack_preprocess.serialize_xnnpack_binary
+    calls: list[tuple[Node, ...]] = []
+    modules: dict[int, str] = {}
+
+    def watched_preprocess(edge_program: Any, specs: Any) -> Any:
+        modules.clear()
+        for node in edge_program.graph.nodes:
+            if isinstance(handle := node.meta.get("debug_handle"), int):
+                modules[handle] = _module(node)
+        return preprocess(edge_program, specs)
+
+    def watched_serialize(graph: Any, constants: Any) -> Any:
+        calls.append(read_graph(graph, modules))
+        return serialize(graph, constants)
+
+    backend.preprocess = staticmethod(watched_preprocess)
+    xnnpack_preprocess.serialize_xnnpack_binary = watched_serialize
+    try:
+        yield calls
+    finally:
+        backend.preprocess = staticmethod(preprocess)
+        xnnpack_preprocess.serialize_xnnpack_binary = serialize
+
+
+def _module(node: Any) -> str:
+    """The path of the model's innermost module that an exported operator comes from."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, _ in stack.values()]
+    return paths[-1].removeprefix("L['self'].") if paths else ""
+
+
+def _runs(node: Any) -> bool:
+    """Whether an operator of the edge program is executed outside of the backend."""
+    free = ("executorch_call_delegate", "getitem")
+    return node.op == "call_function" and getattr(node.target, "__name__", "") not in free
+
+
+def _outside(node: Any) -> Outside:
+    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
+    files = [line for line in lines if line.startswith("File ")]
+    where = files[-1].rpartition(", in ")[0].removeprefix("File ") if files else ""
+    return Outside(str(getattr(node.target, "__name__", node.target)), _module(node), where)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone
 
-TOY = Path(__file__).parent / "toy" / "run.toml"
+TOY = Path(__file__).parent / "toy" / "timed_run.toml"
 
 
 def netadapt(*arguments: str, timeout_s: float = 280) -> tuple[int, str, str]:

@@ -25,7 +25,7 @@ from netadapt.settings import ConstraintSettings
 from tests.command_line import exit_code
 from tests.contracts.strategy import StrategyContract
 
-TOY = Path(__file__).parent / "toy" / "run.toml"
+TOY = Path(__file__).parent / "toy" / "timed_run.toml"
 
 
 class Search:
@@ -171,7 +171,7 @@ class TestFinishedRun:
             assert by_block == pytest.approx(whole.sum_ms)
         found = report.network("found", "0.8")
         assert found is not None
-        assert total_ms["found"] == pytest.approx(found.predicted_ms, rel=0.5)
+        assert total_ms["found"] == pytest.approx(found.predicted_ms, rel=2)
         assert found.images is not None
         assert {curve.phase for curve in report.losses} >= {"supernet", "reference", "found 0.8"}
         assert report.latency_map is not None

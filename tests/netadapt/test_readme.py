@@ -36,11 +36,12 @@ def commands() -> list[list[str]]:
 
 def make_small(installed: Installed) -> None:
     """Give the installation a `digits` space and runs that take seconds."""
-    space = (TOY / "space.toml").read_text()
+    space = (TOY / "timed_space.toml").read_text()
     digits = installed.packages / "netadapt/search/spaces/digits.toml"
     digits.write_text(space.replace('name = "toy"', 'name = "digits"'))
     examples = installed.packages / "netadapt/examples"
-    run = (TOY / "run.toml").read_text().replace('name = "space.toml"', 'name = "digits"')
+    run = (TOY / "timed_run.toml").read_text()
+    run = run.replace('name = "timed_space.toml"', 'name = "digits"')
     # What a search does with its candidates is tested elsewhere.
     run = run.replace('loop = "top_k"\ntop_k = 2', 'loop = "predictor"\nguard = false')
     assert "predictor" in run

@@ -1,59 +1,21 @@
-"""A graph as XNNPACK's own: nodes and values of its schema, weights as named data."""
+"""Operators as XNNPACK's nodes, in the order and with the numbers that the backend gives them."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
-from typing import Any, Union, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
-from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-from executorch.backends.xnnpack.utils.xnnpack_constants import (
-    UINT64_MAX,
-    XNN_FLAG_KEEP_DIMS,
-    XNN_INVALID_VALUE_ID,
-    XNN_VALUE_FLAG_EXTERNAL_INPUT,
-    XNN_VALUE_FLAG_EXTERNAL_OUTPUT,
-)
-from executorch.exir._serialize._flatbuffer import _run_flatc
+from executorch.backends.xnnpack.utils.xnnpack_constants import XNN_FLAG_KEEP_DIMS
 from torch import Tensor
 
 from netadapt.profiler.lowering.direct.layout import Placed, place
 from netadapt.profiler.lowering.direct.operators import Graph, Operator
+from netadapt.profiler.lowering.direct.record import Delegate, GraphRecord
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 OUTPUT_FIRST = ("mean", "reshape", "divide", "hardswish", "sigmoid", "clamp", "pad", "slice")
 """Operators whose output the backend numbers before their inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delegate:
-    """What the backend is given.
-
-    Parameters
-    ----------
-    graph : XNNGraph
-    weights : tuple of (str, bytes)
-        By the hash of their bytes, in the order they were defined.
-    arguments : tuple of int
-        Values of the `Graph` that the delegate is called with, in order.
-    output : int
-        The value that it gives.
-    outside : dict of int to tuple of int
-        Dimensions of arguments and output, as they lie in memory.
-    """
-
-    graph: schema.XNNGraph
-    weights: tuple[tuple[str, bytes], ...]
-    arguments: tuple[int, ...]
-    output: int
-    outside: dict[int, tuple[int, ...]]
 
 
 def delegate(graph: Graph) -> Delegate:
@@ -66,28 +28,19 @@ class _Writer:
         self.placed = placed
         outside = {*graph.inputs, *graph.scalars}
         used = (value for op in graph.operators for value in op.inputs if value in outside)
-        self.arguments = tuple(dict.fromkeys(used))
-        external = len(self.arguments) + 1
-        self.graph = schema.XNNGraph(
-            "0", [], [], external, [], [], [schema.ConstantDataOffset(0, 0)]
-        )
-        self.ids: dict[int, int] = {}
-        self.weights: list[tuple[str, bytes]] = []
+        self.record = GraphRecord(tuple(dict.fromkeys(used)), placed.output)
 
     def written(self) -> Delegate:
         for op in self.placed.operators:
-            clamp = None if op.clamp is None else schema.OutputMinMax(*op.clamp)
-            self.graph.xnodes.append(schema.XNode(self._node(op), op.handle, clamp))
-        output = self.placed.output
-        outside = {value: self._lying(value) for value in (*self.arguments, output)}
-        return Delegate(self.graph, tuple(self.weights), self.arguments, output, outside)
+            self.record.add(self._node(op), op.handle, op.clamp)
+        return self.record.delegate()
 
     def _node(self, op: Operator) -> Any:
         if op.kind == "convolution":
             return self._convolution(op)
         if op.kind == "linear":
             given = self._define(op.inputs[0])
-            filters, bias = (self._constant(w.shape, w.numpy()) for w in map(_plain, op.weights))
+            filters, bias = (self.record.constant(_plain(w)) for w in op.weights)
             return schema.XNNFullyConnected(given, filters, bias, self._define(op.output), 0)
         if op.kind in OUTPUT_FIRST:
             self._define(op.output)
@@ -117,10 +70,10 @@ class _Writer:
         filters, depth, kernel, _ = weight.shape
         # What the backend takes for depthwise: one input channel a group, a grey stem included
         depthwise = depth == 1
-        lying = weight.numpy().transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-        constant = self._constant(lying.shape, lying)
+        lying = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+        constant = self.record.constant(lying)
         output = self._define(op.output)
-        shift = self._constant(bias.shape, bias.numpy())
+        shift = self.record.constant(bias)
         node = schema.XNNDepthwiseConv2d if depthwise else schema.XNNConv2d
         return node(
             *[op.padding] * 4,
@@ -130,41 +83,11 @@ class _Writer:
         )
 
     def _define(self, value: int) -> int:
-        if value not in self.ids:
-            output = value == self.placed.output
-            given = value in self.arguments
-            external, flags = XNN_INVALID_VALUE_ID, 0
-            self.ids[value] = number = len(self.graph.xvalues)
-            if given:
-                external, flags = self.arguments.index(value), XNN_VALUE_FLAG_EXTERNAL_INPUT
-                self.graph.input_ids.append(number)
-            elif output:
-                external, flags = len(self.arguments), XNN_VALUE_FLAG_EXTERNAL_OUTPUT
-                self.graph.output_ids.append(number)
-            self._value(self._dims(value), 0, external, flags)
-        return self.ids[value]
+        return self.record.define(value, self._dims(value))
 
     def _dims(self, value: int) -> list[int]:
-        return list(self._lying(value)) or [1]
-
-    def _lying(self, value: int) -> tuple[int, ...]:
         shape = self.placed.shapes[value]
-        return tuple(shape[i] for i in TO_NHWC) if value in self.placed.nhwc else shape
-
-    def _constant(self, shape: Sequence[int], values: np.ndarray[Any, Any]) -> int:
-        data = np.ascontiguousarray(values).tobytes()
-        name = hashlib.sha256(data).hexdigest()
-        self.weights.append((name, data))
-        index = len(self.graph.constant_data)
-        self.graph.constant_data.append(schema.ConstantDataOffset(UINT64_MAX, len(data), name))
-        return self._value(list(shape), index, XNN_INVALID_VALUE_ID, 0)
-
-    def _value(self, dims: list[int], constant: int, external: int, flags: int) -> int:
-        number = len(self.graph.xvalues)
-        fp32 = schema.XNNDatatype.xnn_datatype_fp32
-        value = schema.XNNTensorValue(fp32, len(dims), dims, constant, external, flags, number)
-        self.graph.xvalues.append(schema.XValue(value))
-        return number
+        return [shape[i] for i in TO_NHWC] if value in self.placed.nhwc else list(shape)
 
 
 _PLAIN: dict[str, Any] = {
@@ -177,49 +100,6 @@ _PLAIN: dict[str, Any] = {
 }
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
-
-
-def to_bytes(graphs: Sequence[schema.XNNGraph]) -> list[bytes]:
-    """What the runtime reads of each graph: one call of the schema's compiler for all of them."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "schema.fbs").write_bytes(serialize._get_schema_bytes())
-        paths = [folder / f"{index}.json" for index in range(len(graphs))]
-        for path, graph in zip(paths, graphs, strict=True):
-            path.write_text(json.dumps(graph, default=_members))
-        _run_flatc(["--binary", "-o", name, str(folder / "schema.fbs"), *map(str, paths)])
-        compiled = [path.with_suffix(".bin").read_bytes() for path in paths]
-    return [_with_header(data) for data in compiled]
-
-
-def _members(value: Any) -> dict[str, Any]:
-    """A record of the schema as flatc reads it: unions carry the name of what they hold."""
-    record: type[Any] = type(value)
-    if not is_dataclass(record):
-        raise TypeError(f"{value!r} is no record of the schema")
-    found: dict[str, Any] = {}
-    for name, union in _layout(record):
-        found[name] = member = getattr(value, name)
-        if union:
-            found[f"{name}_type"] = type(member).__name__
-    return found
-
-
-@functools.cache
-def _layout(record: type[Any]) -> tuple[tuple[str, bool], ...]:
-    hints = get_type_hints(record)
-    return tuple(
-        (f.name, isinstance(f.type, str) and get_origin(hints[f.name]) is Union)
-        for f in fields(record)
-    )
-
-
-def _with_header(flatbuffer: bytes) -> bytes:
-    """The graph as `serialize_xnnpack_binary` puts it, whose weights are all named data."""
-    align = serialize.CONSTANT_TENSOR_ALIGNMENT
-    head = serialize._aligned_size(serialize.XNNHeader.EXPECTED_LENGTH, align)
-    body = serialize._aligned_size(len(flatbuffer), align)
-    header = serialize.XNNHeader(head, len(flatbuffer), head + body, 0).to_bytes()
-    return serialize._pad_to(header, head) + serialize._pad_to(flatbuffer, body)
+def _plain(tensor: Tensor) -> np.ndarray[Any, Any]:
+    values: np.ndarray[Any, Any] = tensor.detach().cpu().contiguous().numpy()
+    return values

@@ -10,8 +10,9 @@ from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
 from executorch.exir.scalar_type import ScalarType
 
-from netadapt.profiler.lowering.direct.delegate import Delegate, delegate, to_bytes
+from netadapt.profiler.lowering.direct.delegate import delegate
 from netadapt.profiler.lowering.direct.operators import Graph
+from netadapt.profiler.lowering.direct.record import Delegate, to_bytes
 
 WEIGHT_ALIGNMENT = 16
 MEMORY_ALIGNMENT = 16
@@ -21,12 +22,13 @@ SPARE_MEMORY = 64
 
 def write_programs(graphs: Sequence[Graph]) -> list[bytes]:
     """The `.pte` programs of these graphs, in their order."""
-    delegates = [delegate(graph) for graph in graphs]
-    blobs = to_bytes([d.graph for d in delegates])
-    return [
-        _program(graph, written, blob)
-        for graph, written, blob in zip(graphs, delegates, blobs, strict=True)
-    ]
+    return write_delegates([(graph, delegate(graph)) for graph in graphs])
+
+
+def write_delegates(written: Sequence[tuple[Graph, Delegate]]) -> list[bytes]:
+    """The same of delegates, each with the graph whose inputs and scalars it is called with."""
+    blobs = to_bytes([made.graph for _, made in written])
+    return [_program(graph, made, blob) for (graph, made), blob in zip(written, blobs, strict=True)]
 
 
 def _program(graph: Graph, written: Delegate, blob: bytes) -> bytes:

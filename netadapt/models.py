@@ -1,0 +1,171 @@
+"""Models of anybody's, by what a person calls them on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from netadapt.errors import ConfigError
+from netadapt.profiler.lowering.seam import Lowering, quiet, refusal
+from netadapt.text import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+FORMS = "file.py:name, package.module:name, model.pt2 or program.pte"
+"""What a model is named by; `name` is a module, a class or a function that makes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model, ready to be lowered, or lowered already.
+
+    Parameters
+    ----------
+    name : str
+        As it was asked for.
+    exported : ExportedProgram, or None
+        None of a `.pte`, which says nothing of its operators.
+    program : bytes, or None
+        Of a `.pte`.
+    parameters : int, or None
+        None where nobody can count them.
+    """
+
+    name: str
+    exported: ExportedProgram | None = None
+    program: bytes | None = None
+    parameters: int | None = None
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """`1,3,224,224` as sizes. Raises `ConfigError` for anything else."""
+    sizes = text.replace("x", ",").split(",")
+    if not all(size.strip().isdecimal() and 0 < int(size) <= 2**31 - 1 for size in sizes):
+        raise ConfigError(
+            f"an input is named by its sizes from 1 on, got {one_line(text)[:80]!r}; e.g. "
+            "--input 1,3,224,224"
+        )
+    return tuple(map(int, sizes))
+
+
+def load_model(name: str, shapes: list[tuple[int, ...]], lowering: Lowering) -> Model:
+    """The model called `name`, exported for inputs of these shapes (random, fp32).
+
+    Raises `ConfigError` for a name that is no model's, and `LoweringError` where torch cannot
+    export it.
+    """
+    path = Path(name)
+    if path.suffix == ".pte":
+        return Model(name, program=_bytes(path))
+    if path.suffix == ".pt2":
+        return _saved(path, name)
+    place, colon, member = name.rpartition(":")
+    if not colon or not member:
+        raise ConfigError(f"a model is named {FORMS}, got {one_line(name)[:200]!r}; correct it")
+    model = _made(_imported(place), member, name)
+    if not shapes:
+        raise ConfigError(
+            f"a model is exported for inputs of known sizes, {name} was given none; add e.g. "
+            "--input 1,3,224,224"
+        )
+    inputs = _inputs(shapes)
+    try:
+        model.eval()(*inputs)
+    except Exception as error:  # a model may raise anything
+        raise ConfigError(
+            f"{name} must run on inputs of {_listed(shapes)}, it does not "
+            f"({type(error).__name__}: {one_line(str(error))[:300]}); give its own sizes with "
+            "--input, once for each input"
+        ) from error
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Model(name, exported=lowering.export(model, inputs), parameters=count)
+
+
+def _inputs(shapes: list[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+
+
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"a model's file must be readable, {path} is not ({error.strerror}); check the path"
+        ) from error
+
+
+def _saved(path: Path, name: str) -> Model:
+    import torch
+
+    _bytes(path)
+    with quiet():
+        try:
+            exported = torch.export.load(path)
+        except Exception as error:  # torch.export documents no common base of what it raises
+            raise refusal("torch.export", path.name, error) from error
+    if exported.range_constraints:
+        raise ConfigError(
+            f"a model is timed at fixed sizes, {path} has dynamic ones; export it without "
+            "dynamic_shapes"
+        )
+    count = sum(value.numel() for value in exported.state_dict.values())
+    return Model(name, exported=exported, parameters=count)
+
+
+def _imported(place: str) -> ModuleType:
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(Path(place).stem, _existing(Path(place)))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except ConfigError:
+        raise
+    except Exception as error:  # a module of somebody else's may raise anything
+        raise ConfigError(
+            f"{place} must be importable to make a model of it, it is not "
+            f"({type(error).__name__}: {one_line(str(error))[:300]}); see that `python` imports it"
+        ) from error
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"a model's file must be there, {path} is not; check the path")
+    return path
+
+
+def _made(module: ModuleType, member: str, name: str) -> Any:
+    from torch import nn
+
+    found: Any = getattr(module, member, None)
+    try:
+        if inspect.isclass(found) or inspect.isfunction(found):
+            found = found()
+    except Exception as error:  # as above
+        raise ConfigError(
+            f"{name} must make a model without arguments, it does not ({type(error).__name__}: "
+            f"{one_line(str(error))[:300]}); write a function that calls it with yours"
+        ) from error
+    if not isinstance(found, nn.Module):
+        raise ConfigError(
+            f"{name} must be a torch module, or make one, it is {type(found).__name__}; name a "
+            "module, its class or a function"
+        )
+    return found

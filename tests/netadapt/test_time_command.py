@@ -1,0 +1,237 @@
+"""`netadapt time`: models of anybody's, as a whole and operation by operation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from netadapt.model_tree import outside_lines
+from netadapt.models import load_model
+from netadapt.profiler.graph import ModelGraph, Node
+from netadapt.profiler.lowering.xnnpack import XnnpackFp32
+from tests.command_line import exit_code
+
+MODEL = '''
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    """RGB, an odd size, batch norm, a pooling and a reshape: nothing of netadapt's."""
+
+    def __init__(self):
+        super().__init__()
+        conv = nn.Conv2d(3, 8, 3, 2, 1, bias=False)
+        self.stem = nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU())
+        self.body = nn.Conv2d(8, 8, 3, 1, 1, groups=8)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.pool(x + torch.nn.functional.silu(self.body(x)))
+        return self.head(x.mean((2, 3), keepdim=True).flatten(1))
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+class Split(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        a, b = torch.split(x, [4, 4], 1)
+        return self.left(a) + b
+
+class Two(nn.Module):
+    def forward(self, x, y):
+        return x * y + x
+
+def needs_more(width):
+    return nn.Linear(width, width)
+
+def broken():
+    raise RuntimeError("no weights\\nat all")
+
+number = 3
+tied = nn.Linear(4, 4)
+'''
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_here(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process: its exit code, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = exit_code(*arguments)
+        output, errors = capsys.readouterr()
+        return code, output, errors
+
+    return run
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    path = tmp_path / "my_net.py"
+    path.write_text(MODEL)
+    return path
+
+
+def graph_of(path: Path, name: str, *shapes: tuple[int, ...]) -> ModelGraph:
+    lowering = XnnpackFp32()
+    exported = load_model(f"{path}:{name}", list(shapes), lowering).exported
+    assert exported is not None
+    return lowering.to_program_and_graph(exported)[1]
+
+
+def test_a_graph_is_all_that_is_executed_by_the_models_own_names(model_file: Path) -> None:
+    graph = graph_of(model_file, "Net", (1, 3, 33, 31))
+    assert graph.outside == ()
+    (nodes,) = graph.calls
+    by_module = {node.module: node for node in nodes if node.module}
+    assert by_module["stem.0"].op == "Conv2d"
+    assert by_module["stem.0"].clamp == (0, "+inf"), "norm folded, ReLU fused"
+    assert by_module["body"].op == "DepthwiseConv2d"
+    assert by_module["head"].op == "FullyConnected"
+    assert by_module["stem.0"].macs == 17 * 16 * 8 * 3 * 9
+    assert graph.macs == 17 * 16 * 8 * 3 * 9 + 17 * 16 * 8 * 9 + 8 * 5
+    ops = [node.op for node in nodes]
+    assert ops.count("Sigmoid") == ops.count("Multiply") == ops.count("Add") == 1
+    assert {node.module for node in nodes if node.op == "StaticTranspose"} == {""}
+
+
+def test_what_the_backend_did_not_take_is_named_with_its_line(model_file: Path) -> None:
+    graph = graph_of(model_file, "Split", (1, 8, 5, 5))
+    (outside,) = {each.op: each for each in graph.outside}.values()
+    assert "split_with_sizes_copy" in outside.op
+    line = 1 + MODEL.splitlines().index("        a, b = torch.split(x, [4, 4], 1)")
+    assert outside.where == f'"{model_file}", line {line}'
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"), [("Net", [(1, 3, 33, 31)]), ("Two", [(1, 4, 3, 3), (1, 4, 3, 3)])]
+)
+def test_a_mean_that_drops_its_dimensions_is_not_the_backends(model_file: Path) -> None:
+    graph = graph_of(model_file, "Mean", (1, 4, 3, 3))
+    assert [each.op for each in graph.outside] == ["aten.mean.dim"]
+    (line,) = outside_lines(graph.outside)
+    assert "keepdim=True" in line
+
+
+def test_every_node_runs_by_itself(
+    model_file: Path, name: str, shapes: list[tuple[int, ...]]
+) -> None:
+    from executorch.runtime import Runtime
+
+    from netadapt.profiler.lowering.direct.nodes import write_nodes
+
+    graph = graph_of(model_file, name, *shapes)
+    for node, program in zip(graph.nodes, write_nodes(graph.nodes), strict=True):
+        method = Runtime.get().load_program(program).load_method("forward")
+        assert method is not None
+        (found,) = method.execute(_inputs(node))
+        assert tuple(found.shape) == node.output[1].dims, node.described
+        assert bool(torch.isfinite(found).all())
+
+
+def _inputs(node: Node) -> list[torch.Tensor]:
+    given = {
+        number: value.dims
+        for number, (_, value) in zip(node.values, node.inputs, strict=False)
+        if not value.constant
+    }
+    return [torch.rand(dims) for dims in given.values()]
+
+
+def test_a_models_times_by_layer(model_file: Path, run_here: Run) -> None:
+    model = f"{model_file}:Net"
+    code, output, errors = run_here(
+        "time", model, "--input", "1,3,33,31", "--layers", "--threads", "1,2", "--json"
+    )
+    assert code == 0, errors
+    found = json.loads(output)
+    assert found["model"] == model
+    assert found["parameters"] == 3 * 8 * 9 + 16 + 80 + 45
+    one, two = found["timings"]
+    assert (one["threads"], two["threads"]) == (1, 2)
+    assert one["ms"] > 0
+    assert one["sum_ms"] == pytest.approx(sum(node["ms"] for node in one["nodes"]))
+    assert [node["module"] for node in one["nodes"]].count("head") == 1
+
+
+def test_a_person_reads_a_tree(model_file: Path, run_here: Run) -> None:
+    code, output, errors = run_here("time", f"{model_file}:Net", "--input", "1x3x33x31", "--layers")
+    assert code == 0, errors
+    assert "357 parameters" in output.splitlines()[0]
+    assert "1 thread: " in output.splitlines()[1]
+    assert "  stem" in output
+    assert "Conv2d 3x3/2 1x33x31x3 -> 1x17x16x8 in 0..+inf" in output
+    assert "against the whole" in output
+    assert "0 outside of it" in output
+
+
+def test_a_program_is_timed_as_a_whole(model_file: Path, tmp_path: Path, run_here: Run) -> None:
+    lowering = XnnpackFp32()
+    exported = load_model(f"{model_file}:Split", [(1, 8, 5, 5)], lowering).exported
+    assert exported is not None
+    torch.export.save(exported, tmp_path / "split.pt2")
+    (tmp_path / "split.pte").write_bytes(lowering.to_program(exported))
+    for name in ("split.pt2", "split.pte"):
+        code, output, errors = run_here("time", str(tmp_path / name))
+        assert code == 0, errors
+        assert "1 thread: " in output
+    code, output, _ = run_here("time", str(tmp_path / "split.pt2"))
+    assert "split_with_sizes_copy" in output
+    assert "slices" in output, "the remedy"
+    code, _, errors = run_here("time", str(tmp_path / "split.pte"), "--layers")
+    assert code == 2
+    assert "does not say what it executes" in errors
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "what"),
+    [
+        ("{}:Net", [], "was given none"),
+        ("{}:Net", ["--input", "1,4,8,8"], "must run on inputs of 1x4x8x8, it does not"),
+        ("{}:Net", ["--input", "1,3"], "must run on inputs of 1x3"),
+        ("{}:Net", ["--input", "1,0,8"], "sizes from 1 on, got '1,0,8'"),
+        ("{}:Net", ["--input", "1,3,8,8", "--threads", "0"], "numbers from 1 on"),
+        ("{}:missing", ["--input", "1,4"], "it is NoneType"),
+        ("{}:number", ["--input", "1,4"], "it is int"),
+        ("{}:needs_more", ["--input", "1,4"], "without arguments"),
+        ("{}:broken", ["--input", "1,4"], "no weights at all"),
+        ("no_such_package.models:Net", ["--input", "1,4"], "No module named"),
+        ("there_is_none.py:Net", ["--input", "1,4"], "there_is_none.py is not"),
+        ("just_a_word", ["--input", "1,4"], "a model is named"),
+        ("there_is_none.pte", [], "No such file"),
+        ("there_is_none.pt2", [], "No such file"),
+    ],
+)
+def test_what_cannot_be_timed_is_one_line(
+    model_file: Path, model: str, options: list[str], what: str, run_here: Run
+) -> None:
+    code, output, errors = run_here("time", model.format(model_file), *options)
+    assert code == 2
+    assert output == ""
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("netadapt: ")
+    assert what in last
+
+
+def test_dynamic_sizes_are_refused(tmp_path: Path, run_here: Run) -> None:
+    size = torch.export.Dim("size", min=4, max=64)
+    exported = torch.export.export(
+        torch.nn.Conv2d(3, 4, 3), (torch.zeros(1, 3, 9, 8),), dynamic_shapes=({2: size},)
+    )
+    torch.export.save(exported, tmp_path / "dynamic.pt2")
+    code, _, errors = run_here("time", str(tmp_path / "dynamic.pt2"))
+    assert code == 2
+    assert "fixed sizes" in errors
