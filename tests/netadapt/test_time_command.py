@@ -116,9 +116,6 @@ def test_what_the_backend_did_not_take_is_named_with_its_line(model_file: Path) 
     assert outside.where == f'"{model_file}", line {line}'
 
 
-@pytest.mark.parametrize(
-    ("name", "shapes"), [("Net", [(1, 3, 33, 31)]), ("Two", [(1, 4, 3, 3), (1, 4, 3, 3)])]
-)
 def test_a_mean_that_drops_its_dimensions_is_not_the_backends(model_file: Path) -> None:
     graph = graph_of(model_file, "Mean", (1, 4, 3, 3))
     assert [each.op for each in graph.outside] == ["aten.mean.dim"]
@@ -126,6 +123,9 @@ def test_a_mean_that_drops_its_dimensions_is_not_the_backends(model_file: Path) 
     assert "keepdim=True" in line
 
 
+@pytest.mark.parametrize(
+    ("name", "shapes"), [("Net", [(1, 3, 33, 31)]), ("Two", [(1, 4, 3, 3), (1, 4, 3, 3)])]
+)
 def test_every_node_runs_by_itself(
     model_file: Path, name: str, shapes: list[tuple[int, ...]]
 ) -> None:
