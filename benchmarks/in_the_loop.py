@@ -38,7 +38,7 @@ from netadapt.config import RunConfig, parse_config
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
-from netadapt.runs.latency import latency_metric
+from netadapt.runs.latency import latency_metric, remembered
 from netadapt.runs.network_timer import NetworkTimer
 from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import sample_space
@@ -207,7 +207,7 @@ def _search(
     parts: tuple[Space, LatencyPredictor, MadeUpScore, SlowedTimer],
 ) -> Outcome:
     space, predictor, score, slowed = parts
-    latency = latency_metric(space, predictor)
+    latency = latency_metric(space, remembered(predictor))
     search = Parts(config, given_space=space).search([Constraint(latency, budget_ms)])
     with open_log(path, search) as log:
         result = run_search(search, score, slowed.measured, log, confirm=slowed.twice)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self
 from torch import nn
 
 from netadapt.console import Progress, Update
-from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.budgets import Budget, budgets_of
 from netadapt.runs.folder import SearchFolder
-from netadapt.runs.latency import latency_metric
+from netadapt.runs.latency import latency_metric, remembered
 from netadapt.runs.network_timer import NetworkTimer
 from netadapt.runs.training_log import TrainingLog
 from netadapt.search.metrics import Constraint
@@ -127,6 +127,10 @@ class Context:
         return LatencyPredictor.load(self.folder.predictor)
 
     @cached_property
+    def _remembered(self) -> MemoisedPredictor:
+        return remembered(self.predictor)
+
+    @cached_property
     def timer(self) -> NetworkTimer:
         """Times whole networks on the run's device."""
         return NetworkTimer(self.parts, self.table, sessions=self.folder.sessions)
@@ -156,7 +160,7 @@ class Context:
 
     def search(self, budget_ms: float | None) -> Search:
         """The run's search for a latency budget, or for its other constraints alone."""
-        latency = latency_metric(self.space, self.predictor)
+        latency = latency_metric(self.space, self._remembered)
         constraints = self.parts.counted_constraints()
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))

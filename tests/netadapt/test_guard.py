@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netadapt.predictor.predictor import LatencyPredictor
-from netadapt.runs.latency import latency_metric
+from netadapt.runs.latency import latency_metric, remembered
 from netadapt.search.space import Arch, Space
 from tests.predictor import made_up_device as device
 
@@ -35,11 +35,11 @@ def test_without_measured_networks_the_whole_budget_is_used(
     space: Space, archs: list[Arch], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="netadapt"):
-        metric = latency_metric(space, predictor(space, archs, 0))
+        metric = latency_metric(space, remembered(predictor(space, archs, 0)))
     assert "guard inside the budget is off" in caplog.text
     assert list(metric.upper(archs)) == pytest.approx(metric(archs))
 
 
 def test_measured_networks_vouch_for_the_guard(space: Space, archs: list[Arch]) -> None:
-    metric = latency_metric(space, predictor(space, archs, 8))
+    metric = latency_metric(space, remembered(predictor(space, archs, 8)))
     assert np.all(metric.upper(archs) > 1.005 * np.array(metric(archs)))

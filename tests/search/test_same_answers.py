@@ -24,7 +24,7 @@ import pytest
 from benchmarks.search_quality import MadeUpScore, roofline_ms
 from netadapt.config import demo_config
 from netadapt.predictor.predictor import LatencyPredictor
-from netadapt.runs.latency import latency_metric
+from netadapt.runs.latency import latency_metric, remembered
 from netadapt.runs.parts import Parts
 from netadapt.runs.profile_plan import sample_space
 from netadapt.search.driver import run_search
@@ -101,7 +101,7 @@ def _demos_course() -> str:
         return made_up_device.network_us(space.kernels(arch)) / 1e3
 
     budget_ms = BUDGET_SHARE * true_ms(space.reference())
-    wanted = [Constraint(latency_metric(space, predictor), budget_ms)]
+    wanted = [Constraint(latency_metric(space, remembered(predictor)), budget_ms)]
     search = Parts(config).search(wanted)
     return _digest(search, MadeUpScore(space, 0), true_ms)
 
