@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -389,3 +391,24 @@ def test_networks_are_found_again_without_the_exporter(
         network.get_submodule("layer2.linear").get_parameter("bias").add_(1)
     assert lower_networks([network], (1, 8, 5, 5), cache) != first
     assert len(exports) == 1
+
+
+WITHOUT_EXPORTER = """
+import sys
+from netadapt.profiler.kernels import SqueezeExciteKernel
+from netadapt.profiler.lowering import Subject, find_lowering, lower
+subject, lowering = Subject(SqueezeExciteKernel(8, 8, 4, 4)), find_lowering()
+draft = lowering.draft(subject.module(), subject.kernel.input_shapes)
+(written,) = lowering.write([draft])
+assert "executorch.exir.emit" not in sys.modules
+assert written == lower(subject.module(), subject.kernel.example_inputs())
+import executorch.exir
+assert executorch.exir.to_edge
+"""
+
+
+def test_the_exporter_is_imported_when_it_is_needed_only() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXPORTER], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

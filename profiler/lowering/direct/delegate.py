@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
-from executorch.backends.xnnpack.utils.xnnpack_constants import XNN_FLAG_KEEP_DIMS
 from torch import Tensor
 
 from netadapt.profiler.lowering.direct.layout import Placed, place
 from netadapt.profiler.lowering.direct.operators import Graph, Operator
 from netadapt.profiler.lowering.direct.record import Delegate, GraphRecord
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as constants
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 OUTPUT_FIRST = ("mean", "reshape", "divide", "hardswish", "sigmoid", "clamp", "pad", "slice")
@@ -51,7 +51,7 @@ class _Writer:
                 perm = TO_NHWC if op.output in self.placed.nhwc else TO_NCHW
                 return schema.XNNStaticTranspose(4, list(perm), *inputs, output, 0)
             case "mean":
-                return schema.XNNGlobalAvgPooling2d(*inputs, output, XNN_FLAG_KEEP_DIMS)
+                return schema.XNNGlobalAvgPooling2d(*inputs, output, constants.XNN_FLAG_KEEP_DIMS)
             case "reshape":
                 shape = self.placed.shapes[op.output]
                 return schema.XNNStaticReshape(len(shape), list(shape), *inputs, output, 0)

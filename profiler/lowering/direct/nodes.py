@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
-from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
-from executorch.backends.xnnpack.utils.xnnpack_constants import XNN_INVALID_VALUE_ID
 
 from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.graph import Node
 from netadapt.profiler.lowering.direct.operators import Graph
 from netadapt.profiler.lowering.direct.program import write_delegates
 from netadapt.profiler.lowering.direct.record import Delegate, GraphRecord
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as constants
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
 
 
 def write_nodes(nodes: Sequence[Node]) -> list[bytes]:
@@ -40,7 +40,7 @@ def _alone(node: Node) -> tuple[Graph, Delegate]:
     arguments, output = tuple(dict.fromkeys(given)), node.values[-1]
     record = GraphRecord(arguments, output)
     made = getattr(schema, f"XNN{node.op}")
-    ids = {f.name: XNN_INVALID_VALUE_ID for f in fields(made) if f.name.endswith("_id")}
+    ids = {f.name: constants.XNN_INVALID_VALUE_ID for f in fields(made) if f.name.endswith("_id")}
     rng = np.random.default_rng(0)
     for (name, value), number in zip((*node.inputs, node.output), node.values, strict=True):
         if value.constant:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from executorch.exir import schema
-from executorch.exir._serialize._named_data_store import NamedDataStore
-from executorch.exir._serialize._program import PTEFile, serialize_pte_binary
-from executorch.exir.scalar_type import ScalarType
-
 from netadapt.profiler.lowering.direct.delegate import delegate
 from netadapt.profiler.lowering.direct.operators import Graph
 from netadapt.profiler.lowering.direct.record import Delegate, to_bytes
+from netadapt.profiler.lowering.direct.serialisers import (
+    NamedDataStore,
+    PTEFile,
+    ScalarType,
+    serialize_pte_binary,
+)
+from netadapt.profiler.lowering.direct.serialisers import program_schema as schema
 
 WEIGHT_ALIGNMENT = 16
 MEMORY_ALIGNMENT = 16

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any, Union, get_origin, get_type_hints
 
 import numpy as np
-from executorch.backends.xnnpack.serialization import xnnpack_graph_schema as schema
-from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
-from executorch.backends.xnnpack.utils.xnnpack_constants import (
-    UINT64_MAX,
-    XNN_INVALID_VALUE_ID,
-    XNN_VALUE_FLAG_EXTERNAL_INPUT,
-    XNN_VALUE_FLAG_EXTERNAL_OUTPUT,
-)
-from executorch.exir._serialize._flatbuffer import _run_flatc
+
+from netadapt.profiler.lowering.direct.serialisers import XNNPACK_SCHEMA, run_flatc
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as constants
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
+from netadapt.profiler.lowering.direct.serialisers import xnnpack_serialize as serialize
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +67,15 @@ class GraphRecord:
     def define(self, value: int, dims: Sequence[int]) -> int:
         """The number here of a value of the caller's, of dimensions as they lie in memory."""
         if value not in self._ids:
-            external, flags = XNN_INVALID_VALUE_ID, 0
+            external, flags = constants.XNN_INVALID_VALUE_ID, 0
             self._ids[value] = number = len(self._graph.xvalues)
             self._dims[value] = tuple(dims)
             if value in self._arguments:
                 external = self._arguments.index(value)
-                flags = XNN_VALUE_FLAG_EXTERNAL_INPUT
+                flags = constants.XNN_VALUE_FLAG_EXTERNAL_INPUT
                 self._graph.input_ids.append(number)
             elif value == self._output:
-                external, flags = len(self._arguments), XNN_VALUE_FLAG_EXTERNAL_OUTPUT
+                external, flags = len(self._arguments), constants.XNN_VALUE_FLAG_EXTERNAL_OUTPUT
                 self._graph.output_ids.append(number)
             self._append(list(dims) or [1], 0, external, flags)
         return self._ids[value]
@@ -90,8 +86,9 @@ class GraphRecord:
         name = hashlib.sha256(data).hexdigest()
         self._weights.append((name, data))
         index = len(self._graph.constant_data)
-        self._graph.constant_data.append(schema.ConstantDataOffset(UINT64_MAX, len(data), name))
-        return self._append(list(values.shape), index, XNN_INVALID_VALUE_ID, 0)
+        entry = schema.ConstantDataOffset(constants.UINT64_MAX, len(data), name)
+        self._graph.constant_data.append(entry)
+        return self._append(list(values.shape), index, constants.XNN_INVALID_VALUE_ID, 0)
 
     def add(self, node: Any, handle: int, clamp: tuple[float | str, float | str] | None) -> None:
         """Append a node of the schema."""
@@ -116,11 +113,11 @@ def to_bytes(graphs: Sequence[schema.XNNGraph]) -> list[bytes]:
     """What the runtime reads of each graph: one call of the schema's compiler for all of them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "schema.fbs").write_bytes(serialize._get_schema_bytes())
+        (folder / "schema.fbs").write_bytes(XNNPACK_SCHEMA)
         paths = [folder / f"{index}.json" for index in range(len(graphs))]
         for path, graph in zip(paths, graphs, strict=True):
             path.write_text(json.dumps(graph, default=_members))
-        _run_flatc(["--binary", "-o", name, str(folder / "schema.fbs"), *map(str, paths)])
+        run_flatc(["--binary", "-o", name, str(folder / "schema.fbs"), *map(str, paths)])
         compiled = [path.with_suffix(".bin").read_bytes() for path in paths]
     return [_with_header(data) for data in compiled]
 
