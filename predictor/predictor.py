@@ -8,6 +8,7 @@ Times are of kernels *inside a network*, free of the layout cost that a kernel a
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -65,10 +66,13 @@ CHECKS_PER_TYPE = 8
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """Kernels' times as they were predicted, and the types whose extrapolation was reported."""
+    """Kernels' times as they were predicted."""
 
     own_ms: dict[Kernel, float] = field(default_factory=dict)
-    warned: set[str] = field(default_factory=set)
+
+
+_extrapolating: weakref.WeakSet[TypeModel] = weakref.WeakSet()
+"""What was said to extrapolate: once of each model, however often it is asked."""
 
 
 class LatencyPredictor(RegressorMixin, BaseEstimator):
@@ -462,6 +466,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         `ratios`, where given, gets the half-widths of intervals of those predicted, as factors.
         """
         known = memory.own_ms
+        extrapolated: list[str] = []
         unknown = [k for k in dict.fromkeys(kernels) if k not in known]
         known.update((k, self.own_ms_[k]) for k in unknown if k in self.own_ms_)
         for name, members in _by_type(k for k in unknown if k not in self.own_ms_).items():
@@ -471,14 +476,16 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
                 widths = np.exp(self._width_of(model) * estimate.log_sd)
                 ratios.update(zip(members, map(float, widths), strict=True))
             outside = int(estimate.extrapolated.sum())
-            if outside and name not in memory.warned:
-                memory.warned.add(name)
-                logger.warning(
-                    "%d of %d %s kernels lie outside the measured sizes: their latency is "
-                    "extrapolated; profile the corners of the space",
-                    outside, len(members), name,
-                )  # fmt: skip
+            if outside and model not in _extrapolating:
+                _extrapolating.add(model)
+                extrapolated.append(f"{outside} of {len(members)} {name}")
             known.update(zip(members, map(float, estimate.ms), strict=True))
+        if extrapolated:
+            logger.warning(
+                "kernels outside the measured sizes: %s; their latency is extrapolated; profile "
+                "the corners of the space",
+                ", ".join(extrapolated),
+            )
         return np.array([known[kernel] for kernel in kernels], dtype=float)
 
     def _times(self, programs: Programs, ratios: dict[Kernel, float] | None = None) -> Array:
@@ -569,9 +576,8 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
 class MemoisedPredictor:
     """A fitted predictor that predicts no kernel twice: what a search asks for latencies.
 
-    It says what the predictor says, from memory where it was asked before, and reports the first
-    extrapolation of each type only. A predictor that is fitted again needs another view; a
-    correction fitted again is seen.
+    It says what the predictor says, from memory where it was asked before. A predictor that is
+    fitted again needs another view; a correction fitted again is seen.
 
     Parameters
     ----------

@@ -112,7 +112,8 @@ def time_programs(
     Parameters
     ----------
     spec: its rounds are spread over two runs of half the rounds each.
-    sentinel_course_us: the sentinel's usual latency; None takes the median over these runs.
+    sentinel_course_us: what the sentinel took in earlier sessions. Its course is that, or what it
+        takes in the fastest of these runs: other work slows a device down, nothing speeds it up.
     on_progress: called with (visits done, visits expected); the expectation grows with repeats.
 
     What a `Recording` was asked of before comes as it was judged then.
@@ -155,9 +156,8 @@ def time_programs(
             sentinels_us.append(sentinel_us)
         if attempt == 0:
             continue
-        course_us = sentinel_course_us
-        if course_us is None and sentinels_us:
-            course_us = statistics.median(sentinels_us)
+        known = sentinels_us if sentinel_course_us is None else [*sentinels_us, sentinel_course_us]
+        course_us = min(known, default=None)
         still_open = []
         for program in open_programs:
             timing = judge(runs[program.name], gate, course_us, effort)
