@@ -328,7 +328,8 @@ def test_extrapolation_is_reported_once_of_a_type_and_fit(
             for kernel in huge:
                 view.predict([kernel])
                 predictor.predict([kernel])
-        assert caplog.text.count("1 of 1 add") == fits
+        # The fit, whose networks have such kernels, said so
+        assert caplog.text.count(" add") == fits
 
 
 def test_nothing_to_predict_is_no_error(fitted: LatencyPredictor) -> None:
