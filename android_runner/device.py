@@ -169,6 +169,11 @@ class OutputTensor:
     values: tuple[float, ...]
 
 
+def lower_quartile(rounds_us: Sequence[float]) -> float:
+    """Of the rounds' latencies: the estimator of every latency, see `Measurement.latency_us`."""
+    return _quartiles(rounds_us)[0]
+
+
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:
     if len(values) == 1:
         return values[0], values[0]
@@ -221,7 +226,7 @@ class Measurement:
         Of 19 estimators the most repeatable between processes on a busy machine that still leans
         on more than its luckiest moment (docs/protocol.md, "The estimator").
         """
-        return _quartiles(self.round_latencies_us)[0]
+        return lower_quartile(self.round_latencies_us)
 
     @property
     def spread(self) -> float:

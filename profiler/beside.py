@@ -21,6 +21,7 @@ from netadapt.android_runner.device import (
     Program,
     RunProgress,
     RunSpec,
+    lower_quartile,
 )
 from netadapt.profiler.errors import MeasurementError
 from netadapt.profiler.row import Effort
@@ -134,7 +135,7 @@ def _disturbed(runs: Sequence[Run], course_us: float | None) -> list[bool]:
     sentinels = []
     for run in runs:
         rounds = [us for m in run.values() for us in m.conditions.sentinel_us]
-        sentinels.append(statistics.median(rounds) if rounds else 0.0)
+        sentinels.append(lower_quartile(rounds) if rounds else 0.0)
     fastest = min([*sentinels, *(() if course_us is None else (course_us,))])
     return [
         us > (1 + DISTURBED) * fastest or any(m.conditions.throttled for m in run.values())

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from netadapt.android_runner.device import Conditions, DeviceInfo, DeviceKind, RunSpec
+from netadapt.android_runner.device import (
+    Conditions,
+    DeviceInfo,
+    DeviceKind,
+    RunSpec,
+    lower_quartile,
+)
 from netadapt.profiler.errors import TableError
 from netadapt.profiler.keys import NETWORK
 from netadapt.profiler.lowering.recipe import Recipe
@@ -219,9 +224,12 @@ class Row:
 
     @property
     def sentinel_us(self) -> float | None:
-        """The sentinel kernel's latency in the same runs; None where there was none."""
+        """The sentinel kernel's latency in the same runs; None where there was none.
+
+        By the estimator of all latencies: a round that other work disturbed is its neighbours' too.
+        """
         rounds = self.conditions.sentinel_us
-        return statistics.median(rounds) if rounds else None
+        return lower_quartile(rounds) if rounds else None
 
     @property
     def freq_khz_lowest(self) -> int | None:

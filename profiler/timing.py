@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from netadapt.android_runner.device import (
     Program,
     RunProgress,
     RunSpec,
+    lower_quartile,
 )
 from netadapt.profiler.row import Effort, Quality
 
@@ -172,7 +172,7 @@ def time_programs(
 
 def _sentinel_us(measurements: Sequence[Measurement]) -> float | None:
     rounds = [us for m in measurements for us in m.conditions.sentinel_us]
-    return statistics.median(rounds) if rounds else None
+    return lower_quartile(rounds) if rounds else None
 
 
 def judge(
