@@ -45,6 +45,11 @@ class Body:
         self._written_limit_khz: dict[int, int] = {}  # by a cluster's first core
         self._wanted_limit_khz: dict[int, int] = {}
 
+    @property
+    def is_working(self) -> bool:
+        """Whether there is work enough for the governor to raise clocks."""
+        return self.working_cores > 0.2
+
     def advance(self, worked_core_s: float = 0.0) -> None:
         """Let the time since the last call pass, in which cores worked for ``worked_core_s``."""
         now = self._clock()
@@ -107,8 +112,8 @@ class Body:
             _number(read(policy / "scaling_max_freq"), steps[-1]), self.limit_khz(cluster)
         )
         lowest = _number(read(policy / "scaling_min_freq"), steps[0])
-        busy = self.working_cores > 0.2
-        wanted = highest if governor == "performance" or (busy and governor != "powersave") else 0
+        busy = self.is_working and governor != "powersave"
+        wanted = highest if governor == "performance" or busy else 0
         allowed = [step for step in steps if step <= max(wanted, lowest, steps[0])]
         return allowed[-1]
 

@@ -33,7 +33,8 @@ from netadapt.virtual_phone.sync import SyncService
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.5
-_FIRST_TICK_S: Final = 0.06  # after a shell has started: clocks rise fast
+_FIRST_TICK_S: Final = 0.06  # after a shell has started, until something works: clocks rise fast
+_FRESH_S: Final = 1.0
 _TICK_WITH_FAULT_S: Final = 0.02
 _PORT_FREE_S: Final = 5.0
 _MIXED_SHARE: Final = 0.2  # of the pieces of output that somebody else's text comes into
@@ -137,7 +138,7 @@ class Handset:
         self._tasks: set[asyncio.Task[None]] = set()
         self._as_root = False
         self._clock_offset_s = 0
-        self._fresh = False
+        self._fresh_until = 0.0
 
     # -- life
 
@@ -228,7 +229,7 @@ class Handset:
                 if not self.sandbox.busy:
                     await self._stirred.wait()
                     last = time.monotonic()
-            fresh, self._fresh = self._fresh, False
+            fresh = time.monotonic() < self._fresh_until and not self.body.is_working
             await asyncio.sleep(
                 _TICK_WITH_FAULT_S if watched else _FIRST_TICK_S if fresh else _TICK_S
             )
@@ -337,7 +338,7 @@ class Handset:
         self._shells = {s: state for s, state in self._shells.items() if s.poll() is None}
         self._shells[shell] = _ShellState(command or "")
         self.note("shell", command if command is not None else "interactive")
-        self._fresh = True
+        self._fresh_until = time.monotonic() + _FRESH_S
         self._stirred.set()
         return shell
 
