@@ -103,7 +103,7 @@ def search(
 def demo(folder: Folder = None, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Do a whole run on handwritten digits.
 
-    This machine is the device; it takes about ten minutes on two cores.
+    This machine is the device; it takes about six minutes on two cores.
 
     Example: netadapt demo --folder runs/demo
     """
