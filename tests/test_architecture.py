@@ -68,10 +68,9 @@ def test_imports_run_left_to_right(part: str) -> None:
 
 KNOWN_TO_THE_PHONE = {
     "netadapt.android_runner.errors",
-    "netadapt.android_runner.runner.addresses",
     "netadapt.android_runner.runner.protocol",
 }
-"""And no more: what it is told, what it may raise, how a runner of this machine is started."""
+"""And no more: what it is told, and what it may raise."""
 
 
 def test_the_virtual_phone_knows_little_of_who_talks_to_it() -> None:

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from netadapt.android_runner.errors import DeviceError, InvalidRunError
-from netadapt.android_runner.runner.addresses import fixed_addresses
 from netadapt.virtual_phone.cores import SLEEPS_FILE
 from netadapt.virtual_phone.view import PHONE_FOLDERS, PROC_FILES, boot_command
 
@@ -184,16 +183,15 @@ class Sandbox:
         arguments = ["/bin/sh"]
         if command is not None:
             arguments += ["-c", self._rewritten(command)]
-        with fixed_addresses():  # else this machine's runner starts twice, which no phone's does
-            shell = subprocess.Popen(
-                [*prefix, *map(os.fsencode, arguments)],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env={**self._environment(terminal), **environment},
-                cwd=self.root,
-                start_new_session=not terminal,
-            )
+        shell = subprocess.Popen(
+            [*prefix, *map(os.fsencode, arguments)],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={**self._environment(terminal), **environment},
+            cwd=self.root,
+            start_new_session=not terminal,
+        )
         self._shells = [old for old in self._shells if old.poll() is None]
         self._shells.append(shell)
         return shell
