@@ -151,10 +151,14 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 
 def run_lowered(network: nn.Module, images: Tensor) -> Tensor:
     """Outputs `(B, classes)` of the network as an ExecuTorch program, one image at a time."""
+    return run_program(lower(network, (images[:1],)), images)
+
+
+def run_program(data: bytes, images: Tensor) -> Tensor:
+    """The same of a program."""
     from executorch.runtime import Runtime
 
-    program = Runtime.get().load_program(lower(network, (images[:1],)))
-    method = program.load_method("forward")
+    method = Runtime.get().load_program(data).load_method("forward")
     run: Callable[[list[Tensor]], list[Tensor]] = method.execute
     return torch.cat([run([image.contiguous()])[0].clone() for image in torch.split(images, 1)])
 

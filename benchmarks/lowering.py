@@ -20,9 +20,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from benchmarks.common import QUICK_SPACE, parser, print_result, say
+from benchmarks.equivalence import relative_error, run_program
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.lowering import Lowering, Subject, find_lowering, lower, xnnpack
 from netadapt.profiler.lowering.programs import WRITTEN_AT_A_TIME
@@ -139,7 +139,8 @@ def _networks(
         written_ms.append(draft_ms + write_ms)
         stock_ms.append(export_ms)
         equal += program == expected
-        errors.append(_error(program, network, x))
+        with torch.inference_mode():
+            errors.append(relative_error(run_program(program, x), network(x)))
     return {
         "networks": count,
         "network_ms": round(statistics.median(written_ms), 1),
@@ -148,18 +149,6 @@ def _networks(
         "equal": equal,
         "max_rel_err": max(errors),
     }
-
-
-@torch.inference_mode()
-def _error(program: bytes, network: nn.Module, x: Tensor) -> float:
-    """Of the program's outputs, as a share of the largest."""
-    from executorch.runtime import Runtime
-
-    method = Runtime.get().load_program(program).load_method("forward")
-    assert method is not None
-    (found,) = method.execute([x])
-    expected = network(x)
-    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:

@@ -35,15 +35,13 @@ def grow(nodes: Sequence[NodeTiming]) -> Branch:
     """The tree of the nodes' modules, in the order they run; times are summed upwards."""
     root = Branch("")
     for timing in nodes:
-        # Changes of layout are the backend's own
-        path = timing.node.module.split(".") if timing.node.module else []
-        branch = root
-        for name in (None, *path):
-            if name is not None:
-                branch = branch.branches.setdefault(name, Branch(name))
+        path = [root]
+        for name in filter(None, timing.node.module.split(".")):  # the backend's own have none
+            path.append(path[-1].branches.setdefault(name, Branch(name)))
+        for branch in path:
             branch.ms += timing.ms
             branch.macs += timing.node.macs
-        branch.nodes.append(timing)
+        path[-1].nodes.append(timing)
     return root
 
 

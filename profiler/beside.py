@@ -21,11 +21,10 @@ from netadapt.android_runner.device import (
     Program,
     RunProgress,
     RunSpec,
-    lower_quartile,
 )
 from netadapt.profiler.errors import MeasurementError
 from netadapt.profiler.row import Effort
-from netadapt.profiler.timing import Gate, Recording, Timing, judge
+from netadapt.profiler.timing import Gate, Recording, Timing, judge, sentinel_of
 
 Run = Mapping[str, Measurement]
 
@@ -132,10 +131,7 @@ def time_beside(
 
 def _disturbed(runs: Sequence[Run], course_us: float | None) -> list[bool]:
     """Whether each run throttled, or its sentinel took longer than it usually does."""
-    sentinels = []
-    for run in runs:
-        rounds = [us for m in run.values() for us in m.conditions.sentinel_us]
-        sentinels.append(lower_quartile(rounds) if rounds else 0.0)
+    sentinels = [sentinel_of(list(run.values())) or 0.0 for run in runs]
     fastest = min([*sentinels, *(() if course_us is None else (course_us,))])
     return [
         us > (1 + DISTURBED) * fastest or any(m.conditions.throttled for m in run.values())

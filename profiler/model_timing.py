@@ -32,11 +32,6 @@ class NodeTiming:
     ms: float
     quality: str
 
-    @property
-    def gmacs_per_s(self) -> float:
-        """Multiply-accumulates a nanosecond; 0 of a node without any."""
-        return self.node.macs / self.ms / 1e6
-
 
 @dataclass(frozen=True, slots=True)
 class ModelTiming:

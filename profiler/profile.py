@@ -39,6 +39,21 @@ SENTINEL = Subject(PointwiseConvKernel(64, 64, 28, 28, "relu"))
 COURSE_QUANTILE = 0.1
 """Of a table's sentinels: its first batches may have been measured beside other work."""
 
+
+def sentinel_program(cache: ProgramCache, lowering: Lowering) -> Program:
+    """The sentinel's program, lowered where the cache has none.
+
+    Raises `LoweringError` where it cannot be.
+    """
+    lower_subjects([SENTINEL], cache, lowering=lowering, workers=1)
+    data = cache.get(SENTINEL.cache_key(lowering))
+    if data is None:
+        raise LoweringError(
+            f"the sentinel must be lowered, {SENTINEL.name} could not be; reinstall executorch"
+        )
+    return Program("sentinel", data)
+
+
 Phase = Literal["lower", "measure"]
 OnProgress = Callable[[Phase, int, int], None]
 
@@ -158,14 +173,9 @@ class Profiler:
                 "table to fill"
             )
         self.lowering = find_lowering(self.settings.recipe)
-        lower_subjects([SENTINEL], self.cache, lowering=self.lowering, workers=1)
-        sentinel = self.program(SENTINEL)
-        if sentinel is None:
-            raise LoweringError(
-                f"the sentinel must be lowered, {SENTINEL.name} could not be; reinstall executorch"
-            )
         spec = spec or self.settings.spec()
-        self._spec = dataclasses.replace(spec, sentinel=Program("sentinel", sentinel))
+        sentinel = sentinel_program(self.cache, self.lowering)
+        self._spec = dataclasses.replace(spec, sentinel=sentinel)
         self._effort = Effort.of(spec)
         self._warm = False
         self.provenance = provenance_of(device, spec, self.lowering)

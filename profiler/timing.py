@@ -81,7 +81,7 @@ class Timing:
     @property
     def sentinel_us(self) -> float | None:
         """The sentinel's latency in the two runs; None where there was none."""
-        return _sentinel_us([self.pooled])
+        return sentinel_of([self.pooled])
 
 
 @runtime_checkable
@@ -151,7 +151,7 @@ def time_programs(
                 runs[answer.program].append(answer)
         done += len(open_programs) * spec.rounds
         open_programs = [p for p in open_programs if p.name not in failed]
-        sentinel_us = _sentinel_us([runs[p.name][-1] for p in open_programs])
+        sentinel_us = sentinel_of([runs[p.name][-1] for p in open_programs])
         if sentinel_us is not None:
             sentinels_us.append(sentinel_us)
         if attempt == 0:
@@ -170,7 +170,8 @@ def time_programs(
         on_progress(done, done)
 
 
-def _sentinel_us(measurements: Sequence[Measurement]) -> float | None:
+def sentinel_of(measurements: Sequence[Measurement]) -> float | None:
+    """The sentinel's latency over these measurements, microseconds; None where there was none."""
     rounds = [us for m in measurements for us in m.conditions.sentinel_us]
     return lower_quartile(rounds) if rounds else None
 
@@ -190,7 +191,7 @@ def judge(
     """
 
     def off_course(run: Measurement) -> float:
-        sentinel = _sentinel_us([run])
+        sentinel = sentinel_of([run])
         return 0.0 if sentinel is None or course_us is None else abs(sentinel / course_us - 1)
 
     def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, bool, float]:

@@ -51,14 +51,13 @@ def time(
     Example: netadapt time my_net.py:Net --input 1,3,224,224 --layers
     """
     from netadapt import device_list
-    from netadapt.android_runner.device import Program
     from netadapt.checked import validated
     from netadapt.devices import HOST, DeviceSettings, make_device
     from netadapt.models import load_model, read_shape
-    from netadapt.profiler.lowering import ProgramCache, lower_subjects
+    from netadapt.profiler.lowering import ProgramCache
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
     from netadapt.profiler.model_timing import time_model
-    from netadapt.profiler.profile import SENTINEL, ProfileSettings
+    from netadapt.profiler.profile import ProfileSettings, sentinel_program
 
     counts = _counts(threads)
     options = {"id": device, "threads": max(counts), "cpus": parse_cpus(cpus), "wait_s": wait}
@@ -77,14 +76,11 @@ def time(
     if layers and graph is None:
         raise typer.BadParameter("a .pte does not say what it executes; name what it was made of")
     measured = make_device(settings)
-    cache = ProgramCache()
-    lower_subjects([SENTINEL], cache, lowering=lowering, workers=1)
-    sentinel = cache.get(SENTINEL.cache_key(lowering))
-    assert sentinel is not None
+    sentinel = sentinel_program(ProgramCache(), lowering)
     found = []
     for count in counts:
         spec = ProfileSettings().spec(threads=count, cpus=settings.pinned, networks=True)
-        spec = dataclasses.replace(spec, sentinel=Program("sentinel", sentinel))
+        spec = dataclasses.replace(spec, sentinel=sentinel)
         with shown.step(f"Timing {'the model' if not layers else 'its operations'}") as update:
             found.append(
                 time_model(measured, program, graph if layers else None, spec, on_progress=update)

@@ -7,6 +7,7 @@ programs are kept by content: each is made once for a recipe, whoever asks.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -24,7 +25,7 @@ from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering
 from netadapt.profiler.lowering.subject import Subject
 from netadapt.profiler.lowering.workers import in_processes, one_thread
-from netadapt.profiler.lowering.writing import Exporter, Result, write_compared
+from netadapt.profiler.lowering.writing import Result, write_compared
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -83,11 +84,12 @@ def lower_subjects(
     on_progress: called with (done, total) after each subject.
     """
     lowering = lowering or find_lowering()
-    jobs = [_Job(s, s.kernel.input_shapes) for s in dict.fromkeys(subjects)]
+    wanted = list(dict.fromkeys(subjects))
+    jobs = [_Job(subject, subject.kernel.input_shapes) for subject in wanted]
     made = _make(jobs, cache, lowering, workers, KERNELS_PAY_FROM, on_progress, keep=False)
     return [
-        LoweringFailure(s, str(result))
-        for s, result in zip(dict.fromkeys(subjects), made, strict=True)
+        LoweringFailure(subject, str(result))
+        for subject, result in zip(wanted, made, strict=True)
         if isinstance(result, LoweringError)
     ]
 
@@ -168,7 +170,7 @@ def _make(
             if (kept := cache.get(key)) is not None:
                 results[index] = kept if keep else b""
     note({})
-    exported = _exported(jobs, cache, lowering, workers, pays_from)
+    exported = functools.partial(_exported, jobs, cache, lowering, workers, pays_from)
     missing = [index for index in keys if index not in results]
     for first in range(0, len(missing), WRITTEN_AT_A_TIME):
         batch = {
@@ -219,15 +221,12 @@ def _exported(
     lowering: Lowering,
     workers: int | None,
     pays_from: int,
-) -> Exporter:
-    """Of `jobs`, in processes where it pays."""
-
-    def export(indices: Sequence[int]) -> Generator[tuple[int, Result]]:
-        arguments = [(jobs[index], lowering, cache.folder) for index in indices]
-        with closing(in_processes(_export, arguments, workers, pays_from)) as made:
-            yield from zip(indices, made, strict=True)
-
-    return export
+    indices: Sequence[int],
+) -> Generator[tuple[int, Result]]:
+    """The programs of the jobs of these indices, each with its index; in processes if it pays."""
+    arguments = [(jobs[index], lowering, cache.folder) for index in indices]
+    with closing(in_processes(_export, arguments, workers, pays_from)) as made:
+        yield from zip(indices, made, strict=True)
 
 
 def _export(job: _Job, lowering: Lowering, folder: Path) -> Result:
@@ -235,14 +234,13 @@ def _export(job: _Job, lowering: Lowering, folder: Path) -> Result:
         inputs = tuple(torch.zeros(shape) for shape in job.input_shapes)
         try:
             exported = lowering.export(job.module(), inputs)
+            if isinstance(job.source, Subject):
+                return lowering.to_program(exported)
             # The same network may have been asked for before: the exporter alone tells.
             cache, key = ProgramCache(folder), _content_key(exported, lowering)
-            unknown = not isinstance(job.source, Subject)
-            kept = cache.get(key) if unknown else None
-            if kept is not None:
-                return kept
-            data = lowering.to_program(exported)
-            if unknown:
+            data = cache.get(key)
+            if data is None:
+                data = lowering.to_program(exported)
                 cache.put(key, data)
             return data
         except LoweringError as error:
