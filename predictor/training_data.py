@@ -154,12 +154,13 @@ def read_training_data(
             "choose one: `netadapt fit TABLE --provenance N`, or fit(table, provenance=...)"
         )
     believed = [row for row in rows if row.quality in qualities]
+    if "ok" in qualities:
+        believed += _only_flagged(rows, believed)
     if not any(row.kernels is None and row.copies == 1 for row in believed):
         raise TrainingDataError(
             f"a predictor needs measured kernels of quality {tuple(qualities)}, got none in "
             f"{_summary(rows)}; profile some, or accept other qualities"
         )
-    believed += _only_flagged(rows, believed)
     if len(believed) < len(rows):
         logger.info(
             "%d of %d rows left out for their quality: %s",
@@ -187,12 +188,13 @@ def read_training_data(
 
 
 def _only_flagged(rows: Sequence[Row], believed: Sequence[Row]) -> list[Row]:
-    """Return the flagged rows of types that no believed row is of.
+    """Return the flagged rows of types of which no kernel's row is believed.
 
     A type of one or two small kernels may not repeat well enough on a busy machine, or drift with
-    its clock. That is a reason to doubt these latencies, not to have none of any network.
+    its clock, and a small table may do so as a whole. That is a reason to doubt these latencies,
+    not to have none of any network.
     """
-    known = {row.type for row in believed}
+    known = {row.type for row in believed if row.copies == 1}
     found = [row for row in rows if row.type not in {*known, "network"}]
     if found:
         logger.warning(

@@ -266,6 +266,19 @@ def test_a_type_that_was_never_steady_is_not_missing(
     assert predictor.predict_alone([add])[0] > 0
 
 
+def test_a_table_without_one_steady_row_is_fitted_with_a_warning(
+    trained: list[Kernel], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        dataclasses.replace(row, quality="drifted")
+        for row in device.rows(np.random.default_rng(0), trained[:60])
+    ]
+    with caplog.at_level(logging.WARNING, logger="predictor"):
+        predictor = LatencyPredictor().fit(device.table(rows))
+    assert "60 flagged ones count; profile again on a quiet machine" in caplog.text
+    assert predictor.predict_alone(trained[:1])[0] > 0
+
+
 def test_predicts_a_searchs_worth_of_kernels(fitted: LatencyPredictor) -> None:
     kernels: list[Kernel] = [
         PointwiseConvKernel(8 * i, 8 * o, 14, 14, "relu")
