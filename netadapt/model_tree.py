@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from netadapt.profiler.graph import Outside
-from netadapt.profiler.model_timing import ModelTiming, NodeTiming
+
+if TYPE_CHECKING:
+    from netadapt.profiler.recognition import Part
 
 REMEDIES = {
     "split": "split channels with slices (x[:, :n]), which the backend takes",
@@ -20,59 +23,79 @@ REMEDIES = {
 """By a word in the operator's name, the first that fits; what to do about it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A kernel of the model with its time.
+
+    Parameters
+    ----------
+    part : Part
+    ms : float, or None
+        None where nobody knows.
+    remark : str
+        Put in brackets behind it.
+    """
+
+    part: Part
+    ms: float | None
+    remark: str = ""
+
+
 @dataclass(slots=True)
 class Branch:
-    """A module: its nodes, and the modules in it."""
+    """A module: its kernels, and the modules in it."""
 
     name: str
     ms: float = 0.0
     macs: int = 0
-    nodes: list[NodeTiming] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
     branches: dict[str, Branch] = field(default_factory=dict)
 
 
-def grow(nodes: Sequence[NodeTiming]) -> Branch:
-    """The tree of the nodes' modules, in the order they run; times are summed upwards."""
+def grow(leaves: Sequence[Leaf]) -> Branch:
+    """The tree of the kernels' modules, in the order they run; times are summed upwards."""
     root = Branch("")
-    for timing in nodes:
+    for leaf in leaves:
         path = [root]
-        for name in filter(None, timing.node.module.split(".")):  # the backend's own have none
+        for name in filter(None, leaf.part.module.split(".")):  # the backend's own have none
             path.append(path[-1].branches.setdefault(name, Branch(name)))
         for branch in path:
-            branch.ms += timing.ms
-            branch.macs += timing.node.macs
-        path[-1].nodes.append(timing)
+            branch.ms += leaf.ms or 0.0
+            branch.macs += leaf.part.macs
+        path[-1].leaves.append(leaf)
     return root
 
 
-def lines(timing: ModelTiming) -> list[str]:
+def lines(leaves: Sequence[Leaf]) -> list[str]:
     """The tree as text: ms, share of the sum, 10^9 multiply-accumulates a second, what runs."""
-    total = timing.sum_ms
+    root = grow(leaves)
     found = [f"{'ms':>9} {'share':>7} {'GMAC/s':>8}"]
 
-    def figures(ms: float, macs: int) -> str:
-        rate = f"{macs / ms / 1e6:.1f}" if macs else ""
-        return f"{ms:9.4f} {ms / total:7.1%} {rate:>8}"
+    def figures(ms: float | None, macs: int) -> str:
+        if ms is None or not root.ms:
+            return f"{'?':>9} {'':>7} {'':>8}"
+        rate = f"{macs / ms / 1e6:.1f}" if macs and ms else ""
+        return f"{ms:9.4f} {ms / root.ms:7.1%} {rate:>8}"
+
+    def put(leaf: Leaf, text: str) -> None:
+        found.append(f"{figures(leaf.ms, leaf.part.macs)}  {text}")
 
     def walk(branch: Branch, depth: int) -> None:
-        alone = len(branch.nodes) == 1 and not branch.branches
-        label = branch.name
-        if alone:
-            label += f"  {_described(branch.nodes[0])}"
-        found.append(f"{figures(branch.ms, branch.macs)}  {'  ' * depth}{label}")
-        if alone:
+        indent = "  " * depth
+        if len(branch.leaves) == 1 and not branch.branches:
+            (leaf,) = branch.leaves
+            put(leaf, f"{indent}{branch.name}  {_described(leaf)}")
             return
-        for node in branch.nodes:
-            inner = f"{'  ' * (depth + 1)}{_described(node)}"
-            found.append(f"{figures(node.ms, node.node.macs)}  {inner}")
+        found.append(f"{figures(branch.ms, branch.macs)}  {indent}{branch.name}")
+        for leaf in branch.leaves:
+            put(leaf, f"{indent}  {_described(leaf)}")
         for each in branch.branches.values():
             walk(each, depth + 1)
 
-    root = grow(timing.nodes)
     for each in root.branches.values():
         walk(each, 0)
-    for node in root.nodes:
-        found.append(f"{figures(node.ms, node.node.macs)}  {_described(node)}")
+    for leaf in root.leaves:
+        put(leaf, _described(leaf))
     return found
 
 
@@ -90,5 +113,5 @@ def outside_lines(outside: Sequence[Outside]) -> list[str]:
     return found
 
 
-def _described(timing: NodeTiming) -> str:
-    return timing.node.described + ("" if timing.quality == "ok" else f" [{timing.quality}]")
+def _described(leaf: Leaf) -> str:
+    return leaf.part.described + (f" [{leaf.remark}]" if leaf.remark else "")

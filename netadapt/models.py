@@ -10,38 +10,85 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from netadapt import timm_networks
 from netadapt.errors import ConfigError
+from netadapt.profiler.lowering.cache import ProgramCache
+from netadapt.profiler.lowering.programs import lower_exported
 from netadapt.profiler.lowering.seam import Lowering, quiet, refusal
 from netadapt.text import one_line
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
-FORMS = "file.py:name, package.module:name, model.pt2 or program.pte"
+    from netadapt.profiler.graph import ModelGraph
+    from netadapt.profiler.lowering.xnnpack import XnnpackFp32
+    from netadapt.profiler.recognition import Part
+
+FORMS = "file.py:name, package.module:name, timm:name, model.pt2 or program.pte"
 """What a model is named by; `name` is a module, a class or a function that makes one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model, ready to be lowered, or lowered already.
+    """A model, ready to run on a device.
 
     Parameters
     ----------
     name : str
         As it was asked for.
-    exported : ExportedProgram, or None
-        None of a `.pte`, which says nothing of its operators.
-    program : bytes, or None
-        Of a `.pte`.
+    program : bytes
+        A `.pte`.
+    graph : ModelGraph, or None
+        What of it is executed; None of a `.pte` of somebody's, which does not say.
     parameters : int, or None
         None where nobody can count them.
     """
 
     name: str
-    exported: ExportedProgram | None = None
-    program: bytes | None = None
+    program: bytes
+    graph: ModelGraph | None = None
     parameters: int | None = None
+
+    @property
+    def facts(self) -> str:
+        """Name, multiply-accumulates and parameters, as far as they are known."""
+        facts = [self.name]
+        if self.graph is not None:
+            facts.append(f"{self.graph.macs / 1e6:.1f} M multiply-accumulates")
+        if self.parameters is not None:
+            facts.append(f"{self.parameters:,} parameters")
+        return ", ".join(facts)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The kernels that are executed, those outside of the backend last.
+
+        Raises `ConfigError` where nobody knows.
+        """
+        from netadapt.profiler.recognition import recognise
+
+        if self.graph is None:
+            raise ConfigError(
+                f"a .pte does not say what it executes, {self.name} is one; name what it was made "
+                "of"
+            )
+        return tuple(recognise(self.graph))
+
+
+def lower_model(
+    name: str, shapes: list[tuple[int, ...]], cache: ProgramCache, lowering: XnnpackFp32
+) -> Model:
+    """The model called `name`, lowered for inputs of these shapes; a `.pte` as it is.
+
+    Raises `ConfigError` for a name that is no model's, and `LoweringError` where torch or the
+    backend refuse it.
+    """
+    path = Path(name)
+    if path.suffix == ".pte":
+        return Model(name, _bytes(path))
+    exported, parameters = export_model(name, shapes, lowering)
+    return Model(name, *lower_exported(exported, cache, lowering), parameters)
 
 
 def read_shape(text: str) -> tuple[int, ...]:
@@ -55,21 +102,18 @@ def read_shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def load_model(name: str, shapes: list[tuple[int, ...]], lowering: Lowering) -> Model:
-    """The model called `name`, exported for inputs of these shapes (random, fp32).
+def export_model(
+    name: str, shapes: list[tuple[int, ...]], lowering: Lowering
+) -> tuple[ExportedProgram, int]:
+    """The model called `name`, exported for inputs of these shapes (random, fp32); its parameters.
 
-    Raises `ConfigError` for a name that is no model's, and `LoweringError` where torch cannot
-    export it.
+    Raises as `lower_model` does.
     """
     path = Path(name)
-    if path.suffix == ".pte":
-        return Model(name, program=_bytes(path))
     if path.suffix == ".pt2":
-        return _saved(path, name)
-    place, colon, member = name.rpartition(":")
-    if not colon or not member:
-        raise ConfigError(f"a model is named {FORMS}, got {one_line(name)[:200]!r}; correct it")
-    model = _made(_imported(place), member, name)
+        return _saved(path)
+    model, usual = make_model(name)
+    shapes = shapes or usual
     if not shapes:
         raise ConfigError(
             f"a model is exported for inputs of known sizes, {name} was given none; add e.g. "
@@ -84,8 +128,21 @@ def load_model(name: str, shapes: list[tuple[int, ...]], lowering: Lowering) -> 
             f"({type(error).__name__}: {one_line(str(error))[:300]}); give its own sizes with "
             "--input, once for each input"
         ) from error
-    count = sum(parameter.numel() for parameter in model.parameters())
-    return Model(name, exported=lowering.export(model, inputs), parameters=count)
+    return lowering.export(model, inputs), sum(p.numel() for p in model.parameters())
+
+
+def make_model(name: str) -> tuple[nn.Module, list[tuple[int, ...]]]:
+    """The module called `name`, and the shapes of its inputs where these are known.
+
+    Raises `ConfigError` for a name that is no module's.
+    """
+    if name.startswith(timm_networks.PREFIX):
+        network, shape = timm_networks.build(name.removeprefix(timm_networks.PREFIX))
+        return network, [shape]
+    place, colon, member = name.rpartition(":")
+    if not colon or not member:
+        raise ConfigError(f"a model is named {FORMS}, got {one_line(name)[:200]!r}; correct it")
+    return _made(_imported(place), member, name), []
 
 
 def _inputs(shapes: list[tuple[int, ...]]) -> tuple[Tensor, ...]:
@@ -108,7 +165,7 @@ def _bytes(path: Path) -> bytes:
         ) from error
 
 
-def _saved(path: Path, name: str) -> Model:
+def _saved(path: Path) -> tuple[ExportedProgram, int]:
     import torch
 
     _bytes(path)
@@ -122,8 +179,7 @@ def _saved(path: Path, name: str) -> Model:
             f"a model is timed at fixed sizes, {path} has dynamic ones; export it without "
             "dynamic_shapes"
         )
-    count = sum(value.numel() for value in exported.state_dict.values())
-    return Model(name, exported=exported, parameters=count)
+    return exported, sum(value.numel() for value in exported.state_dict.values())
 
 
 def _imported(place: str) -> ModuleType:
@@ -152,12 +208,15 @@ def _existing(path: Path) -> Path:
 
 
 def _made(module: ModuleType, member: str, name: str) -> Any:
+    import torch
     from torch import nn
 
     found: Any = getattr(module, member, None)
     try:
         if inspect.isclass(found) or inspect.isfunction(found):
-            found = found()
+            with torch.random.fork_rng(devices=[]):  # the same weights each time: found in a cache
+                torch.manual_seed(0)
+                found = found()
     except Exception as error:  # as above
         raise ConfigError(
             f"{name} must make a model without arguments, it does not ({type(error).__name__}: "

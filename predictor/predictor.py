@@ -242,12 +242,17 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         kernels = read_kernels(X).kernels
-        outside: dict[Kernel, bool] = {}
-        for members in _by_type(dict.fromkeys(kernels)).values():
+        outside = {kernel: False for kernel in kernels if not kernel.is_layer}  # measured
+        for members in _by_type(k for k in dict.fromkeys(kernels) if k.is_layer).values():
             encoder = self._model(members[0]).encoder
             flags = encoder.extrapolates(encoder.transform(members))
             outside |= zip(members, map(bool, flags), strict=True)
         return np.array([outside[kernel] for kernel in kernels], dtype=bool)
+
+    def knows(self, kernel: Kernel) -> bool:
+        """Whether there is a latency of a kernel: measured, or of a type that was."""
+        check_is_fitted(self)
+        return kernel in self.own_ms_ or kernel.type_name in self.models_
 
     def predict_networks(self, networks: Iterable[Sequence[Kernel]]) -> Array:
         """Predict whole networks as the corrected sum over their kernels.
@@ -424,7 +429,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
                     np.array([repeats[kernel] for kernel in members]),
                     self._template(),
                 )
-                for name, members in _by_type(self.own_ms_).items()
+                for name, members in _by_type(k for k in self.own_ms_ if k.is_layer).items()
             }
         self.extra_networks_ = extra
         memory = _Memory()
@@ -438,6 +443,12 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
 
     def _model(self, kernel: Kernel) -> TypeModel:
         model = self.models_.get(kernel.type_name)
+        if model is None and not kernel.is_layer:
+            raise MissingKernelTypeError(
+                "an operation of no kernel type is known where it was measured only, the table has "
+                f"no row of {kernel.key[:300]}; `netadapt time MODEL --layers --table TABLE` adds "
+                "it, then fit again"
+            )
         if model is None:
             raise MissingKernelTypeError(
                 f"a kernel's latency comes from rows of its type, the table has none like "
@@ -532,7 +543,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         known, networks = [], []
         for sample in samples:
             kernels = [Kernel.from_key(key) for key in sample.kernels]
-            missing = {k.type_name for k in kernels} - set(self.models_)
+            missing = {k.type_name for k in kernels if not self.knows(k)}
             if missing:
                 logger.warning(
                     "network %s teaches no correction: the table has no kernel of type %s",
@@ -568,7 +579,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
             checks |= {kernel.key: float(ms) for kernel, ms in zip(kernels, times, strict=True)}
         for sample in self.data_.networks:
             kernels = [Kernel.from_key(key) for key in sample.kernels]
-            if all(kernel.type_name in self.models_ for kernel in kernels):
+            if all(map(self.knows, kernels)):
                 checks[sample.name] = float(self.predict_networks([kernels])[0])
         return checks
 

@@ -71,13 +71,16 @@ class Node:
     module: str
     values: tuple[int, ...]
 
+    def number(self, attribute: str) -> int:
+        """A whole number that the node is told, e.g. its "kernel_height"."""
+        return int(str(dict(self.attributes)[attribute]))
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of convolutions and matrix products; others have none."""
-        known = dict(self.attributes)
-        if "group_input_channels" in known:
+        if "group_input_channels" in dict(self.attributes):
             sizes = ("kernel_width", "kernel_height", "group_input_channels")
-            return self.output[1].elements * math.prod(int(str(known[name])) for name in sizes)
+            return self.output[1].elements * math.prod(map(self.number, sizes))
         if self.op == "FullyConnected":
             return self.output[1].elements * self.inputs[0][1].dims[-1]
         return 0
@@ -94,7 +97,8 @@ class Node:
         given = [_shape(value) for _, value in self.inputs if not value.constant]
         words.append(f"{', '.join(given)} -> {_shape(self.output[1])}")
         if self.clamp is not None:
-            words.append(f"in {self.clamp[0]}..{self.clamp[1]}")
+            low, high = map(float, self.clamp)
+            words.append(f"in {low:g}..{high:g}")
         return " ".join(words)
 
 
@@ -110,11 +114,17 @@ class Outside:
         Path of the model's module that it comes from.
     where : str
         File and line of the model, "" where nobody noted them.
+    arguments : str
+        What it is called with, see `netadapt.profiler.kernels.PortableKernel`.
+    tensors : tuple of (shape, str)
+        Shape and data type of each tensor among them.
     """
 
     op: str
     module: str
     where: str
+    arguments: str
+    tensors: tuple[tuple[tuple[int, ...], str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,7 @@ def read_graph(graph: Any, modules: Mapping[int, str]) -> tuple[Node, ...]:
                 inputs=tuple((field, values[number]) for field, number in given),
                 output=(name, values[output]),
                 attributes=tuple(attributes),
-                clamp=None if clamp is None else (clamp.output_min, clamp.output_max),
+                clamp=clamp and (_bound(clamp.output_min), _bound(clamp.output_max)),
                 module=modules.get(entry.debug_handle, ""),
                 values=(*(number for _, number in given), output),
             )
@@ -184,6 +194,10 @@ def _value(record: Any) -> TensorValue:
     tensor = getattr(record, "tensor_value", record)  # a quantized one wraps it
     datatype = tensor.datatype.name.removeprefix("xnn_datatype_")
     return TensorValue(tuple(tensor.dims), datatype, tensor.constant_buffer_idx != 0)
+
+
+def _bound(value: float | str) -> float | str:
+    return value if isinstance(value, str) else float(value)
 
 
 def _shape(value: TensorValue) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 NETWORK = "network"
 """The type of rows of whole networks."""
 
-_KEY = re.compile(r"(?P<type>[a-z0-9_]+)\((?P<fields>[a-z0-9_=, ]*)\)")
+_KEY = re.compile(r"(?P<type>[a-z0-9_]+)\((?P<fields>[^()\n]*)\)")
 _MAX_DIGITS = 18  # of what fits into 64 bits
 
 

@@ -1,36 +1,32 @@
-"""How long a model takes on a device, as a whole and node by node."""
+"""How long a model takes on a device, as a whole and kernel by kernel."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netadapt.android_runner.device import Device, Failure, Program, RunSpec
-from netadapt.profiler.errors import MeasurementError
-from netadapt.profiler.graph import ModelGraph, Node
-from netadapt.profiler.timing import Gate, Timing, time_programs
-
-WHOLE = "the model"
-AT_A_TIME = 48
-"""Programs in one runner process."""
+from netadapt.profiler.lowering.subject import Subject
+from netadapt.profiler.profile import OnProgress, Profiler
+from netadapt.profiler.recognition import Part
+from netadapt.profiler.row import Row
 
 
 @dataclass(frozen=True, slots=True)
-class NodeTiming:
-    """A node and what it takes by itself.
+class PartTiming:
+    """A kernel of a model and what it takes by itself.
 
     Parameters
     ----------
-    node : Node
-    ms : float
-    quality : str
-        "ok", or why two runs of it are not believed.
+    part : Part
+    ms : float, or None
+        None where it cannot be timed by itself.
+    doubt : str
+        Why two runs of it are not believed, or why there is no time; "" where all is well.
     """
 
-    node: Node
-    ms: float
-    quality: str
+    part: Part
+    ms: float | None
+    doubt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +41,8 @@ class ModelTiming:
     repeat_dev : float
         Its second run against the first, as a share.
     quality : str
-        As of a node.
-    nodes : tuple of NodeTiming
+        "ok", or why its two runs are not believed.
+    parts : tuple of PartTiming
         Empty where they were not asked for.
     """
 
@@ -54,64 +50,52 @@ class ModelTiming:
     ms: float
     repeat_dev: float
     quality: str
-    nodes: tuple[NodeTiming, ...]
+    parts: tuple[PartTiming, ...]
 
     @property
     def sum_ms(self) -> float:
-        """Of all nodes by themselves."""
-        return sum(timing.ms for timing in self.nodes)
+        """Of all parts by themselves, as far as they could be timed."""
+        return sum(timing.ms or 0.0 for timing in self.parts)
 
 
 def time_model(
-    device: Device,
+    profiler: Profiler,
+    name: str,
     program: bytes,
-    graph: ModelGraph | None,
-    spec: RunSpec,
-    gate: Gate | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    parts: Sequence[Part],
+    on_progress: OnProgress | None = None,
+    *,
+    networks: Profiler | None = None,
 ) -> ModelTiming:
-    """Time a program, and the nodes of its graph where one is given, each by itself.
+    """Time a program, and `parts` of it each by itself, into the profiler's table.
 
-    Nodes that are alike are timed once. Raises `MeasurementError` where a program fails to run,
-    and `LoweringError` for a node that cannot be timed alone.
+    What the table has already is not timed again, and what is alike is timed once.
+
+    Parameters
+    ----------
+    profiler
+        Of kernels in the layout that they have inside the model.
+    networks
+        The same for the whole, with more rounds; None takes `profiler`.
+
+    Raises `MeasurementError` where the whole fails to run.
     """
-    nodes = () if graph is None else graph.nodes
-    programs = {WHOLE: program} | _alone(nodes)
-    names = {data: name for name, data in programs.items()}  # alike ones are one
-    wanted = [Program(name, data) for data, name in names.items()]
-    timings: dict[str, Timing] = {}
-    for first in range(0, len(wanted), AT_A_TIME):
-        batch = wanted[first : first + AT_A_TIME]
-
-        def report(done: int, total: int, before: int = first, size: int = len(batch)) -> None:
-            if on_progress:
-                on_progress(before + round(size * done / max(total, 1)), len(wanted))
-
-        for answer in time_programs(device, batch, spec, gate or Gate(), on_progress=report):
-            if isinstance(answer, Failure):
-                raise MeasurementError(
-                    f"a model must run on the device to be timed, {answer.program} did not "
-                    f"({answer.kind}: {answer.message}); see `netadapt devices`"
-                )
-            timings[answer.program] = answer
-    whole = timings[names[program]]
-    found = []
-    for node in nodes:
-        timing = timings[names[programs[_name(node)]]]
-        found.append(NodeTiming(node, timing.latency_us / 1e3, timing.quality))
+    kernels = [part.kernel for part in parts]
+    failures = profiler.kernels([Subject(kernel) for kernel in kernels], on_progress).failures
+    why = {failure.program: failure.message for failure in failures}
+    whole = (networks or profiler).whole(name, program, kernels, on_progress)
+    rows = {row.key: row for row in profiler.table.rows(profiler.provenance, samples=False)}
+    found = [_timing(part, rows.get(part.kernel.key), why) for part in parts]
     return ModelTiming(
-        spec.threads, whole.latency_us / 1e3, whole.repeat_dev, whole.quality, tuple(found)
+        threads=profiler.provenance.threads,
+        ms=whole.latency_us / 1e3,
+        repeat_dev=whole.repeat_dev or 0.0,
+        quality=whole.quality,
+        parts=tuple(found),
     )
 
 
-def _alone(nodes: Sequence[Node]) -> dict[str, bytes]:
-    from netadapt.profiler.lowering.direct.nodes import write_nodes
-
-    unique = {_name(node): node for node in nodes}
-    return dict(zip(unique, write_nodes(list(unique.values())), strict=True)) if unique else {}
-
-
-def _name(node: Node) -> str:
-    """Readable, and the same for nodes that are alike."""
-    alike = (node.op, node.inputs, node.output, node.attributes, node.clamp)
-    return f"{node.described} {hashlib.sha256(repr(alike).encode()).hexdigest()[:8]}"
+def _timing(part: Part, row: Row | None, why: dict[str, str]) -> PartTiming:
+    if row is None:
+        return PartTiming(part, None, why.get(part.kernel.key, "not measured"))
+    return PartTiming(part, row.latency_us / 1e3, "" if row.quality == "ok" else row.quality)

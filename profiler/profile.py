@@ -19,8 +19,14 @@ from torch import nn
 from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
-from netadapt.profiler.errors import LoweringError, SettingsError, TableError, UnknownLayerError
-from netadapt.profiler.kernels import PointwiseConvKernel, Shape, record_kernels
+from netadapt.profiler.errors import (
+    LoweringError,
+    MeasurementError,
+    SettingsError,
+    TableError,
+    UnknownLayerError,
+)
+from netadapt.profiler.kernels import Kernel, PointwiseConvKernel, Shape, record_kernels
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering.cache import ProgramCache
 from netadapt.profiler.lowering.programs import lower_networks, lower_subjects
@@ -247,6 +253,35 @@ class Profiler:
             [],
             on_progress,
         )
+
+    def whole(
+        self,
+        name: str,
+        program: bytes,
+        kernels: Sequence[Kernel],
+        on_progress: OnProgress | None = None,
+    ) -> Row:
+        """The row of a program of somebody's, measured where the table has none that settles it.
+
+        Parameters
+        ----------
+        kernels: what it executes; none where nobody knows.
+
+        Raises `MeasurementError` where it does not run.
+        """
+        keys = tuple(kernel.key for kernel in kernels)
+        key = network_key(keys, None, hashlib.sha256(program).hexdigest())
+        job = _Job(name, key, 1, keys)
+        if (key, 1) not in self._settled():
+            failures = self._measure([job], lambda _: program, 0, [], on_progress).failures
+            for failure in failures:
+                raise MeasurementError(
+                    f"a model must run on the device to be timed, {name} did not "
+                    f"({failure.kind}: {failure.message}); see `netadapt devices`"
+                )
+        row = self.table.row(key, self.provenance)
+        assert row is not None  # it was there, or just measured
+        return row
 
     def network_keys(
         self, networks: Mapping[str, nn.Module], input_shape: Shape, *, occasion: str = ""

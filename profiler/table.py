@@ -67,6 +67,8 @@ _PLAIN = tuple(
     if field.name not in (*_JSON, "provenance", "rounds_us", "effort")
 )
 """Fields of a row that have a column of their own, as they are."""
+_COLUMNS = [f"m.{name}" for name in ("provenance_id", *_PLAIN, *_JSON, *EFFORT_COLUMNS)]
+"""What a row is read from, but for its samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,18 @@ class LatencyTable:
 
         Raises `TableError` for a row whose values are no row's.
         """
-        columns = [f"m.{name}" for name in ("provenance_id", *_PLAIN, *_JSON, *EFFORT_COLUMNS)]
-        if samples:
-            columns.append("s.rounds_us")
+        columns = [*_COLUMNS, "s.rounds_us"] if samples else _COLUMNS
         by_id = self._provenances()
         for record in self._select(
             columns, provenance, type_name=type_name, order=order, limit=limit
         ):
             yield _decode(record, by_id)
+
+    def row(self, key: str, provenance: Provenance, copies: int = 1) -> Row | None:
+        """The row of a key, without its samples, or None."""
+        condition = "m.key = ? AND m.copies = ?"
+        records = list(self._select(_COLUMNS, provenance, condition, (key, copies)))
+        return _decode(records[0], self._provenances()) if records else None
 
     def count(self, provenance: Provenance | None = None, type_name: str | None = None) -> int:
         """How many rows there are, of one provenance or type where given."""

@@ -34,6 +34,20 @@ Wait = Annotated[
     float | None,
     typer.Option(min=0, metavar="SECONDS", help="How long a lost phone is waited for."),
 ]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="file.py:name or package.module:name (a torch module, or what makes one without "
+        "arguments), timm:name, a model.pt2 or a program.pte.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", metavar="SIZES", help="Sizes of an input, such as 1,3,224,224; one for each."
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes; no more.")
 ]

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netadapt.commands.options import DEVICE, Cpus, Json, Wait, parse_cpus, print_json
+from netadapt.commands.options import (
+    DEVICE,
+    Cpus,
+    Inputs,
+    Json,
+    ModelName,
+    Wait,
+    parse_cpus,
+    print_json,
+)
 from netadapt.console import progress
 
 if TYPE_CHECKING:
     from netadapt.models import Model
-    from netadapt.profiler.graph import ModelGraph
+    from netadapt.profiler.graph import Outside
     from netadapt.profiler.model_timing import ModelTiming
 
 
 def time(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="file.py:name or package.module:name (a torch module, or what makes one without "
-            "arguments), a model.pt2 or a program.pte.",
-        ),
-    ],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input", metavar="SIZES", help="Sizes of an input, such as 1,3,224,224; one for each."
-        ),
-    ] = None,
+    model: ModelName,
+    inputs: Inputs = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Every operation by itself, too, by the model's names.")
     ] = False,
@@ -38,26 +35,35 @@ def time(
     threads: Annotated[
         str, typer.Option(metavar="N,N", help="Threads of the runtime, such as 1,4.")
     ] = "1",
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="A latency table (.sqlite) that the rows go to, and come from next time."
+        ),
+    ] = None,
     cpus: Cpus = None,
     wait: Wait = None,
     as_json: Json = False,
 ) -> None:
     """Time a model of your own on a device, as a whole or operation by operation.
 
-    The model is exported and lowered for XNNPACK in fp32. With --layers, each operation that the
+    The model is exported and lowered for XNNPACK in fp32. With --layers, each kernel that the
     runtime executes is timed by itself, in the layout that it has inside the model, and listed by
     the model's own module names; what does not run in XNNPACK is named with what to do about it.
 
-    Example: netadapt time my_net.py:Net --input 1,3,224,224 --layers
+    Examples: netadapt time my_net.py:Net --input 1,3,224,224 --layers
+    netadapt time timm:mobilenetv3_large_100 --device phone --table pixel.sqlite --layers
     """
     from netadapt import device_list
     from netadapt.checked import validated
     from netadapt.devices import HOST, DeviceSettings, make_device
-    from netadapt.models import load_model, read_shape
-    from netadapt.profiler.lowering import ProgramCache
+    from netadapt.models import lower_model, read_shape
+    from netadapt.profiler.lowering import NATIVE_RECIPE, ProgramCache
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
     from netadapt.profiler.model_timing import time_model
-    from netadapt.profiler.profile import ProfileSettings, sentinel_program
+    from netadapt.profiler.profile import Profiler, ProfileSettings
+    from netadapt.profiler.table import LatencyTable
+    from netadapt.runs.context import phases
 
     counts = _counts(threads)
     options = {"id": device, "threads": max(counts), "cpus": parse_cpus(cpus), "wait_s": wait}
@@ -66,29 +72,36 @@ def time(
     shown = progress()
     if settings.id == HOST:
         device_list.build_first(shown)
-    lowering = XnnpackFp32()
+    cache = ProgramCache()
     with shown.step("Lowering the model"):
-        loaded = load_model(model, [read_shape(text) for text in inputs or []], lowering)
-        program, graph = loaded.program, None
-        if loaded.exported is not None:
-            program, graph = lowering.to_program_and_graph(loaded.exported)
-    assert program is not None
-    if layers and graph is None:
-        raise typer.BadParameter("a .pte does not say what it executes; name what it was made of")
+        shapes = [read_shape(text) for text in inputs or []]
+        lowered = lower_model(model, shapes, cache, XnnpackFp32())
+    parts = lowered.parts if layers else ()
     measured = make_device(settings)
-    sentinel = sentinel_program(ProgramCache(), lowering)
+    profile = ProfileSettings(recipe=NATIVE_RECIPE)  # kernels as they run inside the model
     found = []
-    for count in counts:
-        spec = ProfileSettings().spec(threads=count, cpus=settings.pinned, networks=True)
-        spec = dataclasses.replace(spec, sentinel=sentinel)
-        with shown.step(f"Timing {'the model' if not layers else 'its operations'}") as update:
-            found.append(
-                time_model(measured, program, graph if layers else None, spec, on_progress=update)
+    with LatencyTable(table) as rows:
+        for count in counts:
+            kernels, wholes = (
+                Profiler(
+                    measured,
+                    rows,
+                    cache,
+                    profile,
+                    profile.spec(threads=count, cpus=settings.pinned, networks=networks),
+                )
+                for networks in (False, True)
             )
+            with phases(shown, "the model") as report:
+                found.append(
+                    time_model(
+                        kernels, lowered.name, lowered.program, parts, report, networks=wholes
+                    )
+                )
     if as_json:
-        print_json(_record(loaded, graph, measured.info().model, found))
+        print_json(_record(lowered, measured.info().model, found))
     else:
-        _tell(loaded, graph, measured.info().model, found)
+        _tell(lowered, measured.info().model, found)
 
 
 def _counts(text: str) -> list[int]:
@@ -98,29 +111,25 @@ def _counts(text: str) -> list[int]:
     return list(dict.fromkeys(map(int, words)))
 
 
-def _tell(model: Model, graph: ModelGraph | None, device: str, found: list[ModelTiming]) -> None:
-    from netadapt.model_tree import lines, outside_lines
+def _tell(model: Model, device: str, found: list[ModelTiming]) -> None:
+    from netadapt.model_tree import Leaf, lines, outside_lines
 
-    facts = [model.name]
-    if graph is not None:
-        facts.append(f"{graph.macs / 1e6:.1f} M multiply-accumulates")
-    if model.parameters is not None:
-        facts.append(f"{model.parameters:,} parameters")
-    typer.echo(f"{', '.join(facts)}; on {device}")
+    typer.echo(f"{model.facts}; on {device}")
     for timing in found:
         threads = f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"
         doubt = "" if timing.quality == "ok" else f", {timing.quality}: take it with care"
         typer.echo(
             f"{threads}: {timing.ms:.4f} ms, two runs apart by {abs(timing.repeat_dev):.1%}{doubt}"
         )
-        if timing.nodes:
-            for line in lines(timing):
+        if timing.parts:
+            for line in lines([Leaf(each.part, each.ms, each.doubt) for each in timing.parts]):
                 typer.echo(line)
+            untimed = sum(each.ms is None for each in timing.parts)
             typer.echo(
                 f"{timing.sum_ms:9.4f} in sum, {timing.sum_ms / timing.ms - 1:+.1%} against the "
-                "whole"
+                f"whole{f'; {untimed} could not be timed' if untimed else ''}"
             )
-    if graph is not None:
+    if (graph := model.graph) is not None:
         calls = len(graph.calls)
         typer.echo(
             f"{len(graph.nodes)} operations in {calls} call{'' if calls == 1 else 's'} of XNNPACK, "
@@ -130,34 +139,38 @@ def _tell(model: Model, graph: ModelGraph | None, device: str, found: list[Model
             typer.echo(f"  {line}")
 
 
-def _record(
-    model: Model, graph: ModelGraph | None, device: str, found: list[ModelTiming]
-) -> dict[str, Any]:
+def _record(model: Model, device: str, found: list[ModelTiming]) -> dict[str, Any]:
+    graph = model.graph
     return {
         "model": model.name,
         "device": device,
         "parameters": model.parameters,
         "macs": None if graph is None else graph.macs,
         "calls": None if graph is None else len(graph.calls),
-        "outside": [] if graph is None else [dataclasses.asdict(each) for each in graph.outside],
+        "outside": [] if graph is None else [_of_outside(each) for each in graph.outside],
         "timings": [
             {
                 "threads": timing.threads,
                 "ms": timing.ms,
                 "repeat_dev": timing.repeat_dev,
                 "quality": timing.quality,
-                "sum_ms": timing.sum_ms if timing.nodes else None,
-                "nodes": [
+                "sum_ms": timing.sum_ms if timing.parts else None,
+                "kernels": [
                     {
-                        "module": each.node.module,
-                        "operation": each.node.described,
+                        "module": each.part.module,
+                        "key": each.part.kernel.key,
+                        "operation": each.part.described,
                         "ms": each.ms,
-                        "macs": each.node.macs,
-                        "quality": each.quality,
+                        "macs": each.part.macs,
+                        "doubt": each.doubt,
                     }
-                    for each in timing.nodes
+                    for each in timing.parts
                 ],
             }
             for timing in found
         ],
     }
+
+
+def _of_outside(operator: Outside) -> dict[str, str]:
+    return {"op": operator.op, "module": operator.module, "where": operator.where}

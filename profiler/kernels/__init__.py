@@ -20,6 +20,7 @@ from netadapt.profiler.kernels.linear import (
     Linear,
     LinearKernel,
 )
+from netadapt.profiler.kernels.operation import NodeKernel, PortableKernel
 from netadapt.profiler.kernels.pooling import GlobalPool, GlobalPoolKernel
 from netadapt.profiler.kernels.squeeze_excite import (
     GeneralSqueezeExcite,
@@ -49,8 +50,10 @@ __all__ = [
     "Kernel",
     "Linear",
     "LinearKernel",
+    "NodeKernel",
     "PointwiseConvKernel",
     "PointwiseConvNorm",
+    "PortableKernel",
     "Shape",
     "SqueezeExcite",
     "SqueezeExciteKernel",

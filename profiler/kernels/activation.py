@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 FUNCTIONS = {
     "hardswish": functional.hardswish,
@@ -69,3 +72,14 @@ class ActivationKernel(Kernel):
         (_, channels, *size) = inputs[0]
         height, width = size or (1, 1)
         return cls(module.function, channels, height, width)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        # The scalars of a hard sigmoid make the backend compute it in NCHW
+        functions = {"Hardswish": "hardswish", "Sigmoid": "silu", "StaticTranspose": "hardsigmoid"}
+        function = functions.get(nodes[0].op)
+        (batch, *size, channels) = nodes[0].inputs[0][1].dims or (0, 0)
+        if function is None or batch != 1 or len(size) not in (0, 2):
+            return ()
+        height, width = size or (1, 1)
+        return [cls(function, channels, height, width)]

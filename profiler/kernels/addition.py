@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 
 class Add(nn.Module):
@@ -72,6 +75,14 @@ class AddKernel(Kernel):
         (_, channels, height, width) = inputs[0]
         return cls(channels, height, width)
 
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        dims = nodes[0].output[1].dims
+        if nodes[0].op != "Add" or len(dims) != 4:
+            return ()
+        (_, height, width, channels) = dims
+        return [cls(channels, height, width)]
+
 
 @dataclass(frozen=True)
 class BypassKernel(Kernel):
@@ -112,3 +123,25 @@ class BypassKernel(Kernel):
         assert isinstance(module, Bypass)
         (_, in_channels, height, width), (_, filters, _, _) = inputs
         return cls(in_channels, filters, module.out_channels, height, width)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        fitted = {}
+        for node in nodes[:3]:
+            if node.op == "Add":
+                break
+            if node.op not in ("StaticConstantPad", "StaticSlice") or len(node.inputs) != 1:
+                return ()
+            fitted[node.values[-1]] = node.inputs[0][1].dims
+        else:
+            return ()
+        dims = node.output[1].dims
+        if not fitted or len(node.inputs) != 2 or len(dims) != 4:
+            return ()
+        # Channels of the two joined tensors as they were before they were fitted to each other
+        in_channels, filters = (
+            fitted.get(value, own.dims)[-1]
+            for value, (_, own) in zip(node.values, node.inputs, strict=False)
+        )
+        (_, height, width, out_channels) = dims
+        return [cls(in_channels, filters, out_channels, height, width)]

@@ -29,6 +29,8 @@ from netadapt.profiler.keys import parse_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netadapt.profiler.graph import Node
+
 Shape = tuple[int, ...]
 
 _TYPES: dict[str, type[Kernel]] = {}
@@ -43,6 +45,8 @@ class Kernel(ABC):
     type_name: ClassVar[str]
     module_type: ClassVar[type[nn.Module]]
     """The module class that runs this kernel alone, and by which a network's layer is known."""
+    is_layer: ClassVar[bool] = True
+    """Whether others of the type tell its latency; what is no layer of ours is only looked up."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -107,6 +111,15 @@ class Kernel(ABC):
     def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
         """The kernel that `module` is when it is given inputs of these shapes."""
 
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        """The kernels of this type that the backend's `nodes`, of which there may be more, may be.
+
+        A guess by the first of them: `netadapt.profiler.recognition` holds it against the nodes
+        that the kernel really has. None unless a type says how to tell.
+        """
+        return ()
+
     @property
     def input_elements(self) -> int:
         """Elements of all inputs together."""
@@ -151,8 +164,8 @@ class Kernel(ABC):
 
 
 def kernel_types() -> dict[str, type[Kernel]]:
-    """Every registered kernel type by its name."""
-    return dict(_TYPES)
+    """Every registered type of layer by its name."""
+    return {name: cls for name, cls in _TYPES.items() if cls.is_layer}
 
 
 @lru_cache(maxsize=1 << 16)

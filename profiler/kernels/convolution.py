@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 CLAMPS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "relu6": functional.relu6}
 """Activations that the runtime fuses into the layer before them."""
@@ -121,6 +124,15 @@ def strided(size: int, stride: int) -> int:
     return (size - 1) // stride + 1
 
 
+_BOUNDS = {None: "none", (0.0, float("inf")): "relu", (0.0, 6.0): "relu6"}
+
+
+def fused_activation(node: Node) -> str | None:
+    """The activation that the backend fused into a node; None for bounds that are none of ours."""
+    bounds = node.clamp and (float(node.clamp[0]), float(node.clamp[1]))
+    return _BOUNDS.get(bounds)
+
+
 @dataclass(frozen=True)
 class StandardConvKernel(Kernel):
     """Dense kxk convolution, k > 1: `(1, in_channels, H, W)` to `(1, out_channels, H/s, W/s)`."""
@@ -178,6 +190,19 @@ class StandardConvKernel(Kernel):
             module.activation,
         )
 
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        node = nodes[0]
+        activation = fused_activation(node)
+        # Of one input channel, too, which the backend's depthwise convolution runs
+        if not node.op.endswith("Conv2d") or activation is None:
+            return ()
+        (_, height, width, channels), (*_, filters) = node.inputs[0][1].dims, node.output[1].dims
+        size, stride = node.number("kernel_height"), node.number("subsampling_height")
+        if size == 1:
+            return ()
+        return [cls(channels, filters, size, stride, height, width, activation)]
+
 
 @dataclass(frozen=True)
 class PointwiseConvKernel(Kernel):
@@ -218,6 +243,15 @@ class PointwiseConvKernel(Kernel):
         assert isinstance(module, ConvNorm)
         (_, channels, height, width) = inputs[0]
         return cls(channels, module.conv.out_channels, height, width, module.activation)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        node = nodes[0]
+        activation = fused_activation(node)
+        if not node.op.endswith("Conv2d") or activation is None:
+            return ()
+        (_, height, width, channels), (*_, filters) = node.inputs[0][1].dims, node.output[1].dims
+        return [cls(channels, filters, height, width, activation)]
 
 
 @dataclass(frozen=True)
@@ -262,3 +296,13 @@ class DepthwiseConvKernel(Kernel):
         (_, channels, height, width) = inputs[0]
         conv = module.conv
         return cls(channels, conv.kernel_size[0], conv.stride[0], height, width, module.activation)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        node = nodes[0]
+        activation = fused_activation(node)
+        if node.op != "DepthwiseConv2d" or activation is None:
+            return ()
+        (_, height, width, channels) = node.inputs[0][1].dims
+        size, stride = node.number("kernel_height"), node.number("subsampling_height")
+        return [cls(channels, size, stride, height, width, activation)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import Tensor, nn
 
 from netadapt.profiler.kernels.base import Kernel, Shape
-from netadapt.profiler.kernels.convolution import CLAMPS
+from netadapt.profiler.kernels.convolution import CLAMPS, fused_activation
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 
 class Linear(nn.Module):
@@ -78,6 +81,17 @@ class LinearKernel(Kernel):
         assert isinstance(module, Linear)
         return cls(module.linear.in_features, module.linear.out_features)
 
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        dims = nodes[0].inputs[0][1].dims
+        if nodes[0].op != "FullyConnected" or len(dims) != 2:
+            return ()
+        return cls._variants(dims[-1], nodes[0])
+
+    @classmethod
+    def _variants(cls, in_features: int, node: Node) -> Sequence[LinearKernel]:
+        return [cls(in_features, node.output[1].dims[-1])]
+
 
 @dataclass(frozen=True)
 class ClampedLinearKernel(LinearKernel):
@@ -99,3 +113,10 @@ class ClampedLinearKernel(LinearKernel):
         assert isinstance(module, ClampedLinear)
         linear = module.linear
         return cls(linear.in_features, linear.out_features, module.activation)
+
+    @classmethod
+    def _variants(cls, in_features: int, node: Node) -> Sequence[LinearKernel]:
+        activation = fused_activation(node)
+        if activation not in CLAMPS:
+            return ()
+        return [cls(in_features, node.output[1].dims[-1], activation)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import Tensor, nn
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 
 class GlobalPool(nn.Module):
@@ -45,3 +48,10 @@ class GlobalPoolKernel(Kernel):
     def from_module(cls, module: nn.Module, inputs: Sequence[Shape]) -> Self:
         (_, channels, height, width) = inputs[0]
         return cls(channels, height, width)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        if nodes[0].op != "GlobalAvgPooling2d" or len(nodes[0].inputs[0][1].dims) != 4:
+            return ()
+        (_, height, width, channels) = nodes[0].inputs[0][1].dims
+        return [cls(channels, height, width)]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 INNER: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "silu": functional.silu}
 """Activations between the two convolutions."""
@@ -91,6 +95,20 @@ class SqueezeExciteKernel(Kernel):
         (_, channels, height, width) = inputs[0]
         return cls(channels, module.reduce.out_channels, height, width)
 
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        if nodes[0].op != "GlobalAvgPooling2d" or not nodes[1:2] or "Conv2d" not in nodes[1].op:
+            return ()
+        (_, height, width, channels) = nodes[0].inputs[0][1].dims
+        squeezed = nodes[1].output[1].dims[-1]
+        return cls._variants(channels, squeezed, height, width)
+
+    @classmethod
+    def _variants(
+        cls, channels: int, squeezed: int, height: int, width: int
+    ) -> Sequence[SqueezeExciteKernel]:
+        return [cls(channels, squeezed, height, width)]
+
 
 @dataclass(frozen=True)
 class GeneralSqueezeExciteKernel(SqueezeExciteKernel):
@@ -125,6 +143,13 @@ class GeneralSqueezeExciteKernel(SqueezeExciteKernel):
         (_, channels, height, width) = inputs[0]
         squeeze_channels = module.reduce.out_channels
         return cls(channels, squeeze_channels, height, width, module.activation, module.gate)
+
+    @classmethod
+    def _variants(
+        cls, channels: int, squeezed: int, height: int, width: int
+    ) -> Sequence[SqueezeExciteKernel]:
+        pairs = [pair for pair in itertools.product(INNER, GATES) if pair != USUAL]
+        return [cls(channels, squeezed, height, width, *pair) for pair in pairs]
 
 
 def squeeze_excite_kernel(

@@ -12,6 +12,9 @@ from netadapt.android_runner.paths import cache_folder
 
 logger = logging.getLogger(__name__)
 
+PROGRAM, GRAPH = ".pte", ".graph.json"
+"""Suffixes of what is kept: programs, and beside some what their runtime executes."""
+
 
 class ProgramCache:
     """Programs on disk by the hash of their content; safe for any number of processes.
@@ -27,10 +30,10 @@ class ProgramCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder() / "programs"
 
-    def get(self, key: str) -> bytes | None:
-        """The program kept under `key`, or None."""
+    def get(self, key: str, suffix: str = PROGRAM) -> bytes | None:
+        """The program kept under `key`, or None; with `GRAPH`, what its runtime executes."""
         try:
-            kept = self._path(key).read_bytes()
+            kept = self._path(key, suffix).read_bytes()
         except FileNotFoundError:
             return None
         data, mark, seal = (
@@ -43,10 +46,10 @@ class ProgramCache:
         logger.info("the program cache's file %s is damaged or old: lowered again", key)
         return None
 
-    def put(self, key: str, data: bytes, *, written: bool = False) -> None:
+    def put(self, key: str, data: bytes, suffix: str = PROGRAM, *, written: bool = False) -> None:
         """Keep a program under `key`, whole or not at all; `written` without the exporter."""
         mark = _WRITTEN if written else _EXPORTED
-        write_atomically(self._path(key), data + mark + _seal(key, data))
+        write_atomically(self._path(key, suffix), data + mark + _seal(key, data))
 
     def trusts_written(self) -> bool:
         """Whether no program written without the exporter was found to differ from its own."""
@@ -73,8 +76,8 @@ class ProgramCache:
     def _distrusted(self) -> Path:
         return self.folder / "written-programs-differ"
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.pte"
+    def _path(self, key: str, suffix: str) -> Path:
+        return self.folder / key[:2] / f"{key}{suffix}"
 
 
 def _seal(key: str, data: bytes) -> bytes:

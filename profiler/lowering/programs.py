@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from netadapt.profiler.errors import LoweringError
+from netadapt.profiler.graph import ModelGraph
 from netadapt.profiler.kernels import Shape
-from netadapt.profiler.lowering.cache import ProgramCache
+from netadapt.profiler.lowering.cache import GRAPH, ProgramCache
 from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering
 from netadapt.profiler.lowering.subject import Subject
@@ -29,6 +32,10 @@ from netadapt.profiler.lowering.writing import Result, write_compared
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+    from netadapt.profiler.lowering.xnnpack import XnnpackFp32
+
+logger = logging.getLogger(__name__)
 
 KERNELS_PAY_FROM = 12
 NETWORKS_PAY_FROM = 3
@@ -57,6 +64,27 @@ def lower(
     """
     lowering = lowering or find_lowering()
     return lowering.to_program(lowering.export(module, inputs), constants)
+
+
+def lower_exported(
+    exported: ExportedProgram, cache: ProgramCache, lowering: XnnpackFp32
+) -> tuple[bytes, ModelGraph]:
+    """The program of a model that was exported, and what its runtime executes; both are kept.
+
+    Raises `LoweringError` where the backend refuses.
+    """
+    codec = TypeAdapter(ModelGraph)
+    key = _content_key(exported, lowering)
+    program, text = cache.get(key), cache.get(key, GRAPH)
+    if program is not None and text is not None:
+        try:
+            return program, codec.validate_json(text)
+        except ValidationError:  # of another version's form
+            logger.info("the program cache's graph %s is of another form: lowered again", key)
+    program, graph = lowering.to_program_and_graph(exported)
+    cache.put(key, program)
+    cache.put(key, codec.dump_json(graph), GRAPH)
+    return program, graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +216,7 @@ def _make(
             {
                 i: _only_written(s, lowering)
                 for i in left
-                if isinstance(s := jobs[i].source, Subject)
+                if isinstance(s := jobs[i].source, Subject) and s.kernel.is_layer
             }
         )
         left = [index for index in left if index not in results]

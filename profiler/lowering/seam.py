@@ -35,7 +35,10 @@ class Draft(Protocol):
 
     @property
     def layers(self) -> Set[str]:
-        """Kinds of what it was read from; one program of each is compared with the exporter's."""
+        """Kinds of what it was read from; one program of each is compared with the exporter's.
+
+        None where the exporter makes no such program.
+        """
 
     def content(self) -> str:
         """A digest of all that decides the program's bytes."""

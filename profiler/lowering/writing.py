@@ -42,6 +42,8 @@ def write_compared(
     chosen: dict[int, set[str]] = {}
     for index, draft in drafts.items():
         news = set(draft.layers) - compared
+        if not draft.layers:
+            continue
         if news or int(hashlib.sha256(programs[index]).hexdigest()[:8], 16) % COMPARED_SHARE == 0:
             chosen[index] = news
             compared |= news

@@ -16,6 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from netadapt.profiler.graph import ModelGraph, Node, Outside, read_graph
+from netadapt.profiler.kernels.operation import Operation, call_text
+from netadapt.profiler.lowering.direct.nodes import NodeDraft
 from netadapt.profiler.lowering.direct.operators import Graph, UnknownModuleError, read_module
 from netadapt.profiler.lowering.recipe import Recipe
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, quiet, refusal
@@ -61,6 +63,8 @@ class XnnpackFp32(Lowering):
         self, module: nn.Module, input_shapes: Sequence[Shape], *, kernel: bool = False
     ) -> Draft | None:
         """See `Lowering.draft`; under the versions whose programs were compared only."""
+        if isinstance(module, Operation):
+            return NodeDraft(module.kernel.node)
         if not all(v.startswith(WRITTEN_UNDER) for v in self.versions()):
             return None
         try:
@@ -72,9 +76,9 @@ class XnnpackFp32(Lowering):
     def write(self, drafts: Sequence[Draft]) -> list[bytes]:
         """See `Lowering.write`."""
         with quiet():
-            from netadapt.profiler.lowering.direct.program import write_programs
+            from netadapt.profiler.lowering.direct.program import write_drafts
 
-            return write_programs([draft for draft in drafts if isinstance(draft, Graph)])
+            return write_drafts([d for d in drafts if isinstance(d, Graph | NodeDraft)])
 
 
 class XnnpackNativeFp32(XnnpackFp32):
@@ -162,10 +166,15 @@ def _runs(node: Any) -> bool:
 
 
 def _outside(node: Any) -> Outside:
+    from torch.fx.node import map_arg
+
     lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
     files = [line for line in lines if line.startswith("File ")]
     where = files[-1].rpartition(", in ")[0].removeprefix("File ") if files else ""
-    return Outside(str(getattr(node.target, "__name__", node.target)), _module(node), where)
+    args, kwargs = map_arg((node.args, node.kwargs), lambda given: given.meta["val"])
+    arguments, tensors = call_text(args, kwargs)
+    name = str(getattr(node.target, "__name__", node.target))
+    return Outside(name, _module(node), where, arguments, tuple(tensors))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 import torch
 
 from netadapt.model_tree import outside_lines
-from netadapt.models import load_model
+from netadapt.models import export_model
+from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.graph import ModelGraph, Node
+from netadapt.profiler.kernels import AddKernel, PointwiseConvKernel
 from netadapt.profiler.lowering.xnnpack import XnnpackFp32
+from netadapt.profiler.table import LatencyTable
 from tests.command_line import exit_code
 
 MODEL = '''
@@ -87,8 +91,7 @@ def model_file(tmp_path: Path) -> Path:
 
 def graph_of(path: Path, name: str, *shapes: tuple[int, ...]) -> ModelGraph:
     lowering = XnnpackFp32()
-    exported = load_model(f"{path}:{name}", list(shapes), lowering).exported
-    assert exported is not None
+    exported, _ = export_model(f"{path}:{name}", list(shapes), lowering)
     return lowering.to_program_and_graph(exported)[1]
 
 
@@ -131,10 +134,12 @@ def test_every_node_runs_by_itself(
 ) -> None:
     from executorch.runtime import Runtime
 
-    from netadapt.profiler.lowering.direct.nodes import write_nodes
+    from netadapt.profiler.lowering.direct.nodes import NodeDraft
+    from netadapt.profiler.lowering.direct.program import write_drafts
 
     graph = graph_of(model_file, name, *shapes)
-    for node, program in zip(graph.nodes, write_nodes(graph.nodes), strict=True):
+    programs = write_drafts([NodeDraft(node) for node in graph.nodes])
+    for node, program in zip(graph.nodes, programs, strict=True):
         method = Runtime.get().load_program(program).load_method("forward")
         assert method is not None
         (found,) = method.execute(_inputs(node))
@@ -163,8 +168,9 @@ def test_a_models_times_by_layer(model_file: Path, run_here: Run) -> None:
     one, two = found["timings"]
     assert (one["threads"], two["threads"]) == (1, 2)
     assert one["ms"] > 0
-    assert one["sum_ms"] == pytest.approx(sum(node["ms"] for node in one["nodes"]))
-    assert [node["module"] for node in one["nodes"]].count("head") == 1
+    assert one["sum_ms"] == pytest.approx(sum(part["ms"] for part in one["kernels"]))
+    assert [part["module"] for part in one["kernels"]].count("head") == 1
+    assert not any(part["ms"] is None for part in one["kernels"])
 
 
 def test_a_person_reads_a_tree(model_file: Path, run_here: Run) -> None:
@@ -173,15 +179,14 @@ def test_a_person_reads_a_tree(model_file: Path, run_here: Run) -> None:
     assert "357 parameters" in output.splitlines()[0]
     assert "1 thread: " in output.splitlines()[1]
     assert "  stem" in output
-    assert "Conv2d 3x3/2 1x33x31x3 -> 1x17x16x8 in 0..+inf" in output
+    assert "Conv2d 3x3/2 1x33x31x3 -> 1x17x16x8 in 0..inf" in output
     assert "against the whole" in output
     assert "0 outside of it" in output
 
 
 def test_a_program_is_timed_as_a_whole(model_file: Path, tmp_path: Path, run_here: Run) -> None:
     lowering = XnnpackFp32()
-    exported = load_model(f"{model_file}:Split", [(1, 8, 5, 5)], lowering).exported
-    assert exported is not None
+    exported, _ = export_model(f"{model_file}:Split", [(1, 8, 5, 5)], lowering)
     torch.export.save(exported, tmp_path / "split.pt2")
     (tmp_path / "split.pte").write_bytes(lowering.to_program(exported))
     for name in ("split.pt2", "split.pte"):
@@ -194,6 +199,48 @@ def test_a_program_is_timed_as_a_whole(model_file: Path, tmp_path: Path, run_her
     code, _, errors = run_here("time", str(tmp_path / "split.pte"), "--layers")
     assert code == 2
     assert "does not say what it executes" in errors
+
+
+def test_rows_are_kept_and_a_predictor_of_them_knows_the_model(
+    model_file: Path, tmp_path: Path, run_here: Run
+) -> None:
+    table, predictor = str(tmp_path / "rows.sqlite"), str(tmp_path / "predictor.json")
+    arguments = ("--input", "1,8,15,13", "--layers", "--json", "--table", table)
+    found = []
+    for _ in range(2):
+        code, output, errors = run_here("time", f"{model_file}:Split", *arguments)
+        assert code == 0, errors
+        found.append(json.loads(output)["timings"][0])
+    assert found[0]["kernels"] == found[1]["kernels"], "what is settled is not timed again"
+    types = {part["key"].partition("(")[0] for part in found[0]["kernels"]}
+    assert types == {"node", "portable", "pointwise_conv", "add"}
+
+    kernels = [PointwiseConvKernel(8 * c, 8 * d, 9, 9) for c in range(1, 5) for d in range(1, 5)]
+    kernels += [AddKernel(8 * c, 7, 7) for c in range(1, 9)]
+    with LatencyTable(table) as rows:
+        (provenance,) = {row.provenance for row in rows.rows()}
+        timed = next(row for row in rows.rows() if row.kernels is None)
+        more = [
+            dataclasses.replace(timed, key=kernel.key, latency_us=1 + kernel.output_elements / 1e3)
+            for kernel in kernels
+        ]
+        rows.add(more)
+        LatencyPredictor().fit(rows, provenance=provenance).save(predictor)
+    arguments = ("--input", "1,8,15,13", "--predictor", predictor)
+    code, output, errors = run_here("predict", f"{model_file}:Split", *arguments, "--json")
+    assert code == 0, errors
+    predicted = json.loads(output)
+    assert predicted["unknown"] == []
+    by_key = {part["key"]: part["ms"] for part in predicted["kernels"]}
+    assert by_key == pytest.approx({p["key"]: p["ms"] for p in found[0]["kernels"]})
+    low, high = predicted["whole_interval_ms"]
+    assert 0 < low < predicted["whole_ms"] < high
+
+    code, output, errors = run_here("predict", f"{model_file}:Net", "--input", "1,3,33,31",
+                                    "--predictor", predictor)  # fmt: skip
+    assert code == 0, errors
+    assert "MaxPooling2d 1x17x16x8 -> 1x8x8x8 [not known]" in output
+    assert "are not known and not counted" in output
 
 
 @pytest.mark.parametrize(
@@ -211,6 +258,7 @@ def test_a_program_is_timed_as_a_whole(model_file: Path, tmp_path: Path, run_her
         ("no_such_package.models:Net", ["--input", "1,4"], "No module named"),
         ("there_is_none.py:Net", ["--input", "1,4"], "there_is_none.py is not"),
         ("just_a_word", ["--input", "1,4"], "a model is named"),
+        ("timm:mobilenetv3_smal_100", [], "did you mean mobilenetv3_small_100"),
         ("there_is_none.pte", [], "No such file"),
         ("there_is_none.pt2", [], "No such file"),
     ],

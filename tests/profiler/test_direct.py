@@ -60,6 +60,7 @@ SUBJECTS = [
         (DepthwiseConvKernel(16, 5, 2, 7, 7, "relu6"), 1),
         (DepthwiseConvKernel(8, 7, 1, 3, 9), 2),
         (LinearKernel(16, 10), 1),
+        (LinearKernel(8, 5), 1),  # input and output as large as each other once aligned
         (LinearKernel(8, 8), 2),
         (ClampedLinearKernel(16, 10, "relu"), 1),
         (ClampedLinearKernel(8, 8, "relu6"), 2),

@@ -6,26 +6,47 @@ weights drawn anew. No layout is changed around it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+import hashlib
+from collections.abc import Set
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netadapt.profiler.errors import LoweringError
 from netadapt.profiler.graph import Node
 from netadapt.profiler.lowering.direct.operators import Graph
-from netadapt.profiler.lowering.direct.program import write_delegates
-from netadapt.profiler.lowering.direct.record import Delegate, GraphRecord
-from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as constants
-from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
+
+if TYPE_CHECKING:
+    from netadapt.profiler.lowering.direct.record import Delegate
 
 
-def write_nodes(nodes: Sequence[Node]) -> list[bytes]:
-    """The `.pte` program of each node. Raises `LoweringError` for one that is not of fp32."""
-    return write_delegates([_alone(node) for node in nodes])
+@dataclass(frozen=True, slots=True)
+class NodeDraft:
+    """What the program of a node by itself is written from."""
+
+    node: Node
+
+    @property
+    def layers(self) -> Set[str]:
+        """None: the exporter makes no such program that this one could be held against."""
+        return frozenset()
+
+    def content(self) -> str:
+        """A digest of all that decides the program."""
+        return hashlib.sha256(repr(self.node).encode()).hexdigest()
 
 
-def _alone(node: Node) -> tuple[Graph, Delegate]:
+def alone(node: Node) -> tuple[Graph, Delegate]:
+    """The backend's graph of this node, with what it is called with.
+
+    Raises `LoweringError` for one that is not of fp32.
+    """
+    # Here, since a lowering that only reads modules needs no serialiser
+    from netadapt.profiler.lowering.direct.record import GraphRecord
+    from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as constants
+    from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
+
     tensors = [*(value for _, value in node.inputs), node.output[1]]
     if unusual := sorted({value.datatype for value in tensors} - {"fp32"}):
         raise LoweringError(

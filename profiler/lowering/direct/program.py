@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from netadapt.profiler.lowering.direct.delegate import delegate
+from netadapt.profiler.lowering.direct.nodes import NodeDraft, alone
 from netadapt.profiler.lowering.direct.operators import Graph
 from netadapt.profiler.lowering.direct.record import Delegate, to_bytes
 from netadapt.profiler.lowering.direct.serialisers import (
@@ -22,13 +23,15 @@ SPARE_MEMORY = 64
 """What the memory planner adds to the planned arena."""
 
 
-def write_programs(graphs: Sequence[Graph]) -> list[bytes]:
-    """The `.pte` programs of these graphs, in their order."""
-    return write_delegates([(graph, delegate(graph)) for graph in graphs])
+def write_drafts(drafts: Sequence[Graph | NodeDraft]) -> list[bytes]:
+    """The `.pte` programs of these drafts, in their order.
 
-
-def write_delegates(written: Sequence[tuple[Graph, Delegate]]) -> list[bytes]:
-    """The same of delegates, each with the graph whose inputs and scalars it is called with."""
+    Raises `LoweringError` for a node that is not of fp32.
+    """
+    written = [
+        alone(draft.node) if isinstance(draft, NodeDraft) else (draft, delegate(draft))
+        for draft in drafts
+    ]
     blobs = to_bytes([made.graph for _, made in written])
     return [_program(graph, made, blob) for (graph, made), blob in zip(written, blobs, strict=True)]
 
@@ -112,12 +115,16 @@ def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[b
 
 def _allocate(values: Sequence[schema.EValue], planned: dict[int, int]) -> int:
     """Give each tensor its place in the arena, the largest first; all live at the same time."""
+
+    def aligned(place: int) -> int:
+        return math.ceil(planned[place] / MEMORY_ALIGNMENT) * MEMORY_ALIGNMENT
+
     offset = 0
-    for place in sorted(planned, key=lambda place: (planned[place], place), reverse=True):
+    for place in sorted(planned, key=lambda place: (aligned(place), place), reverse=True):
         tensor = values[place].val
         assert isinstance(tensor, schema.Tensor)
         tensor.allocation_info = schema.AllocationDetails(1, offset, 0)
-        offset += math.ceil(planned[place] / MEMORY_ALIGNMENT) * MEMORY_ALIGNMENT
+        offset += aligned(place)
     return offset + SPARE_MEMORY
 
 
