@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from netadapt.profiler.recognition import Part
 
 REMEDIES = {
-    "split": "split channels with slices (x[:, :n]), which the backend takes",
-    "_to_dim_order_copy": "free but for a call: a constant that is turned into fp32 each time",
+    "split": "--rewrite split_as_slices, or x[:, :n] in the model: slices are the backend's",
+    "_to_dim_order_copy": "a whole number that is turned into fp32 each time; write 3.0 for 3, or "
+    "for hard sigmoids --rewrite hardsigmoid_with_maps",
     "upsample_nearest": "resize bilinearly, which the backend takes",
     "resize": "resize bilinearly, which the backend takes",
     "mean": "keep its dimensions, x.mean((2, 3), keepdim=True).flatten(1)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from netadapt.errors import ConfigError
 from netadapt.profiler.lowering.cache import ProgramCache
 from netadapt.profiler.lowering.programs import lower_exported
 from netadapt.profiler.lowering.seam import Lowering, quiet, refusal
+from netadapt.profiler.rewrites import applicable, rewritten
 from netadapt.text import one_line
 
 if TYPE_CHECKING:
@@ -43,12 +45,15 @@ class Model:
         What of it is executed; None of a `.pte` of somebody's, which does not say.
     parameters : int, or None
         None where nobody can count them.
+    rewrites : tuple of str
+        Of `netadapt.profiler.rewrites`, those that would change it still.
     """
 
     name: str
     program: bytes
     graph: ModelGraph | None = None
     parameters: int | None = None
+    rewrites: tuple[str, ...] = ()
 
     @property
     def facts(self) -> str:
@@ -77,9 +82,15 @@ class Model:
 
 
 def lower_model(
-    name: str, shapes: list[tuple[int, ...]], cache: ProgramCache, lowering: XnnpackFp32
+    name: str,
+    shapes: list[tuple[int, ...]],
+    cache: ProgramCache,
+    lowering: XnnpackFp32,
+    rewrites: Sequence[str] = (),
 ) -> Model:
     """The model called `name`, lowered for inputs of these shapes; a `.pte` as it is.
+
+    With the exact rewrites of these names, of `netadapt.profiler.rewrites`.
 
     Raises `ConfigError` for a name that is no model's, and `LoweringError` where torch or the
     backend refuse it.
@@ -88,7 +99,10 @@ def lower_model(
     if path.suffix == ".pte":
         return Model(name, _bytes(path))
     exported, parameters = export_model(name, shapes, lowering)
-    return Model(name, *lower_exported(exported, cache, lowering), parameters)
+    exported = rewritten(exported, rewrites)
+    label = "+".join((name, *rewrites))
+    left = tuple(applicable(exported))
+    return Model(label, *lower_exported(exported, cache, lowering), parameters, left)
 
 
 def read_shape(text: str) -> tuple[int, ...]:

@@ -60,6 +60,7 @@ UNREPEATED_DEV = 0.03
 """What repeated measurement is taken to leave open, as a logarithm, where no row was measured twice
 (assumption)."""
 
+FP32_BYTES = 4
 CHECKS_PER_TYPE = 8
 """Predictions of each type that a saved predictor holds."""
 
@@ -533,7 +534,8 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
             by_type: dict[str, float] = defaultdict(float)
             for kernel in kernels:
                 by_type[kernel.type_name] += memory.own_ms[kernel]
-            sums.append(NetworkSum(by_type))
+            weights_mb = sum(kernel.params for kernel in kernels) * FP32_BYTES / 1e6
+            sums.append(NetworkSum(by_type, weights_mb))
         return sums
 
     def _learnable(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from netadapt.android_runner.device import Device
+from netadapt.profiler.lowering.cache import ProgramCache
+from netadapt.profiler.lowering.registry import NATIVE_RECIPE
 from netadapt.profiler.lowering.subject import Subject
-from netadapt.profiler.profile import OnProgress, Profiler
+from netadapt.profiler.profile import OnProgress, Profiler, ProfileSettings
 from netadapt.profiler.recognition import Part
 from netadapt.profiler.row import Row
+from netadapt.profiler.table import LatencyTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,41 +62,62 @@ class ModelTiming:
         return sum(timing.ms or 0.0 for timing in self.parts)
 
 
-def time_model(
-    profiler: Profiler,
-    name: str,
-    program: bytes,
-    parts: Sequence[Part],
-    on_progress: OnProgress | None = None,
-    *,
-    networks: Profiler | None = None,
-) -> ModelTiming:
-    """Time a program, and `parts` of it each by itself, into the profiler's table.
+class ModelTimer:
+    """Times models on one device under one set of conditions, into one table.
 
-    What the table has already is not timed again, and what is alike is timed once.
+    Kernels are timed in the layout that they have inside a model, and the models as they are
+    shipped. What the table has already is not timed again, and what is alike is timed once.
 
     Parameters
     ----------
-    profiler
-        Of kernels in the layout that they have inside the model.
-    networks
-        The same for the whole, with more rounds; None takes `profiler`.
-
-    Raises `MeasurementError` where the whole fails to run.
+    threads, cpus
+        Of the runtime, and the cores that it is pinned to.
     """
-    kernels = [part.kernel for part in parts]
-    failures = profiler.kernels([Subject(kernel) for kernel in kernels], on_progress).failures
-    why = {failure.program: failure.message for failure in failures}
-    whole = (networks or profiler).whole(name, program, kernels, on_progress)
-    rows = {row.key: row for row in profiler.table.rows(profiler.provenance, samples=False)}
-    found = [_timing(part, rows.get(part.kernel.key), why) for part in parts]
-    return ModelTiming(
-        threads=profiler.provenance.threads,
-        ms=whole.latency_us / 1e3,
-        repeat_dev=whole.repeat_dev or 0.0,
-        quality=whole.quality,
-        parts=tuple(found),
-    )
+
+    def __init__(
+        self,
+        device: Device,
+        table: LatencyTable,
+        cache: ProgramCache,
+        *,
+        threads: int = 1,
+        cpus: tuple[int, ...] | None = None,
+    ) -> None:
+        settings = ProfileSettings(recipe=NATIVE_RECIPE)
+        self._kernels, self._models = (
+            Profiler(
+                device, table, cache, settings,
+                settings.spec(threads=threads, cpus=cpus, networks=networks),
+            )
+            for networks in (False, True)
+        )  # fmt: skip
+        self._table = table
+
+    def time(
+        self,
+        name: str,
+        program: bytes,
+        parts: Sequence[Part] = (),
+        on_progress: OnProgress | None = None,
+    ) -> ModelTiming:
+        """Time a program as a whole, and `parts` of it each by itself.
+
+        Raises `MeasurementError` where the whole fails to run.
+        """
+        kernels = [part.kernel for part in parts]
+        subjects = [Subject(kernel) for kernel in kernels]
+        failures = self._kernels.kernels(subjects, on_progress).failures
+        why = {failure.program: failure.message for failure in failures}
+        whole = self._models.whole(name, program, kernels, on_progress)
+        provenance = self._models.provenance
+        rows = {row.key: row for row in self._table.rows(provenance, samples=False)}
+        return ModelTiming(
+            threads=provenance.threads,
+            ms=whole.latency_us / 1e3,
+            repeat_dev=whole.repeat_dev or 0.0,
+            quality=whole.quality,
+            parts=tuple(_timing(part, rows.get(part.kernel.key), why) for part in parts),
+        )
 
 
 def _timing(part: Part, row: Row | None, why: dict[str, str]) -> PartTiming:

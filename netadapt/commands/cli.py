@@ -24,6 +24,7 @@ from netadapt.commands.fit import fit
 from netadapt.commands.init import init
 from netadapt.commands.predict import predict
 from netadapt.commands.profile import profile
+from netadapt.commands.reference import reference
 from netadapt.commands.report import report
 from netadapt.commands.runner import runner_app
 from netadapt.commands.search import demo, search
@@ -48,7 +49,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for _command in (demo, time, predict, devices, spaces, init, profile, fit, search, report):
+for _command in (
+    demo,
+    time,
+    predict,
+    reference,
+    devices,
+    spaces,
+    init,
+    profile,
+    fit,
+    search,
+    report,
+):
     app.command()(_command)
 app.command("virtual-phone")(virtual_phone)
 app.add_typer(table_app, name="table")

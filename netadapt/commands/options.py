@@ -48,6 +48,15 @@ Inputs = Annotated[
         "--input", metavar="SIZES", help="Sizes of an input, such as 1,3,224,224; one for each."
     ),
 ]
+Rewrites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rewrite",
+        metavar="NAME",
+        help="An exact rewrite for operators that XNNPACK lacks: split_as_slices or "
+        "hardsigmoid_with_maps; again for several.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes; no more.")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from netadapt.commands.options import Inputs, Json, ModelName, print_json
+from netadapt.commands.options import Inputs, Json, ModelName, Rewrites, print_json
 from netadapt.console import progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def predict(
         Path, typer.Option(help="A predictor that `netadapt fit` wrote, or the folder of a run.")
     ],
     inputs: Inputs = None,
+    rewrite: Rewrites = None,
     as_json: Json = False,
 ) -> None:
     """Predict how long a model of your own takes, kernel by kernel; no device is asked.
@@ -41,7 +42,7 @@ def predict(
     shown = progress()
     with shown.step("Lowering the model"):
         shapes = [read_shape(text) for text in inputs or []]
-        lowered = lower_model(model, shapes, ProgramCache(), XnnpackFp32())
+        lowered = lower_model(model, shapes, ProgramCache(), XnnpackFp32(), rewrite or ())
     parts = lowered.parts
     with shown.step("Fitting the predictor"):
         path = RunFolder(predictor).predictor if predictor.is_dir() else predictor

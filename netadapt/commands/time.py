@@ -13,6 +13,7 @@ from netadapt.commands.options import (
     Inputs,
     Json,
     ModelName,
+    Rewrites,
     Wait,
     parse_cpus,
     print_json,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def time(
     model: ModelName,
     inputs: Inputs = None,
+    rewrite: Rewrites = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Every operation by itself, too, by the model's names.")
     ] = False,
@@ -50,6 +52,7 @@ def time(
     The model is exported and lowered for XNNPACK in fp32. With --layers, each kernel that the
     runtime executes is timed by itself, in the layout that it has inside the model, and listed by
     the model's own module names; what does not run in XNNPACK is named with what to do about it.
+    Where an exact rewrite changes something, the model is timed with it as well.
 
     Examples: netadapt time my_net.py:Net --input 1,3,224,224 --layers
     netadapt time timm:mobilenetv3_large_100 --device phone --table pixel.sqlite --layers
@@ -58,10 +61,9 @@ def time(
     from netadapt.checked import validated
     from netadapt.devices import HOST, DeviceSettings, make_device
     from netadapt.models import lower_model, read_shape
-    from netadapt.profiler.lowering import NATIVE_RECIPE, ProgramCache
+    from netadapt.profiler.lowering import ProgramCache
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
-    from netadapt.profiler.model_timing import time_model
-    from netadapt.profiler.profile import Profiler, ProfileSettings
+    from netadapt.profiler.model_timing import ModelTimer
     from netadapt.profiler.table import LatencyTable
     from netadapt.runs.context import phases
 
@@ -75,33 +77,32 @@ def time(
     cache = ProgramCache()
     with shown.step("Lowering the model"):
         shapes = [read_shape(text) for text in inputs or []]
-        lowered = lower_model(model, shapes, cache, XnnpackFp32())
+        lowered = lower_model(model, shapes, cache, XnnpackFp32(), rewrite or ())
+    other = None
+    if lowered.rewrites:
+        with shown.step("Lowering the model rewritten"):
+            names = (*(rewrite or ()), *lowered.rewrites)
+            other = lower_model(model, shapes, cache, XnnpackFp32(), names)
     parts = lowered.parts if layers else ()
     measured = make_device(settings)
-    profile = ProfileSettings(recipe=NATIVE_RECIPE)  # kernels as they run inside the model
-    found = []
+    found, others = [], []
     with LatencyTable(table) as rows:
         for count in counts:
-            kernels, wholes = (
-                Profiler(
-                    measured,
-                    rows,
-                    cache,
-                    profile,
-                    profile.spec(threads=count, cpus=settings.pinned, networks=networks),
-                )
-                for networks in (False, True)
-            )
+            timer = ModelTimer(measured, rows, cache, threads=count, cpus=settings.pinned)
             with phases(shown, "the model") as report:
-                found.append(
-                    time_model(
-                        kernels, lowered.name, lowered.program, parts, report, networks=wholes
-                    )
-                )
+                found.append(timer.time(lowered.name, lowered.program, parts, report))
+            if other is not None:
+                with phases(shown, "the model rewritten") as report:
+                    others.append(timer.time(other.name, other.program, (), report))
     if as_json:
-        print_json(_record(lowered, measured.info().model, found))
+        print_json(_record(lowered, measured.info().model, found, others))
     else:
         _tell(lowered, measured.info().model, found)
+        for before, after in zip(found, others, strict=False):
+            typer.echo(
+                f"with {' '.join(f'--rewrite {name}' for name in lowered.rewrites)}: "
+                f"{after.ms:.4f} ms, {before.ms / after.ms:.2f} times as fast, the same outputs"
+            )
 
 
 def _counts(text: str) -> list[int]:
@@ -139,7 +140,9 @@ def _tell(model: Model, device: str, found: list[ModelTiming]) -> None:
             typer.echo(f"  {line}")
 
 
-def _record(model: Model, device: str, found: list[ModelTiming]) -> dict[str, Any]:
+def _record(
+    model: Model, device: str, found: list[ModelTiming], rewritten: list[ModelTiming]
+) -> dict[str, Any]:
     graph = model.graph
     return {
         "model": model.name,
@@ -147,6 +150,10 @@ def _record(model: Model, device: str, found: list[ModelTiming]) -> dict[str, An
         "parameters": model.parameters,
         "macs": None if graph is None else graph.macs,
         "calls": None if graph is None else len(graph.calls),
+        "rewrites": {
+            "names": model.rewrites,
+            "ms": [timing.ms for timing in rewritten],
+        },
         "outside": [] if graph is None else [_of_outside(each) for each in graph.outside],
         "timings": [
             {

@@ -38,6 +38,13 @@ KEYS = {
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
     "lowering": {"ms_per_kernel", "stock_ms_per_kernel", "equal_programs", "network_ratio"},
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
+    "own_models": {
+        "networks",
+        "parameters_exact",
+        "macs_within_1pct",
+        "sum_vs_whole_within_10pct",
+        "sum_vs_whole_worst_pct",
+    },
     "phone_faults": {"kernels", "faults"},
     "phone_overhead": {"kernels", "batches", "wall_ratio", "mean_abs_dev_pct"},
     "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
@@ -80,6 +87,13 @@ def test_a_quick_run_prints_its_keys(name: str) -> None:
         assert result["equal_programs"] == result["compared_programs"] > 0
         assert result["equal_networks"] == sum(n["networks"] for n in result["networks"].values())
         assert result["max_rel_err"] <= 1e-5
+    if name == "own_models":
+        (network,) = result["by_network"].values()
+        assert network["parameters_exact"]
+        assert network["macs_off_pct"] <= 1
+        assert network["output_err"] <= 1e-3
+        assert network["untimed"] == 0
+        assert result["kernels_by_nodes"] == {"quick": "4 of 4"}
     if name == "phone_faults":
         for fault, counts in result["faults"].items():
             assert counts["runs"] >= 1, fault

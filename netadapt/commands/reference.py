@@ -1,0 +1,106 @@
+"""``netadapt reference``: published networks on this device, to hold one's own against."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netadapt.commands.options import DEVICE, Cpus, Json, Wait, parse_cpus, print_json
+from netadapt.console import progress
+
+if TYPE_CHECKING:
+    from netadapt.profiler.model_timing import ModelTiming
+    from netadapt.reference import ReferenceNetwork
+
+
+def reference(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NETWORK]...", help="Names; not given, all that come along."),
+    ] = None,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Say what is known of them; no device is asked.")
+    ] = False,
+    device: Annotated[str, typer.Option(help=f"A device: {DEVICE}.")] = "host",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="A latency table (.sqlite) that the rows go to, and come from next time."
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Accuracy against latency, as a picture (.png, .svg).")
+    ] = None,
+    cpus: Cpus = None,
+    wait: Wait = None,
+    as_json: Json = False,
+) -> None:
+    """Time published networks on a device: accuracy as published, latency as measured here.
+
+    They are built by timm without weights (pip install 'netadapt[reference]'), exported and
+    lowered as your own are. Lowering one takes some 20 seconds, the first time.
+
+    Examples: netadapt reference --device phone --table pixel.sqlite --picture reference.png
+    netadapt reference MobileNetV3-Large EfficientNet-B0
+    """
+    from netadapt.reference import reference_networks
+
+    networks = reference_networks(names or [])
+    timings: dict[str, ModelTiming] = {}
+    where = ""
+    if not only_list:
+        from netadapt import device_list
+        from netadapt.checked import validated
+        from netadapt.devices import HOST, DeviceSettings, make_device
+        from netadapt.models import lower_model
+        from netadapt.profiler.lowering import ProgramCache
+        from netadapt.profiler.lowering.xnnpack import XnnpackFp32
+        from netadapt.profiler.model_timing import ModelTimer
+        from netadapt.profiler.table import LatencyTable
+
+        options = {"id": device, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait}
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = validated(DeviceSettings, given, "device")
+        shown = progress()
+        if settings.id == HOST:
+            device_list.build_first(shown)
+        measured = make_device(settings)
+        where = measured.info().model
+        cache, lowering = ProgramCache(), XnnpackFp32()
+        with LatencyTable(table) as rows, shown.step("Timing reference networks") as update:
+            timer = ModelTimer(measured, rows, cache, threads=threads, cpus=settings.pinned)
+            for done, network in enumerate(networks):
+                update(done, len(networks))
+                model = lower_model(network.model, [network.input_shape], cache, lowering)
+                timings[network.name] = timer.time(network.name, model.program)
+            update(len(networks), len(networks))
+        if picture is not None:
+            from netadapt.report.figures.reference import draw_reference
+
+            points = {n.name: (timings[n.name].ms, n.top1) for n in networks}
+            draw_reference(points, where).savefig(picture, bbox_inches="tight", dpi=150)
+    if as_json:
+        print_json(
+            {"device": where, "networks": [_record(n, timings.get(n.name)) for n in networks]}
+        )
+        return
+    if where:
+        typer.echo(f"on {where}, {threads} thread{'' if threads == 1 else 's'}")
+    typer.echo(f"{'network':<20} {'top-1':>6} {'M MACs':>7} {'M params':>8} {'px':>4} {'ms':>9}")
+    for network in sorted(networks, key=lambda n: timings[n.name].ms if timings else -n.top1):
+        timing = timings.get(network.name)
+        ms = "" if timing is None else f"{timing.ms:9.3f}"
+        doubt = "" if timing is None or timing.quality == "ok" else f" [{timing.quality}]"
+        typer.echo(
+            f"{network.name:<20} {network.top1:5.1f}% {network.macs:7.0f} "
+            f"{network.parameters / 1e6:8.2f} {network.input:4} {ms}{doubt}"
+        )
+
+
+def _record(network: ReferenceNetwork, timing: ModelTiming | None) -> dict[str, object]:
+    measured = {} if timing is None else {"ms": timing.ms, "quality": timing.quality}
+    return dataclasses.asdict(network) | measured
