@@ -19,7 +19,8 @@ from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folde
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.lowering import DEFAULT_RECIPE, NATIVE_RECIPE, find_lowering, pays_layout
-from netadapt.profiler.profile import Profiler, ProfileSettings
+from netadapt.profiler.profile import Profiler
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.profile_plan import sample_space
 from netadapt.search.families.inverted_residual import (

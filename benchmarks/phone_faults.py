@@ -41,7 +41,8 @@ from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.android_runner.phone.settings import PhoneSettings
 from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConvKernel
 from netadapt.profiler.lowering import Subject
-from netadapt.profiler.profile import Profiler, ProfileSettings
+from netadapt.profiler.profile import Profiler
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable, Row
 from netadapt.virtual_phone import PIXEL_1, Cue, Fault, Moment, VirtualPhone
 from netadapt.virtual_phone.faults import FaultKind

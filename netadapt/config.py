@@ -29,8 +29,7 @@ from netadapt.android_runner.text import shown
 from netadapt.checked import line_of, validated
 from netadapt.devices import DeviceSettings
 from netadapt.errors import ConfigError
-from netadapt.profiler.profile import ProfileSettings
-from netadapt.profiler.sampling import SampleSettings
+from netadapt.profiler.settings import ProfileSettings, SampleSettings
 from netadapt.runs.strategy import STRATEGIES
 from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.landing import LandingSettings, LoopSettings

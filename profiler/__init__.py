@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     )
     from netadapt.profiler.kernels import Kernel, record_kernels
     from netadapt.profiler.lowering import Lowering, ProgramCache, Recipe, Subject, lower
-    from netadapt.profiler.profile import Profiler, ProfileSettings, ProfileSummary
+    from netadapt.profiler.profile import Profiler, ProfileSummary
     from netadapt.profiler.replay import TableReplay, open_replay
-    from netadapt.profiler.sampling import SampleSettings
+    from netadapt.profiler.settings import ProfileSettings, SampleSettings
     from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row
 
 __all__ = [
@@ -60,7 +60,7 @@ _HOMES = {
     "LoweringError": "netadapt.profiler.errors",
     "MeasurementError": "netadapt.profiler.errors",
     "MissingLatencyError": "netadapt.profiler.errors",
-    "ProfileSettings": "netadapt.profiler.profile",
+    "ProfileSettings": "netadapt.profiler.settings",
     "ProfileSummary": "netadapt.profiler.profile",
     "Profiler": "netadapt.profiler.profile",
     "ProfilerError": "netadapt.profiler.errors",
@@ -69,7 +69,7 @@ _HOMES = {
     "Recipe": "netadapt.profiler.lowering",
     "RecipeError": "netadapt.profiler.errors",
     "Row": "netadapt.profiler.table",
-    "SampleSettings": "netadapt.profiler.sampling",
+    "SampleSettings": "netadapt.profiler.settings",
     "SettingsError": "netadapt.profiler.errors",
     "Subject": "netadapt.profiler.lowering",
     "TableError": "netadapt.profiler.errors",

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from netadapt.android_runner.device import Device
 from netadapt.profiler.lowering.cache import ProgramCache
-from netadapt.profiler.lowering.registry import NATIVE_RECIPE
+from netadapt.profiler.lowering.recipe import NATIVE_RECIPE
 from netadapt.profiler.lowering.subject import Subject
-from netadapt.profiler.profile import OnProgress, Profiler, ProfileSettings
+from netadapt.profiler.profile import OnProgress, Profiler
 from netadapt.profiler.recognition import Part
 from netadapt.profiler.row import Row
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 
 

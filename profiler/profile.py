@@ -10,19 +10,16 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from annotated_types import Ge, Gt, Interval
 from torch import nn
 
-from netadapt.android_runner.bounds import check_bounds
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
 from netadapt.profiler.errors import (
     LoweringError,
     MeasurementError,
-    SettingsError,
     TableError,
     UnknownLayerError,
 )
@@ -30,10 +27,11 @@ from netadapt.profiler.kernels import Kernel, PointwiseConvKernel, Shape, record
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering.cache import ProgramCache
 from netadapt.profiler.lowering.programs import lower_networks, lower_subjects
-from netadapt.profiler.lowering.registry import DEFAULT_RECIPE, find_lowering
+from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Lowering
 from netadapt.profiler.lowering.subject import Subject
 from netadapt.profiler.row import Effort, Provenance, Row
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.profiler.timing import Gate, Recording, Timing, time_programs
 
@@ -62,57 +60,6 @@ def sentinel_program(cache: ProgramCache, lowering: Lowering) -> Program:
 
 Phase = Literal["lower", "measure"]
 OnProgress = Callable[[Phase, int, int], None]
-
-
-_USUAL = RunSpec()
-
-NETWORK_ROUNDS_FACTOR = 3
-"""Whole networks are few and a budget hangs on each, so they are visited this much more often."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileSettings:
-    """How kernels are lowered and timed.
-
-    Parameters
-    ----------
-    rounds: visits of each program, in both of its runs together.
-    warmup_ms: untimed execution before a program's first round.
-    visit_ms: time spent sampling one program in one round.
-    batch: programs in one runner process and one transaction.
-    workers: lowering processes at a time; None takes one for each core.
-    recipe: how modules become programs: a registered recipe, or `package.module:Class`.
-
-    Raises `SettingsError` for numbers outside their bounds.
-    """
-
-    rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = _USUAL.rounds
-    warmup_ms: Annotated[float, Ge(0)] = _USUAL.warmup_ms
-    visit_ms: Annotated[float, Gt(0)] = _USUAL.visit_ms
-    batch: Annotated[int, Interval(ge=1, le=1_000)] = 48
-    workers: Annotated[int, Interval(ge=1, le=1_000)] | None = None
-    recipe: str = DEFAULT_RECIPE
-
-    def __post_init__(self) -> None:
-        check_bounds(self, SettingsError)
-
-    def spec(
-        self,
-        *,
-        threads: int = 1,
-        cpus: tuple[int, ...] | None = None,
-        seed: int = 0,
-        networks: bool = False,
-    ) -> RunSpec:
-        """How kernels, or whole `networks`, are run; the parameters are those of `RunSpec`."""
-        return RunSpec(
-            threads=threads,
-            cpus=cpus,
-            rounds=self.rounds * (NETWORK_ROUNDS_FACTOR if networks else 1),
-            warmup_ms=self.warmup_ms,
-            visit_ms=self.visit_ms,
-            seed=seed,
-        )
 
 
 @dataclass(frozen=True, slots=True)

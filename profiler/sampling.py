@@ -12,42 +12,15 @@ import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Interval
 from numpy.typing import NDArray
 
-from netadapt.android_runner.bounds import check_bounds
-from netadapt.profiler.errors import SettingsError
 from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.lowering.subject import Subject
 
 CHAIN_LENGTH = 3
 """Copies in a chain that shows the layout cost; with the single kernel it gives slope and cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class SampleSettings:
-    """What of a space goes into a latency table.
-
-    Parameters
-    ----------
-    kernels: programs of single kernels; the corners of every type and the reference's kernels are
-        always among them, so that a small number is exceeded.
-    chains: programs of repeated kernels, which show the cost of the layout change.
-    networks: whole networks, for the predictor's correction and its report on held-out data.
-
-    Raises `SettingsError` for numbers outside their bounds.
-    """
-
-    kernels: Annotated[int, Interval(ge=1, le=1_000_000)] = 300
-    chains: Annotated[int, Interval(ge=0, le=1_000_000)] = 24
-    networks: Annotated[int, Interval(ge=0, le=1_000)] = 12
-
-    def __post_init__(self) -> None:
-        check_bounds(self, SettingsError)
 
 
 def sample_kernels(

@@ -15,8 +15,8 @@ import numpy as np
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering import ProgramCache, Subject
 from netadapt.profiler.lowering.writing import COMPARED_SHARE
-from netadapt.profiler.profile import NETWORK_ROUNDS_FACTOR
 from netadapt.profiler.sampling import layout_subjects, sample_kernels
+from netadapt.profiler.settings import NETWORK_ROUNDS_FACTOR
 from netadapt.profiler.table import Effort, LatencyTable
 from netadapt.runs.parts import Parts
 from netadapt.search.space import Arch, Space

@@ -14,14 +14,13 @@ if TYPE_CHECKING:
         lower_networks,
         lower_subjects,
     )
-    from netadapt.profiler.lowering.recipe import UNKNOWN_RECIPE, Recipe
-    from netadapt.profiler.lowering.registry import (
+    from netadapt.profiler.lowering.recipe import (
         DEFAULT_RECIPE,
-        LOWERINGS,
         NATIVE_RECIPE,
-        find_lowering,
-        pays_layout,
+        UNKNOWN_RECIPE,
+        Recipe,
     )
+    from netadapt.profiler.lowering.registry import LOWERINGS, find_lowering, pays_layout
     from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, fold_norms
     from netadapt.profiler.lowering.subject import Subject
 
@@ -46,9 +45,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DEFAULT_RECIPE": "netadapt.profiler.lowering.registry",
+    "DEFAULT_RECIPE": "netadapt.profiler.lowering.recipe",
     "LOWERINGS": "netadapt.profiler.lowering.registry",
-    "NATIVE_RECIPE": "netadapt.profiler.lowering.registry",
+    "NATIVE_RECIPE": "netadapt.profiler.lowering.recipe",
     "UNKNOWN_RECIPE": "netadapt.profiler.lowering.recipe",
     "Constant": "netadapt.profiler.lowering.seam",
     "Draft": "netadapt.profiler.lowering.seam",

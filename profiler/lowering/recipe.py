@@ -9,6 +9,10 @@ from typing import Self
 from netadapt.android_runner.text import shown
 from netadapt.profiler.errors import RecipeError
 
+DEFAULT_RECIPE = "xnnpack-fp32"
+NATIVE_RECIPE = "xnnpack_native-fp32"
+"""The same backend, with kernels by themselves in the layout that it computes in."""
+
 _WORD = re.compile(r"[a-z0-9_]{1,40}")
 _TEXT = re.compile(r"(?P<backend>[a-z0-9_]+)-(?P<precision>[a-z0-9_]+)-(?P<version>[0-9]{1,6})")
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from netadapt.android_runner.plugins import Registry
 from netadapt.android_runner.text import shown
 from netadapt.profiler.errors import RecipeError
-from netadapt.profiler.lowering.recipe import Recipe
+from netadapt.profiler.lowering.recipe import DEFAULT_RECIPE, NATIVE_RECIPE, Recipe
 from netadapt.profiler.lowering.seam import Lowering
-
-DEFAULT_RECIPE = "xnnpack-fp32"
-NATIVE_RECIPE = "xnnpack_native-fp32"
 
 LOWERINGS: Registry[Lowering] = Registry(
     "recipe",

@@ -25,8 +25,7 @@ from netadapt.config import (
 )
 from netadapt.devices import DeviceSettings
 from netadapt.errors import ConfigError
-from netadapt.profiler.profile import ProfileSettings
-from netadapt.profiler.sampling import SampleSettings
+from netadapt.profiler.settings import ProfileSettings, SampleSettings
 from netadapt.runs.parts import Parts
 from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.landing import LandingSettings, LoopSettings

@@ -28,7 +28,8 @@ from netadapt.devices import DeviceSettings, device_kind, make_device
 from netadapt.errors import ConfigError
 from netadapt.profiler.kernels import SqueezeExciteKernel
 from netadapt.profiler.lowering import ProgramCache, Subject
-from netadapt.profiler.profile import Profiler, ProfileSettings
+from netadapt.profiler.profile import Profiler
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from tests.contracts.device import DeviceContract
 

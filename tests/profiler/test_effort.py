@@ -19,8 +19,8 @@ from netadapt.android_runner.device import (
 from netadapt.profiler.errors import SettingsError
 from netadapt.profiler.kernels import PointwiseConvKernel
 from netadapt.profiler.lowering import ProgramCache, Subject
-from netadapt.profiler.profile import Profiler, ProfileSettings
-from netadapt.profiler.sampling import SampleSettings
+from netadapt.profiler.profile import Profiler
+from netadapt.profiler.settings import ProfileSettings, SampleSettings
 from netadapt.profiler.table import LatencyTable
 from tests.provenance import MADE_UP, NOTHING_TOLD
 

@@ -24,8 +24,9 @@ from netadapt.profiler.kernels import (
     SqueezeExciteKernel,
 )
 from netadapt.profiler.lowering import ProgramCache, Subject
-from netadapt.profiler.profile import Profiler, ProfileSettings
+from netadapt.profiler.profile import Profiler
 from netadapt.profiler.replay import replay_device
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.profiler.timing import Gate
 from tests.profiler.test_lowering import network_with_statistics
