@@ -66,6 +66,21 @@ def profile(
         list[int] | None,
         typer.Option(help="Threads of the runtime. Several times: all of them into the table."),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Go on with what the predictor doubts most, until half of the kernels that were "
+            "not measured are known to so many per cent, such as 5%.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="How kernels become programs: xnnpack-fp32, or xnnpack_native-fp32, in the "
+            "layout that they have inside a network and `netadapt time` measures them in."
+        ),
+    ] = None,
     cpus: Cpus = None,
     wait: Wait = None,
     dry_run: DryRun = False,
@@ -84,6 +99,7 @@ def profile(
 
     if table is not None and folder is not None:
         raise typer.BadParameter("a table's path says its folder; leave --table or --folder out")
+    wish = _share(until)
     wanted = list(dict.fromkeys(device or []))
     counts = list(dict.fromkeys(threads or []))
     options: dict[str, dict[str, object]] = {
@@ -96,12 +112,15 @@ def profile(
             "wait_s": wait,
         },
         "sample": {"kernels": kernels, "networks": networks},
+        "profile": {"recipe": recipe},
     }
     config = read_run(run, options, otherwise=RunConfig())
     place = _Place(config if run is not None else None, table, folder or Path())
     if len(wanted) > 1:
         if dry_run:
             raise typer.BadParameter("--dry-run is of one device; name one --device")
+        if wish is not None:
+            raise typer.BadParameter("--until is of one device; name one --device")
         _profile_several(config, wanted, place, counts, as_json)
         return
     from netadapt import device_list
@@ -118,15 +137,37 @@ def profile(
     if dry_run:
         _tell(target, plan.forecast(target), as_json)
         return
+    rounds = []
     with place.made():
         summary = profile_planned(plan, target, progress())
+        if wish is not None:
+            from netadapt.runs.learning import profile_until
+
+            for run_parts in plan.runs:
+                rounds += profile_until(run_parts, plan.sample.pool, target, wish, progress())
     if as_json:
-        print_json({"table": str(target), **dataclasses.asdict(summary)})
+        learnt = {} if wish is None else {"rounds": [dataclasses.asdict(r) for r in rounds]}
+        print_json({"table": str(target), **dataclasses.asdict(summary), **learnt})
         return
+    for each in rounds:
+        typer.echo(str(each))
     typer.echo(
         f"{target}: {summary.measured} measured ({summary.flagged} flagged), "
         f"{summary.present} there before, {len(summary.failures)} failed"
     )
+
+
+def _share(percent: str | None) -> float | None:
+    """`5%`, or `5`, as 0.05."""
+    if percent is None:
+        return None
+    try:
+        share = float(percent.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"--until takes per cent above 0, got {percent!r}; e.g. 5%")
+    return share
 
 
 @dataclass(frozen=True, slots=True)

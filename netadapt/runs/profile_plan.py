@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from netadapt.profiler.kernels import Kernel
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.lowering import ProgramCache, Subject
 from netadapt.profiler.lowering.writing import COMPARED_SHARE
@@ -95,11 +96,15 @@ def _counted(count: int, what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is measured of a space: kernels and chains alone (`subjects`), and whole networks."""
+    """What is measured of a space: kernels and chains alone (`subjects`), and whole networks.
+
+    `pool` has the kernels that the sample was drawn from.
+    """
 
     space: Space
     subjects: tuple[Subject, ...]
     archs: tuple[Arch, ...]
+    pool: tuple[Kernel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ def sample_run(parts: Parts) -> Sample:
     chains = settings.chains if parts.lowering.has_layout_cost else 0
     archs, subjects = sample_space(space, settings.kernels, chains, rng)
     chosen = _spread_by_macs(space, archs, settings.networks)
-    return Sample(space, tuple(subjects), tuple(chosen))
+    return Sample(space, tuple(subjects), tuple(chosen), tuple(kernel_pool(space, archs)))
 
 
 def sample_space(
@@ -198,9 +203,14 @@ def sample_space(
     The reference's kernels are always among them.
     """
     archs = [space.random(rng) for _ in range(POOL_ARCHS)]
-    pool = {k for arch in (space.full(), *archs) for k in space.kernels(arch)}
+    pool = kernel_pool(space, archs)
     sample = sample_kernels(pool, kernels, rng, space.kernels(space.reference()))
     return archs, [*map(Subject, sample), *layout_subjects(sample, chains)]
+
+
+def kernel_pool(space: Space, archs: Sequence[Arch]) -> list[Kernel]:
+    """All kernels of these archs and of the full network, each once."""
+    return list(dict.fromkeys(k for arch in (space.full(), *archs) for k in space.kernels(arch)))
 
 
 def _spread_by_macs(space: Space, archs: Sequence[Arch], count: int) -> list[Arch]:

@@ -48,6 +48,7 @@ KEYS = {
     "phone_faults": {"kernels", "faults"},
     "phone_overhead": {"kernels", "batches", "wall_ratio", "mean_abs_dev_pct"},
     "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
+    "table_speed": {"kernels", "seconds", "runner_seconds"},
     "table_scale": {"rows", "show_s", "show_mb", "export_mb", "fit_rows", "fit_s", "fit_mb"},
     "found_against_scaled": {
         "found_acc",

@@ -59,6 +59,29 @@ def test_a_dry_run_says_how_much_and_makes_nothing(
 
 
 @pytest.mark.slow
+def test_profiling_goes_on_with_what_is_in_doubt(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [*SPACE, "--kernels", "1", "--networks", "1", "--recipe", "xnnpack_native-fp32"]
+    code, output, errors = run([*few, "--until", "0.01%", "--json"], capsys)
+    assert code == 0, errors
+    found = json.loads(output)
+    first, *_, last = found["rounds"]
+    assert last["rows"] > first["rows"] == found["measured"] - 1, "the whole pool in the end"
+    assert "held-out error" in errors
+    with LatencyTable(here / "toy-host.sqlite", must_exist=True) as table:
+        assert {row.provenance.recipe.backend for row in table.rows()} == {"xnnpack_native"}
+    code, output, errors = run([*few, "--until", "99%", "--json"], capsys)
+    assert code == 0, errors
+    (only,) = json.loads(output)["rounds"]
+    assert only["rows"] == last["rows"]
+    for wrong in ("0", "five", "-3%", "100%"):
+        code, _, errors = run([*few, "--until", wrong], capsys)
+        assert code == 2
+        assert "e.g. 5%" in errors
+
+
+@pytest.mark.slow
 def test_a_table_by_itself_beside_the_demo(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo = {path.name: path.read_bytes() for path in (here / "runs/demo").iterdir()}
     few = [*SPACE, "--kernels", "1", "--networks", "1"]

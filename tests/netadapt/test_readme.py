@@ -45,13 +45,15 @@ def make_small(installed: Installed) -> None:
     # What a search does with its candidates is tested elsewhere.
     run = run.replace('loop = "top_k"\ntop_k = 2', 'loop = "predictor"\nguard = false')
     assert "predictor" in run
-    # Rows must be steady enough to be fitted, also beside other tests.
-    run = run.replace("rounds = 4", "rounds = 12").replace("visit_ms = 0.5", "visit_ms = 2.0")
     (examples / "demo.toml").write_text(run.replace('name = "toy"', 'name = "demo"'))
-    sampling = installed.packages / "netadapt/profiler/sampling.py"
-    few = re.sub(r"(chains|networks)(: .*) = \d+\n", r"\1\2 = 2\n", sampling.read_text())
+    settings = installed.packages / "netadapt/profiler/settings.py"
+    few = re.sub(r"(chains|networks)(: .*) = \d+\n", r"\1\2 = 2\n", settings.read_text())
+    few = re.sub(r"kernels(: .*) = \d+\n", r"kernels\1 = 40\n", few)
+    few = few.replace("= _USUAL.rounds", "= 4").replace("= _USUAL.visit_ms", "= 0.5")
     assert few.count(" = 2\n") == 2
-    sampling.write_text(few)
+    assert few.count("_USUAL.") == 1
+    assert " = 40\n" in few
+    settings.write_text(few)
     template = (examples / "run.toml").read_text()
     heads = [line for line in template.splitlines() if re.search(r"= \$\w+|\[(run|device)\]", line)]
     assert len(heads) == 5, heads

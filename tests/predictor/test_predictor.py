@@ -252,6 +252,29 @@ def test_flagged_rows_are_left_out_unless_wanted(trained: list[Kernel]) -> None:
         LatencyPredictor(qualities=("drifted",)).fit(table)
 
 
+def test_weights_that_a_network_streams_are_learnt_from_whole_networks(
+    trained: list[Kernel], chained: list[Kernel]
+) -> None:
+    per_mb = 0.2
+    rng = np.random.default_rng(5)
+    networks = [device.network(rng) for _ in range(24)]
+
+    whole = device.rows(np.random.default_rng(6), [], networks=networks)
+    streamed_us = [1e3 * per_mb * 4e-6 * sum(k.params for k in n) for n in networks]
+    whole = [
+        dataclasses.replace(row, latency_us=row.latency_us + us)
+        for row, us in zip(whole, streamed_us, strict=True)
+    ]
+    rows = [*device.rows(rng, trained, chained), *whole[:12]]
+    predictor = LatencyPredictor().fit(device.table(rows))
+    assert predictor.correction_.weights_ms_per_mb == pytest.approx(per_mb, rel=0.5)
+    held, measured_ms = networks[12:], np.array([row.latency_us / 1e3 for row in whole[12:]])
+    errors = np.abs(predictor.predict_networks(held) / measured_ms - 1)
+    assert errors.max() < 0.08
+    plain_ms = np.array([predictor.predict(network).sum() for network in held])
+    assert np.median(np.abs(plain_ms / measured_ms - 1)) > 3 * np.median(errors)
+
+
 def test_a_type_that_was_never_steady_is_not_missing(
     trained: list[Kernel], caplog: pytest.LogCaptureFixture
 ) -> None:
