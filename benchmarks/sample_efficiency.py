@@ -10,8 +10,8 @@ types are more than 50: there a sample has more rows. Errors are mean
 absolute ones of the time inside a network, in %. A kernel of a type that no row is of counts as
 100 % off. The table stays, so that a run that was stopped goes on.
 
-`old` is 0.1's regressor, with fixed scales; `new` is what predictors have now; `boosting` is
-scikit-learn's histogram gradient boosting on the same features.
+`ours` is what predictors have, a roofline with a Gaussian process of fixed scales on it; `boosting`
+is scikit-learn's histogram gradient boosting on the same features.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ COUNTS = (50, 100, 200, 400, 800)
 HELD_OUT = 200
 AT_A_TIME = 25
 REGRESSORS: dict[str, Callable[[], Any]] = {
-    "old": lambda: KernelTimeRegressor(fit_scales=False),
-    "new": KernelTimeRegressor,
+    "ours": KernelTimeRegressor,
     "boosting": lambda: HistGradientBoostingRegressor(min_samples_leaf=5, random_state=0),
 }
 
@@ -80,18 +79,17 @@ def main() -> None:
         }
         say(f"{name}: {curves[name]}")
     most, half = counts[-1], counts[-1] // 2
-    new = {name: curve["new"] for name, curve in curves.items()}
+    ours = {name: curve["ours"] for name, curve in curves.items()}
     print_result(
         {
             "benchmark": "sample_efficiency",
             "kernels": len(rows),
             "held_out": len(held),
-            f"mape_pct_at_{most}": new["random"][most],
-            f"old_mape_pct_at_{most}": curves["random"]["old"][most],
+            f"mape_pct_at_{most}": ours["random"][most],
             f"boosting_mape_pct_at_{most}": curves["random"]["boosting"][most],
-            f"mape_pct_at_{half}_chosen": new["chosen"].get(half),
-            f"mape_pct_at_{half}_corners": new["corners"].get(half),
-            f"mape_pct_at_{half}_random": new["random"].get(half),
+            f"mape_pct_at_{half}_chosen": ours["chosen"].get(half),
+            f"mape_pct_at_{half}_corners": ours["corners"].get(half),
+            f"mape_pct_at_{half}_random": ours["random"].get(half),
             "noise_pct": _noise_pct(rows, held),
             "curves": curves,
         }
@@ -102,7 +100,7 @@ def _made(*, quick: bool) -> Rows:
     space = Space.load(QUICK_SPACE if quick else "mobilenet_v3_large")
     path = work_folder("sample_efficiency") / f"{space.name}.sqlite"
     with LatencyTable(path) as table:
-        _, subjects = sample_space(space, 60 if quick else 1000, 0, np.random.default_rng(0))
+        _, subjects = sample_space(space, 60 if quick else 1050, 0, np.random.default_rng(0))
         settings = ProfileSettings(recipe=NATIVE_RECIPE)
         if quick:
             settings = ProfileSettings(recipe=NATIVE_RECIPE, rounds=4, visit_ms=0.5)

@@ -47,6 +47,13 @@ KEYS = {
     },
     "phone_faults": {"kernels", "faults"},
     "phone_overhead": {"kernels", "batches", "wall_ratio", "mean_abs_dev_pct"},
+    "sample_efficiency": {
+        "held_out",
+        "mape_pct_at_40",
+        "boosting_mape_pct_at_40",
+        "mape_pct_at_20_chosen",
+        "curves",
+    },
     "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
     "table_speed": {"kernels", "seconds", "runner_seconds"},
     "table_scale": {"rows", "show_s", "show_mb", "export_mb", "fit_rows", "fit_s", "fit_mb"},
