@@ -20,7 +20,9 @@ _NAME_AT_MOST: Final = 200  # of the 255 that a file's name may have
 _LEFTOVER: Final = re.compile(r"\..+\.([0-9a-f]{16}\.part|[a-z0-9_]{8})", re.DOTALL)
 
 
-def write_atomically(path: Path, content: bytes, *, executable: bool = False) -> None:
+def write_atomically(
+    path: Path, content: bytes, *, executable: bool = False, durable: bool = True
+) -> None:
     """Put `content` at `path` so that a kill at any moment leaves the old file or the new one.
 
     Makes the folder where it is missing. Where `path` is a link, the file that it names is
@@ -29,13 +31,17 @@ def write_atomically(path: Path, content: bytes, *, executable: bool = False) ->
     Parameters
     ----------
     executable: for whoever may read it.
+    durable: on the disk before it is there under its name. A power failure may leave a file that
+        is not so empty: for what is checked when it is read, and made again.
     """
-    with writing_atomically(path, executable=executable) as file:
+    with writing_atomically(path, executable=executable, durable=durable) as file:
         file.write(content)
 
 
 @contextmanager
-def writing_atomically(path: Path, *, executable: bool = False) -> Iterator[BinaryIO]:
+def writing_atomically(
+    path: Path, *, executable: bool = False, durable: bool = True
+) -> Iterator[BinaryIO]:
     """As `write_atomically`, for what is written a part at a time: into the file that is given.
 
     An exception within leaves `path` as it was.
@@ -57,7 +63,8 @@ def writing_atomically(path: Path, *, executable: bool = False) -> Iterator[Bina
         with os.fdopen(os.open(temporary, flags, 0o777 if executable else 0o666), "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
+from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.lowering import DEFAULT_RECIPE, NATIVE_RECIPE, find_lowering, pays_layout
@@ -55,7 +55,8 @@ def _figures(space: InvertedResidualSpace, recipe: str, *, quick: bool) -> dict[
     archs |= {f"{UNSEEN} {i}": arch for i, arch in enumerate(_shrunk(space, unseen, rng))}
 
     with LatencyTable(work_folder("additivity") / f"{space.name}.sqlite") as table:
-        profiler = Profiler(HostDevice(), table, settings=ProfileSettings(recipe=recipe))
+        settings = ProfileSettings(recipe=recipe, **(QUICK_PROFILE if quick else {}))
+        profiler = Profiler(HostDevice(), table, settings=settings)
         say(f"{recipe}: profiling about {kernels} kernels and {chains} chains")
         profiler.kernels(sample_space(space, kernels, chains, rng)[1])
         say(f"measuring {len(archs)} networks")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netadapt.android_runner.paths import cache_folder
 from netadapt.android_runner.runner.host import cpu_model
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 QUICK_SPACE = str(FOLDER / "quick.toml")
+QUICK_PROFILE: dict[str, Any] = {"rounds": 4, "visit_ms": 0.5, "warmup_ms": 1.0}
+"""Settings of `[profile]` that take no time, and measure accordingly."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -120,7 +120,7 @@ def main() -> None:
     """Profile, slow the phone down, search with and without the loop, print the figures."""
     options = parser(__doc__).parse_args()
     begin = time.perf_counter()
-    shares = (0.5,) if options.quick else BUDGET_SHARES
+    shares = (0.7,) if options.quick else BUDGET_SHARES
     config = _config(options.quick)
     space = Parts(config).space
     with (
@@ -247,8 +247,8 @@ def _config(quick: bool) -> RunConfig:
                 "mcd": {
                     "candidates": 3 if quick else 20,
                     "schedule": {
-                        "approach": 0.7 if quick else 0.4,
-                        "finest_step": 0.4 if quick else 0.15,
+                        "approach": 0.8 if quick else 0.4,
+                        "finest_step": 0.5 if quick else 0.15,
                     },
                 },
             },

@@ -25,7 +25,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import QUICK_SPACE, commit, parser, print_result, say, work_folder
+from benchmarks.common import (
+    QUICK_PROFILE,
+    QUICK_SPACE,
+    commit,
+    parser,
+    print_result,
+    say,
+    work_folder,
+)
 from benchmarks.equivalence import relative_error, run_program
 from netadapt.android_runner.files import write_atomically
 from netadapt.android_runner.runner.host import HostDevice
@@ -38,6 +46,7 @@ from netadapt.profiler.lowering.direct.operators import read_module
 from netadapt.profiler.lowering.xnnpack import XnnpackFp32
 from netadapt.profiler.model_timing import ModelTimer
 from netadapt.profiler.recognition import kernels_of
+from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.reference import ReferenceNetwork, reference_networks
 from netadapt.search import Space
@@ -55,7 +64,8 @@ def main() -> None:
     kept.mkdir(exist_ok=True)
     found = {}
     with LatencyTable(kept / "rows.sqlite") as table:
-        timer = ModelTimer(HostDevice(), table, ProgramCache())
+        settings = ProfileSettings(**(QUICK_PROFILE if quick else {}))
+        timer = ModelTimer(HostDevice(), table, ProgramCache(), settings)
         for network in networks:
             found[network.name] = _kept(kept / f"{network.name}.json", network, timer)
             say(f"{network.name}: {found[network.name]}")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
+from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.predictor.choosing import most_doubtful
 from netadapt.predictor.features import group
@@ -101,9 +101,7 @@ def _made(*, quick: bool) -> Rows:
     path = work_folder("sample_efficiency") / f"{space.name}.sqlite"
     with LatencyTable(path) as table:
         _, subjects = sample_space(space, 60 if quick else 1050, 0, np.random.default_rng(0))
-        settings = ProfileSettings(recipe=NATIVE_RECIPE)
-        if quick:
-            settings = ProfileSettings(recipe=NATIVE_RECIPE, rounds=4, visit_ms=0.5)
+        settings = ProfileSettings(recipe=NATIVE_RECIPE, **(QUICK_PROFILE if quick else {}))
         say(f"profiling {len(subjects)} kernels")
         Profiler(HostDevice(), table, settings=settings).kernels(subjects)
     return _read(path)

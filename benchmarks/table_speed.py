@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import QUICK_SPACE, parser, print_result, say
+from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say
 from netadapt.android_runner.device import (
     Device,
     DeviceInfo,
@@ -79,7 +79,7 @@ def main() -> None:
         _, subjects = sample_space(space, count, 0, np.random.default_rng(0))
         say(f"a table of {len(subjects)} kernels")
         with LatencyTable(Path(name) / "rows.sqlite") as table:
-            settings = ProfileSettings(recipe=NATIVE_RECIPE)
+            settings = ProfileSettings(recipe=NATIVE_RECIPE, **(QUICK_PROFILE if quick else {}))
             profiler = Profiler(device, table, ProgramCache(Path(name) / "programs"), settings)
             summary = profiler.kernels(subjects)
             seconds = time.perf_counter() - begin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,8 @@ class ModelTimer:
 
     Parameters
     ----------
+    settings
+        How long all is timed; their recipe is not asked for.
     threads, cpus
         Of the runtime, and the cores that it is pinned to.
     """
@@ -80,11 +83,12 @@ class ModelTimer:
         device: Device,
         table: LatencyTable,
         cache: ProgramCache,
+        settings: ProfileSettings | None = None,
         *,
         threads: int = 1,
         cpus: tuple[int, ...] | None = None,
     ) -> None:
-        settings = ProfileSettings(recipe=NATIVE_RECIPE)
+        settings = dataclasses.replace(settings or ProfileSettings(), recipe=NATIVE_RECIPE)
         self._kernels, self._models = (
             Profiler(
                 device, table, cache, settings,

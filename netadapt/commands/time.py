@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from netadapt.profiler.model_timing import ModelTiming
 
 
+NO_GAIN = 1.02
+"""Two runs of one program lie so far apart."""
+
+
 def time(
     model: ModelName,
     inputs: Inputs = None,
@@ -99,9 +103,12 @@ def time(
     else:
         _tell(lowered, measured.info().model, found)
         for before, after in zip(found, others, strict=False):
+            gain = before.ms / after.ms
             typer.echo(
                 f"with {' '.join(f'--rewrite {name}' for name in lowered.rewrites)}: "
-                f"{after.ms:.4f} ms, {before.ms / after.ms:.2f} times as fast, the same outputs"
+                f"{after.ms:.4f} ms, "
+                + (f"{gain:.2f} times faster" if gain > NO_GAIN else "no faster here")
+                + ", the same outputs"
             )
 
 

@@ -49,7 +49,9 @@ class ProgramCache:
     def put(self, key: str, data: bytes, suffix: str = PROGRAM, *, written: bool = False) -> None:
         """Keep a program under `key`, whole or not at all; `written` without the exporter."""
         mark = _WRITTEN if written else _EXPORTED
-        write_atomically(self._path(key, suffix), data + mark + _seal(key, data))
+        sealed = data + mark + _seal(key, data)
+        # A thousand programs would wait for the disk for seconds; a lost one is lowered again.
+        write_atomically(self._path(key, suffix), sealed, durable=False)
 
     def trusts_written(self) -> bool:
         """Whether no program written without the exporter was found to differ from its own."""

@@ -141,3 +141,23 @@ def test_devices_lists_phones_with_all_that_is_asked_for(
     assert locked["state"] in ("unauthorized", "authorizing")
     assert "allow USB debugging" in locked["remedy"]
     assert "4 core(s) (2 at 1.59 GHz + 2 at 2.15 GHz), battery 84 % charging" in plain
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_is_timed_on_a_phone(
+    virtual_phone: VirtualPhone, tmp_path: Path
+) -> None:
+    model = tmp_path / "mine.py"
+    model.write_text(
+        "from torch import nn\n"
+        "net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2))\n"
+    )
+    arguments = ("--input", "1,3,17,15", "--layers", "--device", virtual_phone.address, "--json")
+    code, output, errors = netadapt("time", f"{model}:net", *arguments)
+    assert code == 0, errors
+    found = json.loads(output)
+    assert found["device"] == "Google Pixel"
+    (timing,) = found["timings"]
+    assert timing["ms"] > 0
+    assert {"0", "2"} <= {part["module"] for part in timing["kernels"]}
+    assert not any(part["ms"] is None for part in timing["kernels"])
