@@ -188,14 +188,14 @@ def read_training_data(
 
 
 def _only_flagged(rows: Sequence[Row], believed: Sequence[Row]) -> list[Row]:
-    """Return the flagged rows of types of which no kernel's row is believed.
+    """Return the flagged rows of types, networks among them, of which no row is believed.
 
     A type of one or two small kernels may not repeat well enough on a busy machine, or drift with
     its clock, and a small table may do so as a whole. That is a reason to doubt these latencies,
-    not to have none of any network.
+    not to have none of any network, or nothing that shows how far sums are off.
     """
     known = {row.type for row in believed if row.copies == 1}
-    found = [row for row in rows if row.type not in {*known, "network"}]
+    found = [row for row in rows if row.type not in known]
     if found:
         logger.warning(
             "no steady row of %s: %d flagged ones count; profile again on a quiet machine",

@@ -289,6 +289,21 @@ def test_a_type_that_was_never_steady_is_not_missing(
     assert predictor.predict_alone([add])[0] > 0
 
 
+def test_networks_none_of_which_was_steady_teach_the_correction(
+    trained: list[Kernel], caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    networks = [device.network(rng) for _ in range(3)]
+    rows = [
+        dataclasses.replace(row, quality="drifted") if row.kernels else row
+        for row in device.rows(rng, trained[:150], networks=networks)
+    ]
+    with caplog.at_level(logging.WARNING, logger="predictor"):
+        predictor = LatencyPredictor().fit(device.table(rows))
+    assert "no steady row of network: 3 flagged ones count" in caplog.text
+    assert predictor.correction_.samples == 3
+
+
 def test_a_table_without_one_steady_row_is_fitted_with_a_warning(
     trained: list[Kernel], caplog: pytest.LogCaptureFixture
 ) -> None:
