@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from netadapt.android_runner.device import Device
     from netadapt.config import RunConfig
+    from netadapt.console import Progress
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Run = Annotated[
@@ -108,6 +110,25 @@ def parse_cpus(text: str | None) -> object:
 def kept_in(folder: Path | None) -> dict[str, dict[str, object]]:
     """What `--folder` changes in a run: where its results go."""
     return {"run": {"folder": None if folder is None else str(folder)}}
+
+
+def open_device(
+    name: str, threads: int, cpus: str | None, wait: float | None, shown: Progress
+) -> tuple[Device, tuple[int, ...] | None]:
+    """The device that `--device` names, and the cores that `--cpus` pins to.
+
+    This machine's runner is built first where there is none.
+    """
+    from netadapt import device_list
+    from netadapt.checked import validated
+    from netadapt.devices import HOST, DeviceSettings, make_device
+
+    options = {"id": name, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait}
+    given = {key: value for key, value in options.items() if value is not None}
+    settings = validated(DeviceSettings, given, "device")
+    if settings.id == HOST:
+        device_list.build_first(shown)
+    return make_device(settings), settings.pinned
 
 
 def print_json(value: object) -> None:

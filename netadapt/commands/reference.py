@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netadapt.commands.options import DEVICE, Cpus, Json, Wait, parse_cpus, print_json
+from netadapt.commands.options import DEVICE, Cpus, Json, Wait, open_device, print_json
 from netadapt.console import progress
 
 if TYPE_CHECKING:
@@ -53,26 +53,18 @@ def reference(
     timings: dict[str, ModelTiming] = {}
     where = ""
     if not only_list:
-        from netadapt import device_list
-        from netadapt.checked import validated
-        from netadapt.devices import HOST, DeviceSettings, make_device
         from netadapt.models import lower_model
         from netadapt.profiler.lowering import ProgramCache
         from netadapt.profiler.lowering.xnnpack import XnnpackFp32
         from netadapt.profiler.model_timing import ModelTimer
         from netadapt.profiler.table import LatencyTable
 
-        options = {"id": device, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait}
-        given = {name: value for name, value in options.items() if value is not None}
-        settings = validated(DeviceSettings, given, "device")
         shown = progress()
-        if settings.id == HOST:
-            device_list.build_first(shown)
-        measured = make_device(settings)
+        measured, pinned = open_device(device, threads, cpus, wait, shown)
         where = measured.info().model
         cache, lowering = ProgramCache(), XnnpackFp32()
         with LatencyTable(table) as rows, shown.step("Timing reference networks") as update:
-            timer = ModelTimer(measured, rows, cache, threads=threads, cpus=settings.pinned)
+            timer = ModelTimer(measured, rows, cache, threads=threads, cpus=pinned)
             for done, network in enumerate(networks):
                 update(done, len(networks))
                 model = lower_model(network.model, [network.input_shape], cache, lowering)

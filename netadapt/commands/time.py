@@ -15,7 +15,7 @@ from netadapt.commands.options import (
     ModelName,
     Rewrites,
     Wait,
-    parse_cpus,
+    open_device,
     print_json,
 )
 from netadapt.console import progress
@@ -61,9 +61,6 @@ def time(
     Examples: netadapt time my_net.py:Net --input 1,3,224,224 --layers
     netadapt time timm:mobilenetv3_large_100 --device phone --table pixel.sqlite --layers
     """
-    from netadapt import device_list
-    from netadapt.checked import validated
-    from netadapt.devices import HOST, DeviceSettings, make_device
     from netadapt.models import lower_model, read_shape
     from netadapt.profiler.lowering import ProgramCache
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
@@ -72,12 +69,8 @@ def time(
     from netadapt.runs.context import phases
 
     counts = _counts(threads)
-    options = {"id": device, "threads": max(counts), "cpus": parse_cpus(cpus), "wait_s": wait}
-    given = {name: value for name, value in options.items() if value is not None}
-    settings = validated(DeviceSettings, given, "device")
     shown = progress()
-    if settings.id == HOST:
-        device_list.build_first(shown)
+    measured, pinned = open_device(device, max(counts), cpus, wait, shown)
     cache = ProgramCache()
     with shown.step("Lowering the model"):
         shapes = [read_shape(text) for text in inputs or []]
@@ -88,11 +81,10 @@ def time(
             names = (*(rewrite or ()), *lowered.rewrites)
             other = lower_model(model, shapes, cache, XnnpackFp32(), names)
     parts = lowered.parts if layers else ()
-    measured = make_device(settings)
     found, others = [], []
     with LatencyTable(table) as rows:
         for count in counts:
-            timer = ModelTimer(measured, rows, cache, threads=count, cpus=settings.pinned)
+            timer = ModelTimer(measured, rows, cache, threads=count, cpus=pinned)
             with phases(shown, "the model") as report:
                 found.append(timer.time(lowered.name, lowered.program, parts, report))
             if other is not None:

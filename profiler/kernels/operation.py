@@ -33,8 +33,22 @@ class Operation(nn.Module):
         raise NotImplementedError(f"{self.kernel.op} is the backend's own; its program is written")
 
 
+class _Operation(Kernel):
+    """What both have in common: nothing is concluded from one to another, and none is chained."""
+
+    is_layer: ClassVar[bool] = False
+
+    @property
+    def keeps_shape(self) -> bool:
+        return False
+
+    @property
+    def carries_layout_cost(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True)
-class NodeKernel(Kernel):
+class NodeKernel(_Operation):
     """One node of the backend that no kernel type recognises, in the layout that it has there.
 
     Parameters
@@ -50,7 +64,6 @@ class NodeKernel(Kernel):
 
     type_name: ClassVar[str] = "node"
     module_type: ClassVar[type[nn.Module]] = Operation
-    is_layer: ClassVar[bool] = False
 
     op: str
     tensors: str
@@ -106,14 +119,6 @@ class NodeKernel(Kernel):
     def params(self) -> int:
         return sum(value.elements for _, value in self.node.inputs if value.constant)
 
-    @property
-    def keeps_shape(self) -> bool:
-        return False
-
-    @property
-    def carries_layout_cost(self) -> bool:
-        return False
-
     def module(self) -> nn.Module:
         return Operation(self)
 
@@ -150,7 +155,7 @@ class PortableOperation(nn.Module):
 
 
 @dataclass(frozen=True)
-class PortableKernel(Kernel):
+class PortableKernel(_Operation):
     """An operator that the backend did not take, run by ExecuTorch's portable kernels.
 
     Parameters
@@ -165,7 +170,6 @@ class PortableKernel(Kernel):
 
     type_name: ClassVar[str] = "portable"
     module_type: ClassVar[type[nn.Module]] = PortableOperation
-    is_layer: ClassVar[bool] = False
 
     op: str
     arguments: str
@@ -191,14 +195,6 @@ class PortableKernel(Kernel):
             outputs = self.module()(*(torch.zeros(shape) for shape in self.input_shapes))
         first = outputs if isinstance(outputs, Tensor) else outputs[0]
         return tuple(first.shape)
-
-    @property
-    def keeps_shape(self) -> bool:
-        return False
-
-    @property
-    def carries_layout_cost(self) -> bool:
-        return False
 
     def module(self) -> nn.Module:
         return PortableOperation(self).eval()
