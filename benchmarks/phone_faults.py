@@ -7,7 +7,8 @@ adb, in a process of its own; one fault strikes at a random moment while a file 
 program runs (the phone's log records which). A process that ends before its table is whole is
 started again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
-For each fault: `lost`, rows committed before it struck that changed or are gone; `doubled`, rows
+For each fault: `lost`, rows committed before it struck that are gone, or changed although they were
+steady (a profile that is started again measures flagged ones anew); `doubled`, rows
 beyond one for each kernel; `wrong`, rows of another program, phone or core, or not flagged and more
 than `WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
 phone was back; `stall_s`, the longest time from the phone's return until the next file has come or
@@ -294,7 +295,9 @@ class Bench:
     ) -> None:
         rows = _rows(task.table)
         by_key = {row.key: row for row in rows}
-        tally.lost += sum(row not in rows for row in before)
+        tally.lost += sum(
+            row not in rows and (row.quality == "ok" or row.key not in by_key) for row in before
+        )
         tally.doubled += len(rows) - len(by_key)
         tally.missing += len(course.rows.keys() - by_key.keys())
         for row in rows:
