@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NoReturn, Self
 
 import torch
@@ -81,7 +82,7 @@ class NodeKernel(_Operation):
         clamp = node.clamp and [str(float(bound)) for bound in node.clamp]
         return cls(node.op, _text(tensors), _text([node.attributes, clamp]))
 
-    @property
+    @cached_property
     def node(self) -> Node:
         """The node, of no module. Raises `ValueError` for fields that say none."""
         tensors, (attributes, clamp) = json.loads(self.tensors), json.loads(self.attributes)
@@ -180,7 +181,7 @@ class PortableKernel(_Operation):
         """The kernel that an operator outside of the backend is."""
         return cls(operator.op, operator.arguments, _text(operator.tensors))
 
-    @property
+    @cached_property
     def tensors(self) -> tuple[tuple[Shape, str], ...]:
         """Shape and data type of each tensor that it is called with."""
         return tuple((tuple(shape), str(dtype)) for shape, dtype in json.loads(self.shapes))
