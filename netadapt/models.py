@@ -45,15 +45,20 @@ class Model:
         What of it is executed; None of a `.pte` of somebody's, which does not say.
     parameters : int, or None
         None where nobody can count them.
-    rewrites : tuple of str
-        Of `netadapt.profiler.rewrites`, those that would change it still.
+    exported : ExportedProgram, or None
+        What the program was made of; None of a `.pte` of somebody's.
     """
 
     name: str
     program: bytes
     graph: ModelGraph | None = None
     parameters: int | None = None
-    rewrites: tuple[str, ...] = ()
+    exported: ExportedProgram | None = None
+
+    @property
+    def rewrites(self) -> tuple[str, ...]:
+        """Of `netadapt.profiler.rewrites`, those that would change it still."""
+        return () if self.exported is None else tuple(applicable(self.exported))
 
     @property
     def facts(self) -> str:
@@ -99,10 +104,30 @@ def lower_model(
     if path.suffix == ".pte":
         return Model(name, _bytes(path))
     exported, parameters = export_model(name, shapes, lowering)
+    return _lowered(name, exported, parameters, rewrites, cache, lowering)
+
+
+def rewrite_model(model: Model, cache: ProgramCache, lowering: XnnpackFp32) -> Model | None:
+    """The model with all rewrites that would change it still; None where there is none.
+
+    Raises `LoweringError` where the backend refuses it.
+    """
+    if model.exported is None or not model.rewrites:
+        return None
+    return _lowered(model.name, model.exported, model.parameters, model.rewrites, cache, lowering)
+
+
+def _lowered(
+    name: str,
+    exported: ExportedProgram,
+    parameters: int | None,
+    rewrites: Sequence[str],
+    cache: ProgramCache,
+    lowering: XnnpackFp32,
+) -> Model:
     exported = rewritten(exported, rewrites)
-    label = "+".join((name, *rewrites))
-    left = tuple(applicable(exported))
-    return Model(label, *lower_exported(exported, cache, lowering), parameters, left)
+    program, graph = lower_exported(exported, cache, lowering)
+    return Model("+".join((name, *rewrites)), program, graph, parameters, exported)
 
 
 def read_shape(text: str) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def time(
     Examples: netadapt time my_net.py:Net --input 1,3,224,224 --layers
     netadapt time timm:mobilenetv3_large_100 --device phone --table pixel.sqlite --layers
     """
-    from netadapt.models import lower_model, read_shape
+    from netadapt.models import lower_model, read_shape, rewrite_model
     from netadapt.profiler.lowering import ProgramCache
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
     from netadapt.profiler.model_timing import ModelTimer
@@ -71,15 +71,14 @@ def time(
     counts = _counts(threads)
     shown = progress()
     measured, pinned = open_device(device, max(counts), cpus, wait, shown)
-    cache = ProgramCache()
+    cache, lowering = ProgramCache(), XnnpackFp32()
     with shown.step("Lowering the model"):
         shapes = [read_shape(text) for text in inputs or []]
-        lowered = lower_model(model, shapes, cache, XnnpackFp32(), rewrite or ())
+        lowered = lower_model(model, shapes, cache, lowering, rewrite or ())
     other = None
     if lowered.rewrites:
         with shown.step("Lowering the model rewritten"):
-            names = (*(rewrite or ()), *lowered.rewrites)
-            other = lower_model(model, shapes, cache, XnnpackFp32(), names)
+            other = rewrite_model(lowered, cache, lowering)
     parts = lowered.parts if layers else ()
     found, others = [], []
     with LatencyTable(table) as rows:
