@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -19,7 +20,6 @@
 #include "system.hpp"
 
 #ifdef NETADAPT_DEFINE_RUNTIME_ABORT
-#include <cstdlib>
 // The Python wheel's library hides this symbol, which the runtime's inline headers call.
 void executorch::runtime::runtime_abort() { std::abort(); }
 #endif
@@ -263,12 +263,7 @@ void run(const Settings& settings) {
   send(end);
 }
 
-}  // namespace
-}  // namespace netadapt
-
-int main(int argc, char** argv) {
-  using namespace netadapt;
-  const bool fixed_layout = fix_layout(argv);
+int answer(int argc, char** argv, bool fixed_layout) {
   executorch::runtime::runtime_init();
   send(JsonObject("hello")
            .add("protocol", kProtocolVersion)
@@ -288,4 +283,14 @@ int main(int argc, char** argv) {
     return 1;
   }
   return 0;
+}
+
+}  // namespace
+}  // namespace netadapt
+
+int main(int argc, char** argv, char** envp) {
+  const bool fixed_layout = netadapt::fix_layout(argv, envp);
+  const int code = netadapt::answer(argc, argv, fixed_layout);
+  // All has been written; the libraries' destructors would take 0.1 s to no use
+  std::_Exit(code);
 }

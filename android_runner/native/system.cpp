@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -18,7 +19,7 @@ namespace {
 
 // Marks a process that was restarted, so that a system which takes the setting and then drops it
 // (as for programs that change their privileges) does not make it restart for ever.
-constexpr const char* kRestarted = "NETADAPT_RUNNER_RESTARTED";
+constexpr const char* kRestarted = "NETADAPT_RUNNER_RESTARTED=";
 
 std::optional<double> read_number(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -121,20 +122,42 @@ std::string list_of(const cpu_set_t& set) {
 
 }  // namespace
 
-bool fix_layout(char** argv) {
+bool fix_layout(char** argv, char** envp) {
   const int current = personality(0xffffffff);  // asks, changes nothing
   if (current == -1) return false;
   if (current & ADDR_NO_RANDOMIZE) return true;
-  if (std::getenv(kRestarted) != nullptr) return false;
+  // Only what the kernel gives: before constructors have run, the C library knows no environment
+  std::vector<char*> marked;
+  for (char** variable = envp; *variable != nullptr; ++variable) {
+    if (std::strncmp(*variable, kRestarted, std::strlen(kRestarted)) == 0) return false;
+    marked.push_back(*variable);
+  }
   if (personality(static_cast<unsigned long>(current) | ADDR_NO_RANDOMIZE) != -1) {
-    std::error_code unknown;
-    const auto self = std::filesystem::read_symlink("/proc/self/exe", unknown);
-    setenv(kRestarted, "1", 1);
-    if (!unknown) execv(self.c_str(), argv);  // only comes back if it failed
+    std::string mark = std::string(kRestarted) + "1";
+    marked.push_back(mark.data());
+    marked.push_back(nullptr);
+    std::vector<char> self(PATH_MAX + 1, '\0');
+    if (readlink("/proc/self/exe", self.data(), PATH_MAX) > 0) {
+      execve(self.data(), argv, marked.data());  // only comes back if it failed
+    }
     personality(static_cast<unsigned long>(current));
   }
   return false;
 }
+
+#ifdef __GLIBC__
+namespace {
+
+// Before the constructors of the libraries, which in a dynamic build take longer than the rest of
+// a start. Other C libraries leave these functions out or give them no arguments: `main` calls it
+// in any case.
+void before_constructors(int, char** argv, char** envp) { fix_layout(argv, envp); }
+
+[[gnu::section(".preinit_array"), gnu::used]] void (*const kBeforeConstructors)(
+    int, char**, char**) = before_constructors;
+
+}  // namespace
+#endif
 
 void pin_to(const std::vector<int>& cpus) {
   if (cpus.empty()) throw FatalError("argument cpus must name a core");

@@ -35,7 +35,7 @@ inline constexpr const char* kAbi =
 // Restarts the program without address space randomisation where that is allowed; returns whether
 // addresses are fixed. Where code and data lie decides which of them collide in caches and branch
 // predictors: it made some kernels 20 % and more faster or slower for a whole process's life.
-bool fix_layout(char** argv);
+bool fix_layout(char** argv, char** envp);
 
 // Pins this thread, and the threads it starts later, to the cores. Throws FatalError.
 void pin_to(const std::vector<int>& cpus);

@@ -25,7 +25,6 @@ from netadapt.android_runner.device import (
 )
 from netadapt.android_runner.errors import DeviceError
 from netadapt.android_runner.machine import machine_hash
-from netadapt.android_runner.runner.addresses import fixed_addresses
 from netadapt.android_runner.runner.batch import greet, run_batch
 from netadapt.android_runner.temporary import temporary_folder
 
@@ -165,7 +164,7 @@ class ChildProcessTransport:
             for file, data in files.items():
                 (folder / file).write_bytes(data)
             errors = folder / "stderr.txt"
-            with errors.open("wb") as stderr, fixed_addresses():
+            with errors.open("wb") as stderr:
                 process = subprocess.Popen(
                     [*self._launcher, self.binary.path, *arguments],
                     cwd=folder,
