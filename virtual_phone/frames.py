@@ -9,18 +9,53 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from netadapt.android_runner.runner.protocol import SENTINEL_FILE, SENTINEL_INDEX, program_file
-from netadapt.virtual_phone.sandbox import PhoneProcess
 
 _FRAME: Final = re.compile(rb"@netadapt \d{1,10} [0-9a-f]{8} (\{.*\})$")
 _LONGEST_LINE: Final = 64 << 20
 _STEPS_BEFORE_ROUNDS: Final = 2  # loading and warming up
+
+
+class Started(Protocol):
+    """A program of the phone's, however one knows of it."""
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        """Without the executable."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Its working directory, as this machine can open it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A program that a shell was asked to start: one that is soon done may be gone when its first
+    line is read."""
+
+    arguments: tuple[str, ...]
+    folder: Path
+
+    @classmethod
+    def by(cls, command: str, root: Path) -> Asked | None:
+        """The runner that ``command`` starts in a folder of the phone at ``root``, if it does."""
+        try:
+            words = shlex.split(command)
+            folder = words[words.index("cd") + 1]
+        except (ValueError, IndexError):
+            return None
+        arguments = tuple(word for word in words if "=" in word)
+        return cls(arguments, root / folder.lstrip("/"))
 
 
 class RunnerOutput:
@@ -28,7 +63,7 @@ class RunnerOutput:
 
     Parameters
     ----------
-    running: the phone's programs that this stream's shell started.
+    started: the phone's programs that this stream's shell started.
     slow_down: by `_digest`.
     slowness: how much longer work took between two times.
     conditions: of pinned cores, fields of the frames ``start`` and ``done`` that the runner could
@@ -37,13 +72,13 @@ class RunnerOutput:
 
     def __init__(
         self,
-        running: Callable[[], Sequence[PhoneProcess]],
+        started: Callable[[], Sequence[Started]],
         slow_down: Mapping[str, float],
         slowness: Callable[[float, float], float],
         conditions: Callable[[Sequence[int]], Mapping[str, Any]] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._running = running
+        self._started = started
         self._slow_down = slow_down
         self._slowness = slowness
         self._conditions = conditions
@@ -98,7 +133,7 @@ class RunnerOutput:
         self._round_starts = []
         self._round_freqs_khz = []
         self._factors = {}
-        for process in self._running():
+        for process in self._started():
             words = dict(word.partition("=")[::2] for word in process.arguments)
             if not words.get("programs", "").isdigit():
                 continue

@@ -23,7 +23,7 @@ from netadapt.virtual_phone.body import Body
 from netadapt.virtual_phone.daemon import Connection, Service, Stream
 from netadapt.virtual_phone.description import PhoneDescription
 from netadapt.virtual_phone.faults import Cue, Event, Fault, Occasion, corrupted, mixed
-from netadapt.virtual_phone.frames import RunnerOutput
+from netadapt.virtual_phone.frames import Asked, RunnerOutput, Started
 from netadapt.virtual_phone.peers import is_own_user
 from netadapt.virtual_phone.policy import DaemonPolicy
 from netadapt.virtual_phone.sandbox import Isolation, PhoneProcess, Sandbox
@@ -348,8 +348,14 @@ class Handset:
 
     def output_filter(self, shell: subprocess.Popen[bytes]) -> OutputFilter:
         """See `shell.ShellHost`."""
+        command = self._shells[shell].command
+
+        def started() -> Sequence[Started]:
+            asked = Asked.by(command, self.root)
+            return self.sandbox.programs(below=shell.pid) or ([asked] if asked else [])
+
         changed = RunnerOutput(
-            lambda: self.sandbox.programs(below=shell.pid),
+            started,
             self.description.slow_down,
             self.body.slowness,
             None if self.sandbox.isolation == "namespaces" else self._conditions,

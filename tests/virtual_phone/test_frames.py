@@ -23,7 +23,7 @@ from netadapt.android_runner.runner.protocol import (
     Start,
 )
 from netadapt.virtual_phone import sandbox
-from netadapt.virtual_phone.frames import RunnerOutput
+from netadapt.virtual_phone.frames import Asked, RunnerOutput
 
 
 def frame(kind: str, **fields: Any) -> bytes:
@@ -168,3 +168,16 @@ def test_without_a_factor_every_byte_passes_as_it_is(pieces: list[bytes], size: 
 def test_what_is_no_frame_is_not_held_back() -> None:
     output = RunnerOutput(list, {}, lambda start, end: 1.0, None)
     assert output.feed(b"a prompt without an end $ ") == b"a prompt without an end $ "
+
+
+def test_what_a_shell_was_asked_to_start_is_known_when_it_is_gone(tmp_path: Path) -> None:
+    script = (
+        "mkdir -p /data/runs/1 && cd /data/runs/1 || exit 125\necho $$ >pid || exit 125\n"
+        "exec ../../store/runner programs=1 'cpus=2,3' at.0.pte=../../store/one"
+    )
+    asked = Asked.by(script, tmp_path)
+    assert asked is not None
+    assert asked.arguments == ("programs=1", "cpus=2,3", "at.0.pte=../../store/one")
+    assert asked.folder == tmp_path / "data/runs/1"
+    for other in ("", "echo 'unfinished", "cd", "input keyevent WAKEUP"):
+        assert Asked.by(other, tmp_path) is None
