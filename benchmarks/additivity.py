@@ -48,7 +48,7 @@ def main() -> None:
 
 def _figures(space: InvertedResidualSpace, recipe: str, *, quick: bool) -> dict[str, object]:
     """Of a table of this recipe; the networks are the same for every one."""
-    kernels, chains, learn, unseen = (40, 6, 3, 3) if quick else (400, 48, 9, 38)
+    kernels, chains, learn, unseen = (16, 3, 3, 3) if quick else (400, 48, 9, 38)
     chains = chains if pays_layout(find_lowering(recipe).recipe) else 0
     rng = np.random.default_rng(0)
     archs = {f"{LEARN} {i}": arch for i, arch in enumerate(_shrunk(space, learn, rng))}

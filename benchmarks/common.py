@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 QUICK_SPACE = str(FOLDER / "quick.toml")
-QUICK_PROFILE: dict[str, Any] = {"rounds": 4, "visit_ms": 0.5, "warmup_ms": 1.0}
+QUICK_PROFILE: dict[str, Any] = {
+    "rounds": 4,
+    "visit_ms": 0.5,
+    "warmup_ms": 1.0,
+    "attempts": 2,
+}
 """Settings of `[profile]` that take no time, and measure accordingly."""
 
 

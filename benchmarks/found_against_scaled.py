@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
+from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.config import RunConfig, demo_config
 from netadapt.console import progress
 from netadapt.runs.folder import RunFolder
@@ -89,8 +89,8 @@ def _config(seed: int, quick: bool) -> RunConfig:
     return config.changed(
         {
             "space": {"name": QUICK_SPACE},
-            "sample": {"kernels": 60, "chains": 4, "networks": 3},
-            "profile": {"rounds": 4},
+            "sample": {"kernels": 24, "chains": 2, "networks": 3},
+            "profile": QUICK_PROFILE,
             "supernet": {"steps": 20, "warmup_steps": 2},
             "final": {"steps": 10, "warmup_steps": 2},
             "search": {

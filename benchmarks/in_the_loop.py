@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import QUICK_SPACE, own_adb_server, parser, print_result, say
+from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, own_adb_server, parser, print_result, say
 from benchmarks.search_quality import MadeUpScore
 from netadapt.android_runner.device import Program
 from netadapt.android_runner.phone.device import PhoneDevice
@@ -120,7 +120,7 @@ def main() -> None:
     """Profile, slow the phone down, search with and without the loop, print the figures."""
     options = parser(__doc__).parse_args()
     begin = time.perf_counter()
-    shares = (0.7,) if options.quick else BUDGET_SHARES
+    shares = (0.85,) if options.quick else BUDGET_SHARES
     config = _config(options.quick)
     space = Parts(config).space
     with (
@@ -241,7 +241,7 @@ def _config(quick: bool) -> RunConfig:
             "run": {"seed": 0},
             "space": {"name": QUICK_SPACE if quick else "digits"},
             "sample": dict(zip(("kernels", "chains", "networks"), size, strict=True)),
-            "profile": {"rounds": 4, "visit_ms": 1.0} if quick else {},
+            "profile": QUICK_PROFILE if quick else {},
             "search": {
                 "top_k": TOP_K,
                 "mcd": {

@@ -36,9 +36,6 @@ DISTURBED = 0.06
 clock are apart. Other work slows some programs by a tenth more than others, so that shares are off
 too, however well two such runs agree (assumption, measured on two hardware threads)."""
 
-MORE_ATTEMPTS = 2
-"""Runs beyond the gate's attempts: a disturbance lasts for seconds, a session is short."""
-
 NORMAL_90 = 1.645
 
 
@@ -75,8 +72,9 @@ def time_beside(
     Parameters
     ----------
     spec: its rounds are spread over two runs of half the rounds each. Where these disagree all
-        programs are run again, up to the gate's attempts and `MORE_ATTEMPTS`. Of the runs that
-        were disturbed least, the two that agree best count.
+        programs are run again, half as often again as the gate allows a program: a disturbance
+        lasts for seconds, a session is short. Of the runs that were disturbed least, the two that
+        agree best count.
     sentinel_course_us: the sentinel's usual latency; None takes the fastest of the session's runs.
 
     Raises `MeasurementError` when a program fails.
@@ -111,7 +109,7 @@ def time_beside(
         }
         agree = _disagreement(shares, first, second) <= AGREEING
         calm = not disturbed[first] and not disturbed[second]
-        if (calm and agree) or len(runs) >= gate.max_attempts + MORE_ATTEMPTS:
+        if (calm and agree) or len(runs) >= gate.max_attempts * 3 // 2:
             break
     if isinstance(device, Recording):  # it was judged before
         recorded = [device.timing(program, spec) for program in programs]

@@ -103,7 +103,8 @@ class Profiler:
     Parameters
     ----------
     spec: threads, cores, rounds and times of a visit; None takes those of `settings`.
-    gate: what two runs must show to be believed.
+    gate: what two runs must show to be believed; None takes the usual, with the attempts of
+        `settings`.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Profiler:
         self.table = table
         self.cache = cache or ProgramCache()
         self.settings = settings or ProfileSettings()
-        self.gate = gate or Gate()
+        self.gate = gate or Gate(max_attempts=self.settings.attempts)
         if isinstance(device, Recording) and _is_file(table.path, device.source):
             raise TableError(
                 f"a table is filled from another one, got {table.path} for both; name another "

@@ -27,6 +27,7 @@ class ProfileSettings:
     rounds: visits of each program, in both of its runs together.
     warmup_ms: untimed execution before a program's first round.
     visit_ms: time spent sampling one program in one round.
+    attempts: runs of a program until two agree; of a network among others, half as many again.
     batch: programs in one runner process and one transaction.
     workers: lowering processes at a time; None takes one for each core.
     recipe: how modules become programs: a registered recipe, or `package.module:Class`.
@@ -37,6 +38,7 @@ class ProfileSettings:
     rounds: Annotated[int, Interval(ge=2, le=1_000_000)] = _USUAL.rounds
     warmup_ms: Annotated[float, Ge(0)] = _USUAL.warmup_ms
     visit_ms: Annotated[float, Gt(0)] = _USUAL.visit_ms
+    attempts: Annotated[int, Interval(ge=2, le=100)] = 4
     batch: Annotated[int, Interval(ge=1, le=1_000)] = 48
     workers: Annotated[int, Interval(ge=1, le=1_000)] | None = None
     recipe: str = DEFAULT_RECIPE

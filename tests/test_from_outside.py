@@ -87,6 +87,7 @@ recipe = "{PARTS}:Portable"
 rounds = 2
 warmup_ms = 0.1
 visit_ms = 0.1
+attempts = 2
 workers = 1
 
 [supernet]

@@ -50,7 +50,8 @@ def make_small(installed: Installed) -> None:
     few = re.sub(r"(chains|networks)(: .*) = \d+\n", r"\1\2 = 2\n", settings.read_text())
     few = re.sub(r"kernels(: .*) = \d+\n", r"kernels\1 = 40\n", few)
     few = few.replace("= _USUAL.rounds", "= 4").replace("= _USUAL.visit_ms", "= 0.5")
-    assert few.count(" = 2\n") == 2
+    few = re.sub(r"attempts(: .*) = 4\n", r"attempts\1 = 2\n", few)
+    assert few.count(" = 2\n") == 3
     assert few.count("_USUAL.") == 1
     assert " = 40\n" in few
     settings.write_text(few)
