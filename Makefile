@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# In the environment, pip applies it to what the build needs as well.
-INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
+# In the environment, pip applies it to what the build needs as well. Bytecode is made of what is
+# imported, when it is: of all that is installed, it takes longer than installing.
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: install demo test wheel-test lint format clean help
 

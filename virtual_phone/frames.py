@@ -40,8 +40,10 @@ class Started(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A program that a shell was asked to start: one that is soon done may be gone when its first
-    line is read."""
+    """A program that a shell was asked to start.
+
+    One that is soon done may be gone when its first line is read.
+    """
 
     arguments: tuple[str, ...]
     folder: Path

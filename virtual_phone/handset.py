@@ -33,7 +33,7 @@ from netadapt.virtual_phone.sync import SyncService
 logger = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.5
-_FIRST_TICK_S: Final = 0.06  # after a shell has started, until something works: clocks rise fast
+_FIRST_TICK_S: Final = 0.02  # after a shell has started, until something works: as governors look
 _FRESH_S: Final = 1.0
 _TICK_WITH_FAULT_S: Final = 0.02
 _PORT_FREE_S: Final = 5.0
@@ -230,12 +230,19 @@ class Handset:
                     await self._stirred.wait()
                     last = time.monotonic()
             fresh = time.monotonic() < self._fresh_until and not self.body.is_working
-            await asyncio.sleep(
-                _TICK_WITH_FAULT_S if watched else _FIRST_TICK_S if fresh else _TICK_S
-            )
+            tick_s = _TICK_WITH_FAULT_S if watched else _FIRST_TICK_S if fresh else _TICK_S
+            if await self._stirred_within(tick_s):
+                continue  # what a shell has started is looked at at once
             now = time.monotonic()
             self._tick(now - last)
             last = now
+
+    async def _stirred_within(self, seconds: float) -> bool:
+        self._stirred.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for may swallow that it is cancelled
+                return await self._stirred.wait()
+        return False
 
     def _tick(self, passed_s: float) -> None:
         if self.is_down:

@@ -1,4 +1,7 @@
-"""The commands on phones over a real adb: the whole line at toy size, several phones at once."""
+"""The commands on phones over a real adb: the whole line at toy size, several phones at once.
+
+How a search measures on phones is in `test_phone_in_the_loop`.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,12 @@ def two_phones(adb_server: AdbServer, tmp_path: Path) -> Iterator[list[VirtualPh
 @pytest.mark.timeout(300)
 def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
+    run = tmp_path / "run.toml"
+    by_predictor = TOY.read_text().replace('loop = "top_k"', 'loop = "predictor"\nguard = false')
+    space = TOY.with_name("timed_space.toml")
+    run.write_text(by_predictor.replace('"timed_space.toml"', f'"{space}"'))
     options = ["--device", virtual_phone.address, "--wait", "30", "--folder", str(folder.path)]
-    code, output, errors = netadapt("search", str(TOY), *options, "--json")
+    code, output, errors = netadapt("search", str(run), *options, "--json")
     assert code == 0, errors
     result = RunResult.load(folder.result)
     assert json.loads(output)["device"]["id"] == PIXEL_1.serial

@@ -85,3 +85,17 @@ def test_work_heats_the_phone_and_lowers_its_clocks(tmp_path: Path) -> None:
                 break
             assert time.monotonic() < deadline
         assert celsius > 70_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measured_on", ["namespaces"], indirect=True)
+def test_clocks_rise_in_short_runs_that_follow_one_another(
+    measured_on: tuple[VirtualPhone, PhoneDevice],
+) -> None:
+    _, device = measured_on
+    spec = RunSpec(rounds=20, warmup_ms=0, visit_ms=5)
+    for _ in range(4):
+        (answer,) = device.run([Program("one", known_program().data)], spec)
+        assert isinstance(answer, Measurement)
+        assert not answer.conditions.throttled
+        assert answer.conditions.freq_khz_after == PIXEL_1.clusters[1].frequencies_khz[-1]
