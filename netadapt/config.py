@@ -217,7 +217,8 @@ class RunConfig:
 def read_config(path: Path) -> RunConfig:
     """The run that the TOML file at `path` describes.
 
-    A space that is a file is found relative to it. Raises `ConfigError` in one line.
+    A space that is a file is found relative to it, as are the `paths` of a task's settings (names
+    of fields, where its dataclass has such a tuple). Raises `ConfigError` in one line.
     """
     try:
         document = tomllib.loads(path.read_bytes().decode())
@@ -234,13 +235,28 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(
             f"{line_of(path)}: not valid TOML: {line_of(error)}; mend the file there"
         ) from error
-    config = parse_config(document, str(path))
+    config = _at_home(parse_config(document, str(path)), path)
     name = config.space.name
     if name.endswith(".toml") and not Path(name).is_absolute():
         # The resolved file goes elsewhere, and has to mean the same there.
         absolute = str((path.parent / name).resolve())
         config = dataclasses.replace(config, space=dataclasses.replace(config.space, name=absolute))
     return config
+
+
+def _at_home(config: RunConfig, path: Path) -> RunConfig:
+    """With the paths among a task's settings found relative to the run file."""
+    settings = config.task.settings
+    absolute = {
+        name: str((path.parent / Path(value).expanduser()).resolve())
+        for name in getattr(type(settings), "paths", ())
+        if (value := getattr(settings, name))
+    }
+    if not absolute:
+        return config
+    return dataclasses.replace(
+        config, task=Chosen(config.task.name, dataclasses.replace(settings, **absolute))
+    )
 
 
 def parse_config(document: Mapping[str, Any], source: str) -> RunConfig:

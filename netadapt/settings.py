@@ -80,14 +80,19 @@ class SpaceSettings:
     ----------
     name: a space that comes along, or a `.toml` file (relative to the run file).
     bypass: channel-level bypass connections on or off; None: as the space has it.
+    classes: of the last layer; None: as the space has them.
+    resolution: height and width of the images in pixels; None: as the space has it.
 
     Raises `ConfigError`.
     """
 
     name: str = "digits"
     bypass: bool | None = None
+    classes: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
+    resolution: Annotated[int, Interval(ge=1, le=4096)] | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self, ConfigError)
         check_line("space.name", self.name)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from netadapt.errors import ConfigError
+from netadapt.search.torchvision_import import import_torchvision
 from netadapt.text import one_line
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from netadapt.profiler.kernels import Shape
 
 PREFIX = "timm:"
-_MISSING = "torchvision::nms"
-_SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
 
 
 def build(name: str) -> tuple[nn.Module, Shape]:
@@ -56,28 +51,3 @@ def _timm() -> ModuleType:
             f"networks of timm need timm, it cannot be imported ({one_line(str(error))[:200]}); "
             "pip install 'netadapt[reference]'"
         ) from error
-
-
-def import_torchvision() -> ModuleType:
-    """Import torchvision, also a CUDA build beside a CPU torch, as package registries have it.
-
-    That build's own operators cannot be loaded then, and its first lines refer to two of them by
-    name. They are declared without a body: nothing that is used here calls them.
-    """
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if _MISSING not in str(error):
-            raise
-    from torch.library import Library
-
-    for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]  # what was half imported
-    _DECLARED.append(declared := Library("torchvision", "DEF"))  # type: ignore[no-untyped-call]
-    for schema in _SCHEMAS:
-        declared.define(schema)  # type: ignore[no-untyped-call]
-    return importlib.import_module("torchvision")
-
-
-_DECLARED: list[Any] = []
-"""Operators are there as long as the library that declares them."""

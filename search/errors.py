@@ -43,3 +43,7 @@ class SpaceFileError(SearchError, ValueError):
 
 class ArchError(SearchError, ValueError):
     """An architecture, or a value of one, that is not in the space."""
+
+
+class ImageError(SearchError, ValueError):
+    """A picture that cannot be read, or a folder of them that is none."""

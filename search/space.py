@@ -201,7 +201,7 @@ class Space(ABC):
         """Of a parsed file without its `family`. Raises `SpaceFileError` for any it can't be."""
 
     @property
-    def options(self) -> dict[str, bool]:
+    def options(self) -> dict[str, object]:
         """The keys of its file that a run may set, as they are here; see `load`."""
         return {}
 

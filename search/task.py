@@ -207,8 +207,14 @@ class KeptBatches:
 TASKS: Registry[Task] = Registry(
     "task",
     Task,
-    {"digits": "netadapt.search.tasks.digits:ClutteredDigits"},
-    {"digits": "netadapt.search.tasks.settings:DigitsSettings"},
+    {
+        "digits": "netadapt.search.tasks.digits:ClutteredDigits",
+        "image_folder": "netadapt.search.tasks.image_folder:ImageFolder",
+    },
+    {
+        "digits": "netadapt.search.tasks.settings:DigitsSettings",
+        "image_folder": "netadapt.search.tasks.settings:ImageFolderSettings",
+    },
 )
 """What comes along; a run file names one, or `package.module:Class`."""
 

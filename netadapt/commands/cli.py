@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from netadapt import __version__, signals
+from netadapt.commands.data import data_app
 from netadapt.commands.devices import devices
 from netadapt.commands.fit import fit
 from netadapt.commands.init import init
@@ -64,6 +65,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("virtual-phone")(virtual_phone)
+app.add_typer(data_app, name="data")
 app.add_typer(table_app, name="table")
 app.add_typer(runner_app, name="runner")
 

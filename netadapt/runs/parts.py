@@ -47,7 +47,13 @@ class Parts:
         """Raises `SpaceFileError`."""
         if self.given_space is not None:
             return self.given_space
-        return Space.load(self.config.space.name, bypass=self.config.space.bypass)
+        chosen = self.config.space
+        return Space.load(
+            chosen.name,
+            bypass=chosen.bypass,
+            classes=chosen.classes,
+            resolution=chosen.resolution,
+        )
 
     @cached_property
     def task(self) -> Task:
@@ -134,8 +140,8 @@ class Parts:
             raise ConfigError(
                 f"a space takes its task's images, but {space.name!r} takes {tuple(taken)} to "
                 f"{space.classes} classes and {task.name!r} has {task.input_shape} and "
-                f"{task.outputs}; set another space.name, or the images in "
-                f"[task.{self.config.task.table}]"
+                f"{task.outputs}; set classes and resolution in [space] (or another space), or "
+                f"the images in [task.{self.config.task.table}]"
             )
         if any(dimension.kind == "resolution" for dimension in space.dimensions):
             raise ConfigError(

@@ -180,7 +180,10 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
         ("[search.mcd.schedule]\napproach = 2", ["search.mcd.schedule.approach", "less than 1"]),
         ("[search.random]\nrounds = 2", ["search.random.rounds", "no such key"]),
         ("[run\n", ["not valid TOML", "line 1"]),
-        ("[task]\nname = 'cifar'", ["task.name", "digits or package.module:Class", "got 'cifar'"]),
+        (
+            "[task]\nname = 'cifar'",
+            ["task.name", "digits, image_folder or package.module:Class", "got 'cifar'"],
+        ),
         ("[task]\nname = 3", ["task.name", "names a task", "got 3"]),
     ],
 )
@@ -227,7 +230,7 @@ def settings_tables() -> Iterator[tuple[str, type]]:
 
 
 NUMBERS = sorted({key for at, kind in settings_tables() for key in whole_numbers(kind, f"{at}.")})
-SEEDS = {"run.seed", "task.digits.seed"}
+SEEDS = {"run.seed", "task.digits.seed", "task.image_folder.seed"}
 
 
 @pytest.mark.parametrize("key", [key for key in NUMBERS if key not in SEEDS])
@@ -249,6 +252,7 @@ def test_no_setting_is_defined_twice() -> None:
     """A key that stands in several settings is one that each of them means by itself."""
     shared = {"seed", "name", "evaluations", "retries", "schedule", "batch_size"}
     shared |= {"temperature", "calibration_images", "validation_images", "random"}
+    shared |= {"channels", "test_images", "workers", "resolution"}
     owners: dict[str, set[type]] = {}
     for _, kind in settings_tables():
         for each in dataclasses.fields(kind):
@@ -283,6 +287,22 @@ def test_a_folder_is_no_run_file(tmp_path: Path) -> None:
 def test_the_number_of_further_problems_is_said() -> None:
     with pytest.raises(ConfigError, match=r"\(and 1 more\)$"):
         parse_config({"search": {"mcd": {"candidates": 0, "layers": 0}}}, "run.toml")
+
+
+def test_pictures_are_found_beside_the_run_file(tmp_path: Path) -> None:
+    file = tmp_path / "sub" / "run.toml"
+    file.parent.mkdir()
+    for root, expected in (("../photos", str(tmp_path / "photos")), ("/photos", "/photos")):
+        file.write_text(
+            f'[task]\nname = "image_folder"\n[task.image_folder]\nroot = "{root}"\n'
+            "[space]\nclasses = 7\nresolution = 32\n"
+        )
+        config = read_config(file)
+        assert config.task.settings.root == expected
+        assert Parts(config).space.input_shape[2:] == (32, 32)
+        assert Parts(config).space.classes == 7
+        write_config(config, tmp_path / "copy.toml")
+        assert read_config(tmp_path / "copy.toml") == config
 
 
 def test_a_space_file_is_found_beside_the_run_file(tmp_path: Path) -> None:

@@ -1,0 +1,175 @@
+"""Pictures made ready in worker processes, ahead of who waits for them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import multiprocessing
+import os
+import signal
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from netadapt.search.errors import ImageError
+from netadapt.search.tasks.image_list import ImageList
+from netadapt.search.tasks.pictures import View, problem, render, shrunk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+_CHUNK: Final = 16
+"""Pictures that a worker is handed at a time: enough not to wait for the next ones."""
+_UNDER_WAY: Final = 4
+"""Chunks of each worker that may wait, or be waited for."""
+_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A picture to be made ready: its number, how it is seen, and the key of what is random."""
+
+    number: int
+    view: View
+    key: tuple[int, ...] = ()
+
+
+class PictureWorkers:
+    """Renders pictures of a list.
+
+    Parameters
+    ----------
+    workers: processes; 0 renders in this one. They are started when they are first needed, and end
+        with this object or this process, however it ends.
+    """
+
+    def __init__(self, images: ImageList, workers: int) -> None:
+        self._images = images
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def begin(self, wanted: Sequence[Wanted]) -> Callable[[], Pixels]:
+        """Have these rendered; what is returned waits for them: `(len(wanted), P, P, C)`.
+
+        That raises `ImageError` for a picture that cannot be read, and names it.
+        """
+        if not self._workers:
+            return lambda: _render(self._images, wanted)
+        chunks = [self._submit(_own_rendered, chunk) for chunk in _chunks(wanted)]
+        return lambda: np.concatenate([_answer(chunk) for chunk in chunks])
+
+    def problems(self, numbers: Sequence[int]) -> Iterator[tuple[int, str | None]]:
+        """Each number, and why its picture cannot be decoded; None where it can."""
+        return self._each(_problem, numbers)
+
+    def shrunk(self, numbers: Sequence[int], side: int) -> Iterator[tuple[int, bytes | ImageError]]:
+        """Each number, and its picture's file with a shorter side of at most `side` pixels."""
+        return self._each(functools.partial(_shrunk, side=side), numbers)
+
+    def _each(self, function: Callable[[ImageList, int], Any], numbers: Sequence[int]) -> Any:
+        """`function` of each picture, in their order, a bounded number of them under way."""
+        if not self._workers:
+            for number in numbers:
+                yield number, function(self._images, number)
+            return
+        under_way: deque[tuple[Sequence[int], Future[Any]]] = deque()
+        for chunk in _chunks(numbers):
+            under_way.append((chunk, self._submit(_own_each, function, chunk)))
+            if len(under_way) > self._workers * _UNDER_WAY:
+                done, future = under_way.popleft()
+                yield from zip(done, _answer(future), strict=True)
+        for done, future in under_way:
+            yield from zip(done, _answer(future), strict=True)
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        pool = self._pool = self._pool or self._new_pool()
+        try:
+            return pool.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            raise _ended() from error
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        pool = ProcessPoolExecutor(self._workers, context, _begin, (self._images,))
+        weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+        return pool
+
+
+_own_images: list[ImageList] = []
+"""Of a worker process: what it reads from."""
+
+
+def _begin(images: ImageList) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    _own_images[:] = [images]
+
+
+def _own_rendered(wanted: Sequence[Wanted]) -> Pixels:
+    return _render(_own_images[0], wanted)
+
+
+def _own_each(function: Callable[[ImageList, int], Any], numbers: Sequence[int]) -> list[Any]:
+    return [function(_own_images[0], number) for number in numbers]
+
+
+def _render(images: ImageList, wanted: Sequence[Wanted]) -> Pixels:
+    if not wanted:
+        raise ValueError("a batch has a picture or more")
+    rendered = []
+    for one in wanted:
+        try:
+            rendered.append(render(images.read(one.number), one.view, one.key))
+        except ImageError as error:
+            raise ImageError(
+                f"a picture must be whole, {images.place(one.number)} is not "
+                f"({error.__cause__ or error}); mend or remove it, or set skip_broken = true "
+                "(`netadapt data check` lists all)"
+            ) from None
+    return np.stack(rendered)
+
+
+def _problem(images: ImageList, number: int) -> str | None:
+    try:
+        return problem(images.read(number))
+    except ImageError as error:
+        return str(error.__cause__ or error)
+
+
+def _shrunk(images: ImageList, number: int, side: int) -> bytes | ImageError:
+    try:
+        return shrunk(images.read(number), side)
+    except ImageError as error:
+        return ImageError(str(error.__cause__ or error))
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+
+
+def _answer(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise _ended() from error
+
+
+def _ended() -> ImageError:
+    return ImageError(
+        "processes that decode pictures must live, one was ended from outside; is there enough "
+        "memory? set fewer workers"
+    )
+
+
+def usual_workers() -> int:
+    """One for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
