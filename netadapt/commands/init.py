@@ -16,8 +16,16 @@ def init(
         "my_run.toml"
     ),
     space: Annotated[
-        str, typer.Option(help="A space's name or TOML file (`netadapt spaces`).")
-    ] = "digits",
+        str | None,
+        typer.Option(
+            help="A space's name or TOML file (`netadapt spaces`); not given, digits, or "
+            "photographs with --pictures."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Pictures to train with, in a folder for each class."),
+    ] = None,
     device: Annotated[str, typer.Option(help=f"A device: {DEVICE}.")] = "host",
     as_json: Json = False,
 ) -> None:
@@ -25,11 +33,13 @@ def init(
 
     A file that is there already is left as it is.
 
-    Example: netadapt init my_run.toml --space digits --device host
+    Examples: netadapt init my_run.toml --space digits --device host
+    netadapt init my_run.toml --pictures photos
     """
     from netadapt.run_template import write_run_file
 
-    note = write_run_file(file, space, device)
+    space = space or ("digits" if pictures is None else "photographs")
+    note = write_run_file(file, space, device, pictures)
     if as_json:
         print_json({"run": str(file), "note": note})
         return

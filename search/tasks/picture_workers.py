@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import multiprocessing
 import os
 import signal
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,7 +52,7 @@ class PictureWorkers:
     def __init__(self, images: ImageList, workers: int) -> None:
         self._images = images
         self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Any = None
 
     def begin(self, wanted: Sequence[Wanted]) -> Callable[[], Pixels]:
         """Have these rendered; what is returned waits for them: `(len(wanted), P, P, C)`.
@@ -90,17 +88,21 @@ class PictureWorkers:
             yield from zip(done, _answer(future), strict=True)
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        pool = self._pool = self._pool or self._new_pool()
+        self._pool = self._pool or self._new_pool()
         try:
-            return pool.submit(function, *arguments)
-        except BrokenProcessPool as error:
+            future: Future[Any] = self._pool.submit(function, *arguments)
+            return future
+        except BrokenExecutor as error:
             raise _ended() from error
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        pool = ProcessPoolExecutor(self._workers, context, _begin, (self._images,))
-        weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+    def _new_pool(self) -> Any:
+        # joblib's: those of the standard library run a user's script again in each process
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(
+            self._workers, initializer=_begin, initargs=(self._images, os.getpid())
+        )
+        weakref.finalize(self, pool.shutdown, wait=False, kill_workers=True)
         return pool
 
 
@@ -108,9 +110,11 @@ _own_images: list[ImageList] = []
 """Of a worker process: what it reads from."""
 
 
-def _begin(images: ImageList) -> None:
+def _begin(images: ImageList, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
     _own_images[:] = [images]
 
 
@@ -159,7 +163,7 @@ def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _answer(future: Future[Any]) -> Any:
     try:
         return future.result()
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         raise _ended() from error
 
 

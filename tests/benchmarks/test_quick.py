@@ -37,6 +37,13 @@ KEYS = {
     },
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
     "lowering": {"ms_per_kernel", "stock_ms_per_kernel", "equal_programs", "network_ratio"},
+    "image_folder": {
+        "images_per_s_per_core",
+        "speedup_2_workers",
+        "rss_mb",
+        "batches_equal",
+        "index_s",
+    },
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
     "own_models": {
         "networks",
@@ -92,6 +99,9 @@ def test_a_quick_run_prints_its_keys(
         assert result["equal_programs"] == result["compared_programs"] > 0
         assert result["equal_networks"] == sum(n["networks"] for n in result["networks"].values())
         assert result["max_rel_err"] <= 1e-5
+    if name == "image_folder":
+        assert result["batches_equal"]
+        assert result["left_out"] == 1
     if name == "own_models":
         (network,) = result["by_network"].values()
         assert network["parameters_exact"]

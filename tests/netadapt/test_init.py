@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netadapt.config import read_config
+from netadapt.runs.parts import Parts
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual import (
     REMOVED,
@@ -19,6 +20,7 @@ from netadapt.search.families.inverted_residual import (
 from netadapt.search.space import Space
 from netadapt.search.space_file import SPACES
 from tests.command_line import exit_code
+from tests.pictures import make_folder
 
 OPTIONAL = ("folder", "cpus", "channels", "pixels", "latency_ms", "macs", "params")
 TOY = Path(__file__).parent / "toy" / "space.toml"
@@ -33,6 +35,23 @@ def test_a_run_file_that_can_be_run(here: Path, capsys: pytest.CaptureFixture[st
     assert (config.run.name, config.device.id, config.space.name) == ("my_run", "host", "digits")
     assert exit_code("profile", "my_run.toml", "--dry-run") == 0
     assert capsys.readouterr().out.startswith("runs/my_run/latency.sqlite: ")
+
+
+def test_a_run_file_for_ones_own_pictures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(here / "photos", train=4)
+    (here / "runs").mkdir()
+    arguments = ("runs/mine.toml", "--pictures", "photos", "--space", "mobilenet_v3_large")
+    assert exit_code("init", *arguments) == 0
+    parts = Parts(read_config(here / "runs" / "mine.toml"))
+    parts.check_fit()
+    assert parts.space.classes == 3
+    assert parts.task.input_shape == (3, 224, 224)
+    assert exit_code("init", "other.toml", "--pictures", "photos") == 0
+    assert Parts(read_config(here / "other.toml")).space.name == "photographs"
+    capsys.readouterr()
+    assert exit_code("init", "third.toml", "--pictures", "nowhere") == 2
+    assert "there is neither at nowhere" in capsys.readouterr().err
+    assert not (here / "third.toml").exists()
 
 
 def test_every_key_of_the_template_is_one_that_runs_have(here: Path) -> None:
