@@ -95,6 +95,12 @@ class SpaceSettings:
         check_bounds(self, ConfigError)
         check_line("space.name", self.name)
 
+    @property
+    def options(self) -> dict[str, object]:
+        """What is to be other than in the space's file, as `Space.load` takes it."""
+        wanted = {"bypass": self.bypass, "classes": self.classes, "resolution": self.resolution}
+        return {key: value for key, value in wanted.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class ConstraintSettings:

@@ -201,8 +201,8 @@ class Space(ABC):
         """Of a parsed file without its `family`. Raises `SpaceFileError` for any it can't be."""
 
     @property
-    def options(self) -> dict[str, object]:
-        """The keys of its file that a run may set, as they are here; see `load`."""
+    def options(self) -> dict[str, bool]:
+        """Keys of its file that a run may set and that tell its networks apart; see `load`."""
         return {}
 
     # The networks there are

@@ -465,8 +465,9 @@ class Handset:
             kind = cue.fault.kind
             if not cue.due(occasion):
                 continue
-            programs = self.sandbox.programs() if kind in _NEEDS_PROGRAM else []
-            if kind in _NEEDS_PROGRAM and not programs:
+            amid = kind in _NEEDS_PROGRAM or occasion == "program"
+            programs = self.sandbox.programs() if amid else []
+            if amid and not programs:  # it has just ended
                 continue  # at the next program, then
             if kind == "corrupt_push" and occasion != "push":
                 cue.fault = dataclasses.replace(

@@ -33,8 +33,9 @@ def init(
 
     A file that is there already is left as it is.
 
-    Examples: netadapt init my_run.toml --space digits --device host
-    netadapt init my_run.toml --pictures photos
+    Example: netadapt init my_run.toml --space digits --device host
+
+    Example: netadapt init my_run.toml --pictures photos
     """
     from netadapt.run_template import write_run_file
 

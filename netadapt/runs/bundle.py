@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,7 @@ def save_bundle(
     folder: SearchFolder,
     space: Space,
     space_text: str,
+    options: Mapping[str, object],
     arch: Arch,
     network: nn.Module,
     task: Task,
@@ -82,7 +83,8 @@ def save_bundle(
 
     Parameters
     ----------
-    space_text: the space's file; `network.pt` carries it.
+    space_text, options: the space's file, and what a run has other than the file, as `Space.load`
+        takes it; `network.pt` carries both.
     lowering: of the timed programs.
 
     `lowering` None takes the default recipe's. Raises `LoweringError` where the network cannot be
@@ -96,7 +98,7 @@ def save_bundle(
         {
             "space": space.name,
             "space_toml": space_text,
-            "options": space.options,
+            "options": dict(options),
             "arch": arch.to_json(),
             "state_dict": plain.state_dict(),
             "input_format": asdict(task.input_format),

@@ -34,6 +34,7 @@ class Ship:
                 context.search_folder(found.budget),
                 context.space,
                 text,
+                context.space.options | context.config.space.options,
                 found.result.arch,
                 context.trained[found.network.label],
                 context.task,

@@ -47,13 +47,7 @@ class Parts:
         """Raises `SpaceFileError`."""
         if self.given_space is not None:
             return self.given_space
-        chosen = self.config.space
-        return Space.load(
-            chosen.name,
-            bypass=chosen.bypass,
-            classes=chosen.classes,
-            resolution=chosen.resolution,
-        )
+        return Space.load(self.config.space.name, **self.config.space.options)
 
     @cached_property
     def task(self) -> Task:

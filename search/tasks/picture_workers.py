@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
-import signal
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from netadapt.android_runner.processes import end_with, signals_held
 from netadapt.search.errors import ImageError
 from netadapt.search.tasks.image_list import ImageList
 from netadapt.search.tasks.pictures import View, problem, render, shrunk
@@ -28,7 +27,6 @@ _CHUNK: Final = 16
 """Pictures that a worker is handed at a time: enough not to wait for the next ones."""
 _UNDER_WAY: Final = 4
 """Chunks of each worker that may wait, or be waited for."""
-_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +101,8 @@ class PictureWorkers:
             self._workers, initializer=_begin, initargs=(self._images, os.getpid())
         )
         weakref.finalize(self, pool.shutdown, wait=False, kill_workers=True)
+        with signals_held():
+            pool.submit(os.getpid)  # starts them
         return pool
 
 
@@ -111,10 +111,7 @@ _own_images: list[ImageList] = []
 
 
 def _begin(images: ImageList, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
-    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with(parent)
     _own_images[:] = [images]
 
 

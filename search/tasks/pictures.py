@@ -202,8 +202,8 @@ def _drawn_ratio(bounds: tuple[float, float], rng: np.random.Generator) -> float
 
 
 def _at(width: int, height: int, w: float, h: float, x: float, y: float) -> Box:
-    left, top = x * (width - w), y * (height - h)
-    return left, top, left + w, top + h
+    left, top = max(x * (width - w), 0.0), max(y * (height - h), 0.0)
+    return left, top, min(left + w, float(width)), min(top + h, float(height))
 
 
 def _rand_augmented(image: Image, given: Augmentation, seed: int) -> Image:

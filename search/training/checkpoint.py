@@ -17,11 +17,21 @@ from netadapt.search.errors import CheckpointError
 
 if TYPE_CHECKING:
     from netadapt.search.task import Task
+    from netadapt.search.training.average import WeightAverage
     from netadapt.search.training.settings import TrainingSettings
     from netadapt.search.training.step import Step
 
-FORMER: Mapping[str, Any] = {"schedule": "cosine", "step": None}
-"""What 0.1 did not write down: its learning rate fell along a cosine; its step is not compared."""
+FORMER: Mapping[str, Any] = {
+    "schedule": "cosine",
+    "step": None,
+    "decay": 0.97,
+    "decay_steps": 1000,
+    "accumulate": 1,
+    "ema": 0.0,
+    "precision": "fp32",
+}
+"""What 0.1 did not write down: its learning rate fell along a cosine, it knew no averages and no
+other precision; its step is not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     fingerprint: Mapping[str, Any],
     done: Done,
+    average: WeightAverage | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all."""
     buffer = io.BytesIO()
@@ -57,6 +68,7 @@ def save(
         "seconds": done.seconds,
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "average": None if average is None else average.state,
     }
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
@@ -67,8 +79,9 @@ def resume(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     fingerprint: Mapping[str, Any],
+    average: WeightAverage | None = None,
 ) -> Done:
-    """Load the checkpoint at `path` into module and optimiser.
+    """Load the checkpoint at `path` into module, optimiser and average.
 
     Raises `CheckpointError` for a file that is none, or is of another training or network.
     """
@@ -94,6 +107,8 @@ def resume(
     try:
         module.load_state_dict(weights)
         optimizer.load_state_dict(averages)
+        if average is not None:
+            average.resume(state["average"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"a checkpoint is resumed with the network it began with, {path} holds another; "

@@ -1,8 +1,9 @@
 """The training loop: the same for super-networks and networks, whatever a step learns.
 
 Everything random in step `n` (the batch, the sampled archs, dropout) is drawn from (seed, n) alone
-and the learning rate is a function of `n`, so a checkpoint holds the weights, the optimiser and
-`n`, and a training that was interrupted and resumed ends with the weights of one that was not.
+and the learning rate is a function of `n`, so a checkpoint holds the weights, the optimiser, their
+average and `n`, and a training that was interrupted and resumed ends with the weights of one that
+was not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from torch import nn
 
 from netadapt.search.errors import TrainingDivergedError
 from netadapt.search.task import Samples
+from netadapt.search.training.average import WeightAverage
 from netadapt.search.training.checkpoint import Done, fingerprint, resume, save
+from netadapt.search.training.optimizers import make_optimizer
 from netadapt.search.training.step import StepInput
 
 if TYPE_CHECKING:
@@ -77,50 +80,78 @@ def train(
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
-    device = device_of(module)
-    optimizer = OPTIMIZERS[settings.optimizer](_groups(module, settings), settings)
+    optimizer = make_optimizer(module, settings)
+    average = WeightAverage(module, settings.ema) if settings.ema else None
     kept = fingerprint(task, settings, step, seed)
     before = Done(0, 0.0)
     if checkpoint is not None and checkpoint.exists():
-        before = resume(checkpoint, module, optimizer, kept)
+        before = resume(checkpoint, module, optimizer, kept, average)
         log.info("%s: resumed at step %d of %d", checkpoint, before.step, settings.steps)
     module.train()
     started = time.perf_counter()
     for number in range(before.step, settings.steps):
-        rng = np.random.default_rng((seed, number))
-        batch = placed(task.train_batch(number, settings.batch_size), device, layout)
-        progress = number / settings.steps
-        given = StepInput(module, task, batch, settings.label_smoothing, rng, progress)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(int(rng.integers(2**63)))
-            loss = step(given)
-        if not math.isfinite(loss.item()):
-            raise TrainingDivergedError(
-                f"a training's loss stays finite, got {loss.item()} at step {number + 1} of "
-                f"{settings.steps}; lower the learning rate (now {settings.learning_rate:g})"
-            )
         learning_rate = settings.learning_rate_at(number)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        loss = _gradients(module, task, settings, step, seed, number)
         optimizer.step()
+        if average is not None:
+            average.update(module, number)
         seconds = time.perf_counter() - started
         done = Done(number + 1, before.seconds + seconds)
         last = done.step == settings.steps
         if checkpoint is not None and (last or done.step % settings.checkpoint_every_steps == 0):
-            save(checkpoint, module, optimizer, kept, done)
+            save(checkpoint, module, optimizer, kept, done, average)
         if on_progress is not None:
             on_progress(
                 TrainingProgress(
                     step=done.step,
                     steps=settings.steps,
-                    loss=loss.item(),
+                    loss=loss,
                     learning_rate=learning_rate,
                     seconds_per_step=seconds / (done.step - before.step),
                     seconds=done.seconds,
                 )
             )
+    if average is not None:
+        average.hand_over(module)
+
+
+def _gradients(
+    module: nn.Module, task: Task, settings: TrainingSettings, step: Step, seed: int, number: int
+) -> float:
+    """Add up the gradients of step `number`, part by part; its loss."""
+    device = device_of(module)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    parts, whole = settings.accumulate, 0.0
+    mixed = settings.precision == "bf16"
+    for part in range(parts):
+        rng = np.random.default_rng((seed, number))
+        images = task.train_batch(number * parts + part, settings.batch_size // parts)
+        given = StepInput(
+            module,
+            task,
+            placed(images, device, layout),
+            settings.label_smoothing,
+            rng,
+            progress=number / settings.steps,
+            part=(part, parts),
+        )
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            torch.autocast(device.type, torch.bfloat16, enabled=mixed),
+        ):
+            torch.manual_seed(int(rng.integers(2**63)) ^ part)
+            loss = step(given) / parts
+        whole += loss.item()
+        if not math.isfinite(whole):
+            raise TrainingDivergedError(
+                f"a training's loss stays finite, got {whole} at step {number + 1} of "
+                f"{settings.steps}; lower the learning rate (now {settings.learning_rate:g})"
+            )
+        torch.autograd.backward(loss)
+    return whole
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -132,35 +163,3 @@ def device_of(module: nn.Module) -> torch.device:
 def placed(batch: Samples, device: torch.device, layout: torch.memory_format) -> Samples:
     """`batch` on `device`, its images in the memory layout that the module has."""
     return Samples(batch.images.to(device, memory_format=layout), batch.targets.to(device))
-
-
-Groups = list[dict[str, object]]
-
-
-def _groups(module: nn.Module, settings: TrainingSettings) -> Groups:
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _adamw(groups: Groups, settings: TrainingSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, foreach=True)
-
-
-def _sgd(groups: Groups, settings: TrainingSettings) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        foreach=True,
-    )
-
-
-OPTIMIZERS: dict[str, Callable[[Groups, TrainingSettings], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "sgd": _sgd,
-}
-"""By the name that `TrainingSettings` has for it."""

@@ -32,8 +32,10 @@ class OrderedDropoutStep(OutputStep, SupernetStep):
         return cls(OrderedDropout(space, settings))
 
     def outputs(self, given: StepInput) -> Tensor:
-        images = given.batch.images
-        archs = self.sampler(len(images), given.rng, given.progress)
+        images, (part, parts) = given.batch.images, given.part
+        archs = self.sampler(parts * len(images), given.rng, given.progress)
+        if isinstance(archs, list):
+            archs = archs[part * len(images) : (part + 1) * len(images)]
         outputs: Tensor = given.module(images, archs)
         return outputs
 

@@ -11,8 +11,9 @@ from annotated_types import Ge, Gt, Interval
 from netadapt.android_runner.bounds import check_bounds
 from netadapt.search.errors import InvalidSettingError
 
-Optimizer = Literal["adamw", "sgd"]
-LearningRateSchedule = Literal["cosine", "linear", "constant"]
+Optimizer = Literal["adamw", "sgd", "rmsprop"]
+LearningRateSchedule = Literal["cosine", "linear", "constant", "exponential"]
+Precision = Literal["fp32", "bf16"]
 KernelPer = Literal["image", "step"]
 ShareOfTraining = Annotated[float, Interval(ge=0, le=1)]
 
@@ -24,14 +25,21 @@ class TrainingSettings:
     Parameters
     ----------
     steps: batches of `batch_size` images in all.
-    optimizer: "sgd" with Nesterov's momentum, or "adamw".
+    optimizer: "sgd" with Nesterov's momentum, "adamw", or "rmsprop" in TensorFlow's form.
     learning_rate: at its peak, which it rises to linearly over `warmup_steps`.
-    schedule: how it falls to 0 from there: along half a cosine, linearly, or not at all.
+    schedule: how it falls to 0 from there: along half a cosine, linearly, or not at all; or
+        exponentially: by the factor `decay` every `decay_steps` steps.
     weight_decay: on matrices and filters only, not on biases and normalisation.
-    momentum: of SGD; AdamW keeps its usual averages.
+    momentum: of SGD and RMSprop; AdamW keeps its usual averages.
     label_smoothing: handed to the task's loss.
     norm_batches: batches that a network's batch-norm statistics are re-estimated on in the end;
         0 leaves training's running averages.
+    accumulate: a step's images go through in so many parts, whose gradients are added up: for
+        less memory. Batch norms see a part at a time.
+    ema: what is trained in the end is the average of all steps, each keeping this share of it
+        (`netadapt.search.training.average`); 0: the last step's weights.
+    precision: what is computed with: "bf16" is torch's automatic mixed precision, weights and
+        judging stay fp32.
     channels_last: the memory layout of images and filters.
     checkpoint_every_steps: a kill loses at most as many.
 
@@ -43,11 +51,16 @@ class TrainingSettings:
     optimizer: Optimizer = "sgd"
     learning_rate: Annotated[float, Gt(0)] = 0.2
     schedule: LearningRateSchedule = "cosine"
+    decay: Annotated[float, Interval(gt=0, le=1)] = 0.97
+    decay_steps: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 1000
     warmup_steps: Annotated[int, Interval(ge=0, le=1_000_000_000)] = 40
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     norm_batches: Annotated[int, Interval(ge=0, le=1_000_000)] = 32
+    accumulate: Annotated[int, Interval(ge=1, le=65_536)] = 1
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    precision: Precision = "fp32"
     channels_last: bool = True
     checkpoint_every_steps: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 100
 
@@ -58,11 +71,20 @@ class TrainingSettings:
                 f"the warm-up is shorter than the training, got {self.warmup_steps} of "
                 f"{self.steps} steps; lower warmup_steps"
             )
+        if self.batch_size % self.accumulate:
+            raise InvalidSettingError(
+                f"a batch is accumulated of equal parts, got {self.batch_size} images in "
+                f"{self.accumulate} parts; correct accumulate"
+            )
 
     def learning_rate_at(self, step: int) -> float:
         """Of the `step`-th step, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.schedule == "exponential":
+            return self.learning_rate * self.decay ** (
+                (step - self.warmup_steps) // self.decay_steps
+            )
         done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -35,6 +35,8 @@ class StepInput:
     rng: seeded from (seed, number of the step) alone; all randomness comes from it, or from
         torch's own generator, which is seeded from it.
     progress: share of the training that is done, from 0 to below 1.
+    part: (number, of how many) parts that the step's images come in, each with an `rng` in the same
+        state: what is drawn for each image is drawn for all of them, and the part's own taken.
     """
 
     module: nn.Module
@@ -43,6 +45,7 @@ class StepInput:
     label_smoothing: float
     rng: np.random.Generator
     progress: float
+    part: tuple[int, int] = (0, 1)
 
     def loss(self, outputs: Tensor) -> Tensor:
         """The task's loss of `outputs` for this batch, a scalar."""

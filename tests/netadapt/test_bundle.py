@@ -49,7 +49,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> Handed:
     network = build_network(space, arch, generator=torch.Generator().manual_seed(0))
     settings = TrainingSettings(steps=2, batch_size=16, warmup_steps=1, norm_batches=2)
     train_network(network, task, settings, seed=0)
-    save_bundle(folder, space, SPACE.read_text(), arch, network, task, find_lowering())
+    save_bundle(folder, space, SPACE.read_text(), {}, arch, network, task, find_lowering())
     return Handed(folder, space, arch, network, task)
 
 

@@ -222,7 +222,7 @@ def test_a_diverging_training_stops_with_one_clear_line(task: ClutteredDigits) -
         ({"learning_rate": float("nan")}, "nan"),
         ({"warmup_steps": 8}, "8 of 8"),
         ({"optimizer": "lion"}, "'lion'"),
-        ({"schedule": "never"}, "cosine, linear, constant, got 'never'"),
+        ({"schedule": "never"}, "cosine, linear, constant, exponential, got 'never'"),
         ({"momentum": 1.0}, "momentum"),
     ],
 )

@@ -126,12 +126,8 @@ class InvertedResidualSpace(Space):
         return cls(**read_space_file(table, where))
 
     @property
-    def options(self) -> dict[str, object]:
-        return {
-            "bypass": self.bypass,
-            "classes": self.classes,
-            "resolution": list(self.resolution),
-        }
+    def options(self) -> dict[str, bool]:
+        return {"bypass": self.bypass}
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
