@@ -14,7 +14,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
@@ -22,7 +22,7 @@ from netadapt.config import RunConfig, demo_config
 from netadapt.console import progress
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.parts import Parts
-from netadapt.runs.result import NetworkResult, RunResult
+from netadapt.runs.result import RunResult
 from netadapt.runs.run import run as run_in
 
 SEEDS = 5
@@ -36,41 +36,52 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=SEEDS)
     options = arguments.parse_args()
     folder = work_folder("found_against_scaled" + ("_quick" if options.quick else ""))
+    seeds = 1 if options.quick else options.seeds
+    results = run_all([_config(seed, options.quick) for seed in range(seeds)], folder)
+    share = QUICK_LATENCY_SHARE if options.quick else LATENCY_SHARE
+    print_result({"benchmark": "found_against_scaled", **figures(results), "budget_share": share})
+
+
+def run_all(configs: Sequence[RunConfig], folder: Path) -> list[RunResult]:
+    """The run of each configuration, kept below `folder`; the first one's table serves all."""
     begin = time.perf_counter()
     results: list[RunResult] = []
-    pairs: list[tuple[NetworkResult, NetworkResult]] = []
-    for seed in range(1 if options.quick else options.seeds):
-        result = _run(_config(seed, options.quick), folder)
+    for config in configs:
+        result = _run(config, folder, shared=RunFolder(folder / configs[0].run.name))
         results.append(result)
         search = result.searches[0]
         found, scaled = search.found, search.scaled
+        said = f"{config.run.name}: found {found.test_metric:.4f} at {found.measured_ms:.4f} ms"
         if scaled is None:
-            say(f"seed {seed}: no scaled reference is as slow as the found network; left out")
-            continue
-        pairs.append((found, scaled))
-        say(
-            f"seed {seed}: found {found.test_metric:.4f} at {found.measured_ms:.4f} ms, "
-            f"scaled {scaled.test_metric:.4f} at {scaled.measured_ms:.4f} ms "
-            f"({time.perf_counter() - begin:.0f} s)"
-        )
+            say(f"{said}, no scaled reference is as slow; left out")
+        else:
+            at = f"{scaled.test_metric:.4f} at {scaled.measured_ms:.4f} ms"
+            say(f"{said}, scaled {at} ({time.perf_counter() - begin:.0f} s)")
+    return results
+
+
+def figures(results: Sequence[RunResult]) -> dict[str, object]:
+    """Found and scaled networks in pairs, and the difference of their accuracies."""
+    pairs = [
+        (found, scaled)
+        for found, scaled in ((r.searches[0].found, r.searches[0].scaled) for r in results)
+        if scaled is not None
+    ]
     differences = [found.test_metric - scaled.test_metric for found, scaled in pairs]
     error = statistics.stdev(differences) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
-    print_result(
-        {
-            "benchmark": "found_against_scaled",
-            "found_acc": _mean(found.test_metric for found, _ in pairs),
-            "scaled_acc": _mean(scaled.test_metric for _, scaled in pairs),
-            "diff": _mean(differences),
-            "stderr": None if error is None else round(error, 4),
-            "found_ms": _mean(found.measured_ms for found, _ in pairs),
-            "scaled_ms": _mean(scaled.measured_ms for _, scaled in pairs),
-            "seeds": len(pairs),
-            "without_scaled": len(results) - len(pairs),
-            "differences": [round(d, 4) for d in differences],
-            "reference_acc": _mean(r.reference.test_metric for r in results),
-            "budget_share": QUICK_LATENCY_SHARE if options.quick else LATENCY_SHARE,
-        }
-    )
+    return {
+        "found_acc": _mean(found.test_metric for found, _ in pairs),
+        "scaled_acc": _mean(scaled.test_metric for _, scaled in pairs),
+        "diff": _mean(differences),
+        "stderr": None if error is None else round(error, 4),
+        "found_ms": _mean(found.measured_ms for found, _ in pairs),
+        "scaled_ms": _mean(scaled.measured_ms for _, scaled in pairs),
+        "seeds": len(pairs),
+        "without_scaled": len(results) - len(pairs),
+        "differences": [round(d, 4) for d in differences],
+        "reference_acc": _mean(r.reference.test_metric for r in results),
+        "reference_ms": _mean(r.reference.measured_ms for r in results),
+    }
 
 
 def _config(seed: int, quick: bool) -> RunConfig:
@@ -103,11 +114,10 @@ def _config(seed: int, quick: bool) -> RunConfig:
     )
 
 
-def _run(config: RunConfig, root: Path) -> RunResult:
-    """One seed's run; the first one's table and predictor serve all."""
+def _run(config: RunConfig, root: Path, shared: RunFolder) -> RunResult:
+    """One run; the table and the predictor of the `shared` one serve it."""
     folder = RunFolder(root / config.run.name)
     folder.claim(config)
-    shared = RunFolder(root / "seed0")
     if folder.path != shared.path and not folder.predictor.exists():
         for source, target in ((shared.table, folder.table), (shared.predictor, folder.predictor)):
             shutil.copyfile(source, target)

@@ -42,7 +42,7 @@ def main() -> None:
     quick = parser(__doc__).parse_args().quick
     torch.set_num_threads(1)
     count, index_files = (120, 2_000) if quick else (3_000, 1_300_000)
-    root = _made(work_folder("image_folder") / f"pictures-{count}", count)
+    root = make_pictures(work_folder("image_folder") / f"pictures-{count}", count)
     batch, steps = (16, 3) if quick else (BATCH, 20)
     task = _task(root, 0)
     cpu_s = time.process_time()
@@ -110,8 +110,8 @@ def _equal(root: Path, batch: int) -> bool:
     )
 
 
-def _made(root: Path, count: int) -> Path:
-    """The pictures, made where they are not there yet."""
+def make_pictures(root: Path, count: int, largest_px: int = 2_000) -> Path:
+    """Pictures of all kinds in `root`, by class, made where they are not there yet."""
     done = root / ".done"
     if done.exists():
         return root
@@ -120,15 +120,15 @@ def _made(root: Path, count: int) -> Path:
     for number in range(count):
         folder = root / f"class{number % CLASSES}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:05}.jpg").write_bytes(_jpeg(number))
+        (folder / f"{number:05}.jpg").write_bytes(_jpeg(number, largest_px))
     done.touch()
     return root
 
 
-def _jpeg(number: int) -> bytes:
+def _jpeg(number: int, largest_px: int) -> bytes:
     """A picture of its number: smooth shapes with some noise, as photographs have."""
     rng = np.random.default_rng(number)
-    width, height = (int(n) for n in np.exp(rng.uniform(np.log(64), np.log(2000), 2)))
+    width, height = (int(n) for n in np.exp(rng.uniform(np.log(64), np.log(largest_px), 2)))
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     noise = rng.integers(0, 24, (min(height, 256), min(width, 256), 3), dtype=np.uint8)

@@ -390,7 +390,8 @@ class Handset:
         if waiting and self.sandbox.programs(below=shell.pid):
             for cue in waiting:
                 cue.output_bytes += len(data)
-            self._strike_due("output")
+            # The program may end at any moment; what it wrote is in flight all the same
+            self._strike_due("output", f"output, {len(data)} bytes of process {shell.pid}")
         state = self._shells.get(shell)
         if state is None or not state.foreign_pieces:
             return data
@@ -458,8 +459,11 @@ class Handset:
             f"program {' '.join(program.arguments)[:200]}" for program in self.sandbox.programs()
         ]
 
-    def _strike_due(self, occasion: Occasion) -> list[Cue]:
-        """Have every fault strike whose moment has come; those that did."""
+    def _strike_due(self, occasion: Occasion, *in_flight: str) -> list[Cue]:
+        """Have every fault strike whose moment has come; those that did.
+
+        `in_flight`: what is, beside programs under way and files that are being taken.
+        """
         struck = []
         for cue in list(self._cues):
             kind = cue.fault.kind
@@ -476,7 +480,7 @@ class Handset:
                 continue
             if kind == "bad_program":
                 continue  # when a program starts
-            self._strike(cue, programs)
+            self._strike(cue, programs, *in_flight)
             struck.append(cue)
         return struck
 

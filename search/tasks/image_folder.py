@@ -200,19 +200,28 @@ class ImageFolder(Task):
         return mixed, mixed_shares
 
     def _broken(self) -> frozenset[int]:
-        """Pictures that cannot be decoded: looked for once for a list, and kept beside it."""
+        """Pictures that cannot be decoded, each named.
+
+        They are looked for once for a list, and kept beside it; from then on it is they alone that
+        are looked at again: one of them may have been mended.
+        """
         images = self.images
-        place = cache_folder() / "images" / f"{images.digest()[:24]}.broken.json"
+        content = f"{images.root.resolve()} {images.digest()}".encode(errors="surrogateescape")
+        kept = hashlib.sha256(content).hexdigest()[:24]
+        place = cache_folder() / "images" / f"{kept}.broken.json"
         try:
-            return frozenset(map(int, json.loads(place.read_text())))
+            known: list[int] | None = list(map(int, json.loads(place.read_text())))
         except (OSError, ValueError, TypeError):
             logger.info("looking for broken pictures among %d, once", len(images))
+            known = None
+        workers = self._workers if known is None else PictureWorkers(images, 0)
         found = []
-        for number, why in self._workers.problems(range(len(images))):
+        for number, why in workers.problems(range(len(images)) if known is None else known):
             if why is not None:
                 logger.warning("left out: %s (%s); mend or remove it", images.place(number), why)
                 found.append(number)
-        write_atomically(place, json.dumps(found).encode())
+        if found != known:
+            write_atomically(place, json.dumps(found).encode())
         return frozenset(found)
 
     def _mark(self) -> str:

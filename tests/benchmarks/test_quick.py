@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from netadapt.android_runner.paths import cache_folder
+from netadapt.runs.bundle import load_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +58,15 @@ KEYS = {
     },
     "phone_faults": {"kernels", "faults"},
     "phone_overhead": {"kernels", "batches", "wall_ratio", "mean_abs_dev_pct"},
+    "photographs": {
+        "found_acc",
+        "scaled_acc",
+        "diff",
+        "found_ms",
+        "scaled_ms",
+        "seeds",
+        "pictures",
+    },
     "sample_efficiency": {
         "held_out",
         "mape_pct_at_40",
@@ -109,6 +122,13 @@ def test_a_quick_run_prints_its_keys(
         assert network["output_err"] <= 1e-3
         assert network["untimed"] == 0
         assert result["kernels_by_nodes"] == {"quick": "4 of 4"}
+    if name == "photographs":
+        # The whole line on pictures: what is shipped knows their classes and their size
+        (weights,) = (cache_folder() / "benchmarks" / "photographs").rglob("network.pt")
+        saved = load_network(weights)
+        assert saved.labels == tuple(f"class{number}" for number in range(10))
+        assert saved.input_format.channels == ("red", "green", "blue")
+        assert saved.network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     if name == "phone_faults":
         for fault, counts in result["faults"].items():
             assert counts["runs"] >= 1, fault

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from netadapt.search.errors import ImageError, InvalidSettingError
 from netadapt.search.task import Samples, Task, make_task, one_batch
 from netadapt.search.tasks.image_folder import ImageFolder
 from netadapt.search.tasks.image_list import list_images
+from netadapt.search.tasks.picture_workers import PictureWorkers
 from netadapt.search.tasks.pictures import View, render, shrunk
 from netadapt.search.tasks.settings import Augmentation, ImageFolderSettings
 from tests.contracts.task import TaskContract, same
@@ -286,9 +287,27 @@ class TestBroken:
         epoch = made.train_batch(0, made.train_images)
         assert len(epoch.images) == made.train_images
         caplog.clear()
-        again = task(damaged, skip_broken=True)  # found before: nothing is decoded for it
+        again = task(damaged, skip_broken=True)
         assert again.name == made.name
-        assert not caplog.messages
+        assert len(caplog.messages) == 3
+        picture((1, 2, 3), 7).save(damaged / "red" / "empty.jpg")  # mended
+        mended = task(damaged, skip_broken=True)
+        assert mended.train_images + mended.validation_images + mended.test_images == 24
+
+    def test_what_was_whole_is_not_looked_for_again(
+        self, damaged: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task(damaged, skip_broken=True)
+        looked: list[int] = []
+        before = PictureWorkers.problems
+
+        def problems(workers: PictureWorkers, numbers: Sequence[int]) -> object:
+            looked.extend(numbers)
+            return before(workers, numbers)
+
+        monkeypatch.setattr(PictureWorkers, "problems", problems)
+        task(damaged, skip_broken=True)
+        assert len(looked) == 3
 
     def test_a_file_that_goes_meanwhile(self, damaged: Path) -> None:
         made = task(damaged, skip_broken=True)
