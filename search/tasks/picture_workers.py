@@ -51,6 +51,7 @@ class PictureWorkers:
         self._images = images
         self._workers = workers
         self._pool: Any = None
+        self._waiting: set[Future[Any]] = set()
 
     def begin(self, wanted: Sequence[Wanted]) -> Callable[[], Pixels]:
         """Have these rendered; what is returned waits for them: `(len(wanted), P, P, C)`.
@@ -89,9 +90,11 @@ class PictureWorkers:
         self._pool = self._pool or self._new_pool()
         try:
             future: Future[Any] = self._pool.submit(function, *arguments)
-            return future
         except BrokenExecutor as error:
             raise _ended() from error
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return future
 
     def _new_pool(self) -> Any:
         # joblib's: those of the standard library run a user's script again in each process
@@ -100,10 +103,17 @@ class PictureWorkers:
         pool = ProcessPoolExecutor(
             self._workers, initializer=_begin, initargs=(self._images, os.getpid())
         )
-        weakref.finalize(self, pool.shutdown, wait=False, kill_workers=True)
+        weakref.finalize(self, _dismiss, pool, self._waiting)
         with signals_held():
             pool.submit(os.getpid)  # starts them
         return pool
+
+
+def _dismiss(pool: Any, waiting: set[Future[Any]]) -> None:
+    """End a pool: what nobody waits for any more is not begun."""
+    for future in list(waiting):
+        future.cancel()
+    pool.shutdown(wait=False)
 
 
 _own_images: list[ImageList] = []

@@ -8,6 +8,8 @@ import logging
 import math
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -164,6 +166,22 @@ class TestStream:
         expected = task(folder)
         for step in (0, 1, 2, 9, 10, 3, 4, 5):
             assert same(made.train_batch(step, 8), expected.train_batch(step, 8))
+
+
+def test_a_task_that_is_done_with_leaves_no_word_and_no_process(folder: Path) -> None:
+    """Batches that were made ready in vain are forgotten with it."""
+    script = (
+        "from netadapt.search.tasks.image_folder import ImageFolder\n"
+        "from netadapt.search.tasks.settings import ImageFolderSettings\n"
+        f"task = ImageFolder(ImageFolderSettings(root={str(folder)!r}, workers=2))\n"
+        "for _ in range(2):\n"
+        "    task = ImageFolder(task.settings)\n"
+        "    for step in range(3): task.train_batch(step, 64)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout + done.stderr == ""
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
