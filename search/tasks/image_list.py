@@ -131,19 +131,21 @@ def list_images(root: Path) -> ImageList:
             return ImageList(file, root)
     folders: dict[str, int] = {}
     classes, parts = _classes(root, folders)
-    found = [
-        one
-        for test, folder in parts
-        for label, name in enumerate(classes)
-        for one in _pictures(root, folder / name, label, test, folders)
-    ]
-    trained = {one.label for one in found if not one.test}
-    if empty := [name for label, name in enumerate(classes) if label not in trained]:
-        raise ImageError(
-            f"a class's folder holds a picture ({', '.join(SUFFIXES)}) or more, "
-            f"{printable(str(parts[0][1] / empty[0]))} holds none; fill it, or remove it"
-        )
-    write_list(file, found, classes, has_test=len(parts) > 1, folders=folders)
+
+    def found() -> Iterator[Listed]:  # one by one: a million of them are a gigabyte
+        for test, folder in parts:
+            for label, name in enumerate(classes):
+                some = False
+                for one in _pictures(root, folder / name, label, test, folders):
+                    some = True
+                    yield one
+                if not (some or test):
+                    raise ImageError(
+                        f"a class's folder holds a picture ({', '.join(SUFFIXES)}) or more, "
+                        f"{printable(str(folder / name))} holds none; fill it, or remove it"
+                    )
+
+    write_list(file, found(), classes, has_test=len(parts) > 1, folders=folders)
     return ImageList(file, root)
 
 
