@@ -358,8 +358,10 @@ class Handset:
         command = self._shells[shell].command
 
         def started() -> Sequence[Started]:
+            if programs := self.sandbox.programs(below=shell.pid):
+                return programs
             asked = Asked.by(command, self.root)
-            return self.sandbox.programs(below=shell.pid) or ([asked] if asked else [])
+            return [asked] if asked else []
 
         changed = RunnerOutput(
             started,

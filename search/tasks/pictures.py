@@ -8,10 +8,11 @@ Symbols: `P` pixels a side, `C` channels.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -212,20 +213,15 @@ def _rand_augmented(image: Image, given: Augmentation, seed: int) -> Image:
     operation = _rand_augment(given.randaugment, given.magnitude)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        done: Image = operation(image)
-    return done
+        return operation(image)
 
 
-_OPERATIONS: dict[tuple[int, int], object] = {}
+@functools.cache
+def _rand_augment(operations: int, magnitude: int) -> Callable[[Image], Image]:
+    from netadapt.search.torchvision_import import torchvision_transforms
 
-
-def _rand_augment(operations: int, magnitude: int):  # type: ignore[no-untyped-def]
-    if (operations, magnitude) not in _OPERATIONS:
-        from netadapt.search.torchvision_import import torchvision_transforms
-
-        made = torchvision_transforms().RandAugment(operations, magnitude)
-        _OPERATIONS[operations, magnitude] = made
-    return _OPERATIONS[operations, magnitude]
+    made: Callable[[Image], Image] = torchvision_transforms().RandAugment(operations, magnitude)
+    return made
 
 
 def _erase(pixels: Pixels, rng: np.random.Generator) -> None:

@@ -78,8 +78,7 @@ def train(
     Raises `TrainingDivergedError` when the loss is not finite, `CheckpointError` when `checkpoint`
     is there but belongs to another training.
     """
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
+    module.to(memory_format=_layout(settings))  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = make_optimizer(module, settings)
     average = WeightAverage(module, settings.ema) if settings.ema else None
     kept = fingerprint(task, settings, step, seed)
@@ -123,7 +122,6 @@ def _gradients(
 ) -> float:
     """Add up the gradients of step `number`, part by part; its loss."""
     device = device_of(module)
-    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     parts, whole = settings.accumulate, 0.0
     mixed = settings.precision == "bf16"
     for part in range(parts):
@@ -132,7 +130,7 @@ def _gradients(
         given = StepInput(
             module,
             task,
-            placed(images, device, layout),
+            placed(images, device, _layout(settings)),
             settings.label_smoothing,
             rng,
             progress=number / settings.steps,
@@ -152,6 +150,10 @@ def _gradients(
             )
         torch.autograd.backward(loss)
     return whole
+
+
+def _layout(settings: TrainingSettings) -> torch.memory_format:
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 
 def device_of(module: nn.Module) -> torch.device:
