@@ -1,6 +1,6 @@
 """Which searcher finds the best network for the same number of scored archs?
 
-    python -m benchmarks.search_quality [--quick] [--iterations N] [--real RUN_DIR]
+    python -m benchmarks.search_quality [--quick] [--iterations N] [--real] [--supernets N]
 
 On the 224 space with a made-up score: every dimension has a concave gain, and every pair of
 dimensions a random interaction; both parts have the same variance over random archs and are drawn
@@ -8,32 +8,46 @@ from the seed. Scores are given in standard deviations of random archs around th
 a deterministic roofline over the kernels (no machine is timed), the budget half of the reference's.
 The single-layer search runs first; the others get exactly as many scored archs as it used.
 
-`real` repeats the comparison on the super-network of a finished run of the digits, with the run's
-own predictor, budget and schedule, from three seeds. What a searcher found is then judged on 6,000
-images that no search selected on: on those it selected on, late candidates look too good.
+`--real` repeats the comparison on super-networks of the demo's digits, each trained here from its
+own seed, with the demo's schedule and its score, the same latency and half of the reference's. What
+a searcher found is judged on images of sources that neither training nor search saw: on those it
+selected on, late candidates look too good. About ten minutes a super-network; each is kept in the
+cache folder, and the benchmark goes on when started again.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.common import parser, print_result, say
+from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
+from netadapt.android_runner.files import write_atomically
+from netadapt.config import RunConfig, demo_config
 from netadapt.profiler.kernels import DepthwiseConvKernel
-from netadapt.search.driver import run_search
+from netadapt.runs.parts import Parts
+from netadapt.search.driver import SearchResult, open_log, run_search
+from netadapt.search.evaluation import Evaluator
 from netadapt.search.landing import Search
 from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.searchers.base import Searcher
 from netadapt.search.searchers.coordinate_descent import Schedule
+from netadapt.search.searchers.evolution import (
+    DescentEvolutionSettings,
+    DescentThenEvolution,
+    Evolution,
+    EvolutionSettings,
+)
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
 from netadapt.search.searchers.single_layer import (
@@ -41,6 +55,9 @@ from netadapt.search.searchers.single_layer import (
     SingleLayerSettings,
 )
 from netadapt.search.space import Arch, Space
+from netadapt.search.task import Samples
+from netadapt.search.tasks.digits import ClutteredDigits
+from netadapt.search.training import train_supernet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,10 +71,13 @@ ITERATIONS = 20
 of a super-network's evaluations buy. The made-up score has no noise, so a finer single-layer search
 becomes exact steepest descent: at 30 iterations it is level, at 60 (800 scored archs) it is ahead
 of multi-layer descent, which then has many candidates fewer an iteration than the paper's 100."""
-REAL_ITERATIONS = 20
-"""Of the single-layer search where the run's own schedule says nothing of them."""
-REAL_SEEDS = 3
-JUDGED_IMAGES = 6_000
+REAL_SEARCHERS = ("mcd", "mcd_evolution", "evolution", "random", "single_layer")
+REAL_SUPERNETS = 5
+REAL_SHARE = 0.5
+"""Of the reference's latency."""
+JUDGED_IMAGES = 4_000
+QUICK_IMAGES = 200
+QUICK_ITERATIONS = 6
 
 Score = Callable[[Sequence[Arch]], Sequence[float]]
 
@@ -169,113 +189,173 @@ def made_up(seed: int, iterations: int) -> dict[str, Outcome]:
     )
 
 
-def real(
-    run: Path, seeds: int = REAL_SEEDS, judged_images: int = JUDGED_IMAGES
-) -> dict[str, object]:
-    """The comparison on a finished run's super-network, predictor, budget and schedule.
+@contextmanager
+def side_by_side(quick: bool) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A `map` over processes; a quick run stays in this one, which has imported everything."""
+    if quick:
+        yield map
+        return
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        yield pool.map
 
-    Scores are accuracies of the super-network's weights on `judged_images` unseen images, latencies
-    predicted; `selected` is the accuracy on the images that the searches went by.
-    """
+
+def real(supernets: int, folder: Path, *, quick: bool) -> dict[str, object]:
+    """The comparison on super-networks of the digits, trained here, each from its own seed."""
+    found: list[dict[str, Found]] = []
+    with side_by_side(quick) as map_all:
+        ones = map_all(_on_supernet, range(supernets), repeat(folder), repeat(quick))
+        for seed, one in enumerate(ones):
+            found.append(one)
+            scores = ", ".join(f"{name} {100 * f.accuracy:.1f} %" for name, f in one.items())
+            say(f"super-network {seed}: {scores} after {one['random'].evaluations} scored archs")
+    accuracies = {name: [one[name].accuracy for one in found] for name in REAL_SEARCHERS}
+    medians = {name: statistics.median(values) for name, values in accuracies.items()}
+    best = max(("mcd", "mcd_evolution"), key=lambda name: statistics.mean(accuracies[name]))
+    minus = {
+        name: _paired(accuracies[best], values)
+        for name, values in accuracies.items()
+        if name != best
+    }
+    return {
+        "supernets": supernets,
+        **{name: round(median, 4) for name, median in medians.items()},
+        "best": best,
+        "best_minus_random": minus["random"][0],
+        "stderr": minus["random"][1],
+        "best_minus": {name: list(pair) for name, pair in minus.items()},
+        "each": {
+            name: [round(value, 4) for value in values] for name, values in accuracies.items()
+        },
+        "evaluations": [one["single_layer"].evaluations for one in found],
+        "images": QUICK_IMAGES if quick else JUDGED_IMAGES,
+    }
+
+
+def _paired(ones: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard error of the differences."""
+    differences = [a - b for a, b in zip(ones, others, strict=True)]
+    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(ones) > 1 else None
+    return round(statistics.mean(differences), 4), None if error is None else round(error, 4)
+
+
+class Fresh(ClutteredDigits):
+    """The same task; what it has for validation are its test images."""
+
+    def validation(self, batch_size: int) -> Iterator[Samples]:
+        return self.test(batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a searcher found on a super-network, judged on images that no search saw."""
+
+    accuracy: float
+    loss: float
+    evaluations: int
+
+
+def _demo(seed: int, *, quick: bool) -> RunConfig:
+    config = demo_config().changed({"run": {"seed": seed}})
+    if not quick:
+        return config
+    return config.changed(
+        {
+            "space": {"name": QUICK_SPACE},
+            "supernet": {"steps": 4, "warmup_steps": 1},
+            "search": {
+                "evaluation": {"validation_images": 40, "calibration_images": 32},
+                "mcd": {"schedule": {"approach": 0.8, "finest_step": 0.4}},
+            },
+        }
+    )
+
+
+def _on_supernet(seed: int, root: Path, quick: bool) -> dict[str, Found]:
+    """All searchers on the super-network of one seed; what is there already is not made again."""
     import torch
 
-    from netadapt.config import read_config
-    from netadapt.predictor.predictor import LatencyPredictor
-    from netadapt.runs.folder import RunFolder
-    from netadapt.runs.parts import Parts
-    from netadapt.runs.result import RunResult
-    from netadapt.search.evaluation import Evaluator
-    from netadapt.search.task import Samples
-    from netadapt.search.tasks.digits import ClutteredDigits
-    from netadapt.search.training import train_supernet
-
-    folder = RunFolder(run)
-    if not folder.result.exists():
-        raise SystemExit(f"--real takes the folder of a finished run, {run} has no result.json")
-    config = read_config(folder.config)
-    budget_ms = RunResult.load(folder.result).searches[0].budget_ms
-    if budget_ms is None:
-        raise SystemExit(f"--real takes a run with a latency budget, {run} has none")
+    if not quick:
+        torch.set_num_threads(1)
+    kept = root / str(seed) / "found.json"
+    if kept.exists():
+        return {key: Found(**value) for key, value in json.loads(kept.read_text()).items()}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    config = _demo(seed, quick=quick)
     parts = Parts(config)
     space, task = parts.space, parts.task
-    supernet = space.supernetwork(generator=torch.Generator().manual_seed(config.run.seed))
-    # The training is complete: this only reads its checkpoint.
-    train_supernet(
-        supernet,
-        task,
-        config.supernet.training,
-        parts.step,
-        seed=config.run.seed,
-        checkpoint=folder.supernet,
-    )
+    supernet = space.supernetwork(generator=torch.Generator().manual_seed(seed))
+    training = config.supernet.training
+    checkpoint = kept.parent / "supernet.pt"
+    train_supernet(supernet, task, training, parts.step, seed=seed, checkpoint=checkpoint)
     supernet.eval()
-    evaluation = config.search.evaluation
-    evaluator = Evaluator(supernet, task, evaluation)
-    selected_on = evaluation.validation_images or task.validation_images
-
-    class Unseen(ClutteredDigits):
-        """The same task; its validation images begin behind those that searches went by."""
-
-        def validation(self, batch_size: int) -> Iterator[Samples]:
-            left = selected_on
-            for images, targets in super().validation(batch_size):
-                if left < len(images):
-                    yield Samples(images[left:], targets[left:])
-                left = max(left - len(images), 0)
-
-    more = replace(config.task.settings, validation_images=selected_on + judged_images)
-    unseen = Unseen(more, seed=config.run.seed)
-    judge = Evaluator(supernet, unseen, replace(evaluation, validation_images=None))
-    predictor = LatencyPredictor.load(folder.predictor).memoised()
-    latency = LatencyMetric(space, predictor.predict_networks)
+    evaluator = Evaluator(supernet, task, config.search.evaluation)
     mcd = config.search.searcher.settings
-    if not isinstance(mcd, McdSettings):
-        raise SystemExit(f"--real takes a run of the searcher mcd, {run} has another")
-    # One step at a time, the geometric schedule of the run if it has one
-    schedule = mcd.schedule
-    if isinstance(schedule, Schedule):
-        schedule = Schedule(decay=0.96, iterations=REAL_ITERATIONS)
-    single_layer = SingleLayerSettings(schedule)
-    found = [
-        compare(
-            space,
-            lambda: [Constraint(latency, budget_ms)],
-            evaluator,
-            config.run.seed + seed,
-            single_layer,
-            mcd,
+    assert isinstance(mcd, McdSettings)
+    reference = space.reference()
+
+    def search(searcher: Searcher) -> SearchResult:
+        latency = LatencyMetric.from_kernels(space, roofline_ms)
+        budget = Constraint(latency, REAL_SHARE * float(latency([reference])[0]))
+        wanted = Search(searcher, [budget], seed=seed)
+        with open_log(kept.parent / f"{searcher.name}.jsonl", wanted, str(seed)) as log:
+            return run_search(wanted, evaluator, log=log)
+
+    # Steps as fine as in the comparison above: the demo's would use it up after some 17 networks
+    fine = Schedule(decay=0.96, iterations=2 if quick else ITERATIONS)
+    single = search(SingleLayerCoordinateDescent(space, SingleLayerSettings(fine)))
+    allowance = single.evaluations
+    results = [single]
+    for searcher in (
+        MultiLayerCoordinateDescent(space, replace(mcd, evaluations=allowance)),
+        DescentThenEvolution(space, DescentEvolutionSettings(allowance, descent=mcd)),
+        Evolution(space, EvolutionSettings(allowance)),
+        RandomSearch(space, RandomSettings(allowance)),
+    ):
+        results.append(search(searcher))
+    archs = [result.arch for result in results]
+    images = QUICK_IMAGES if quick else JUDGED_IMAGES
+    fresh = Fresh(
+        replace(config.task.settings, validation_images=images, test_images=images), seed=seed
+    )
+    judging = replace(config.search.evaluation, validation_images=images)
+    accuracies = Evaluator(supernet, fresh, replace(judging, score="metric"))(archs)
+    losses = Evaluator(supernet, fresh, judging)(archs)
+    names = ("single_layer", "mcd", "mcd_evolution", "evolution", "random")
+    found = {
+        name: Found(accuracy, -minus_loss, result.evaluations)
+        for name, accuracy, minus_loss, result in zip(
+            names, accuracies, losses, results, strict=True
         )
-        for seed in range(seeds)
-    ]
-    judged = {name: judge([outcomes[name].arch for outcomes in found]) for name in SEARCHERS}
-    return {name: round(statistics.mean(scores), 4) for name, scores in judged.items()} | {
-        "each": {name: [round(score, 4) for score in scores] for name, scores in judged.items()},
-        "selected": {
-            name: round(statistics.mean(o[name].score for o in found), 4) for name in found[0]
-        },
-        "evaluations": {name: [o[name].evaluations for o in found] for name in SEARCHERS},
-        "images": judged_images,
-        "seeds": seeds,
-        "budget_ms": budget_ms,
     }
+    write_atomically(
+        kept, json.dumps({key: asdict(value) for key, value in found.items()}).encode()
+    )
+    return found
 
 
 def main() -> None:
     """Compare and print the figures."""
     arguments = parser(__doc__)
-    arguments.add_argument("--real", type=Path, metavar="RUN_DIR", help="a finished run's folder")
+    arguments.add_argument("--real", action="store_true", help="also on super-networks")
+    arguments.add_argument("--supernets", type=int, default=REAL_SUPERNETS)
     arguments.add_argument(
         "--iterations", type=int, default=ITERATIONS, help="of the single-layer search"
     )
     options = arguments.parse_args()
     seeds = range(2 if options.quick else SEEDS)
+    iterations = QUICK_ITERATIONS if options.quick else options.iterations
     outcomes = []
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        found_by_seed = pool.map(made_up, seeds, repeat(options.iterations))
+    with side_by_side(options.quick) as map_all:
+        found_by_seed = map_all(made_up, seeds, repeat(iterations))
         for seed, found in zip(seeds, found_by_seed, strict=True):
             outcomes.append(found)
             scores = ", ".join(f"{name} {o.score:.2f}" for name, o in found.items())
             say(f"seed {seed}: {scores} after {found['random'].evaluations} scored archs")
+    on_supernets = None
+    if options.real or options.quick:
+        supernets = 1 if options.quick else options.supernets
+        folder = work_folder("search_quality" + ("_quick" if options.quick else ""))
+        on_supernets = real(supernets, folder, quick=options.quick)
     loads = [o.load for found in outcomes for o in found.values()]
     print_result(
         {name: round(statistics.median(o[name].score for o in outcomes), 3) for name in SEARCHERS}
@@ -290,7 +370,7 @@ def main() -> None:
                 for name in SEARCHERS
             },
             "largest_share_of_budget": round(max(loads), 4),
-            "real": real(options.real) if options.real else None,
+            "real": on_supernets,
         }
     )
 

@@ -66,7 +66,7 @@ MOVED: Mapping[str, str] = {
     },
 }
 
-INDIFFERENT = frozenset({"run.folder", "device.wait_s", "profile.workers"})
+INDIFFERENT = frozenset({"run.folder", "run.trains_on", "device.wait_s", "profile.workers"})
 """Keys that decide nothing about a run's results: they may change when it is resumed."""
 
 BUDGETS = frozenset({"search.constraints.latency_ms", "search.constraints.latency_share"})

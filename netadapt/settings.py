@@ -53,6 +53,8 @@ class RunSettings:
     name: letters, digits, dots, dashes.
     seed: of everything random, unless a part has a seed of its own.
     folder: where results go; None: `runs/<name>`.
+    trains_on: where networks are trained and judged: "auto" (a GPU where there is one), "cpu",
+        "cuda" or one of several, "cuda:1". A run may be continued on another one.
 
     Raises `ConfigError`.
     """
@@ -60,6 +62,7 @@ class RunSettings:
     name: str = "run"
     seed: Annotated[int, Interval(ge=0, lt=2**63)] = 0
     folder: str | None = None
+    trains_on: str = "auto"
 
     def __post_init__(self) -> None:
         check_bounds(self, ConfigError)
@@ -70,6 +73,7 @@ class RunSettings:
             )
         if self.folder is not None:
             check_line("run.folder", self.folder)
+        check_line("run.trains_on", self.trains_on)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ class TrainingDivergedError(SearchError, ArithmeticError):
     """A training whose loss is no longer finite."""
 
 
+class RankLostError(SearchError):
+    """Of several processes that train together one is gone."""
+
+
 class MetricError(SearchError, ValueError):
     """A metric without an answer, or a budget that is none."""
 

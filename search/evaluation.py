@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from netadapt.search.errors import InvalidSettingError
+from netadapt.search.errors import InvalidSettingError, MetricError
 from netadapt.search.evaluation_settings import EvaluationSettings
+from netadapt.search.ranks import Follower, Job, Ranks, current
 from netadapt.search.supernet import SuperNetwork, calibrate
 from netadapt.search.task import KeptBatches, Samples, one_batch
 from netadapt.search.training.loop import device_of, placed
 
 if TYPE_CHECKING:
     from netadapt.search.space import Arch
-    from netadapt.search.task import Task
+    from netadapt.search.task import RunningMetric, Task
 
 
 class Evaluator:
@@ -43,6 +45,7 @@ class Evaluator:
             )
         self._supernet = supernet
         self._task = task
+        self._shared = False
         device, layout = device_of(supernet), torch.channels_last
 
         def validation() -> Iterator[Samples]:
@@ -59,17 +62,66 @@ class Evaluator:
             pass
 
     def __call__(self, archs: Sequence[Arch]) -> list[float]:
-        """The task's score of each arch."""
+        """Of each arch the task's score, or its loss with the sign turned: by the settings.
+
+        Where processes work together, each scores its share of the archs.
+        """
+        ranks = current()
+        if ranks.leads:
+            if not self._shared:
+                ranks.hand_out(EvaluatorJob(self._supernet, self.settings))
+                self._shared = True
+            ranks.hand_out(ScoringJob(tuple(archs)))
+        return self.share_of(archs, ranks)
+
+    def share_of(self, archs: Sequence[Arch], ranks: Ranks) -> list[float]:
+        """This rank's part of `__call__`; on rank 0 the scores of all archs."""
         with _eval_mode(self._supernet):
-            return [self._score(arch) for arch in archs]
+            own = [self._score(arch) for arch in archs[ranks.number :: ranks.count]]
+        if ranks.count == 1:
+            return own
+        scores = [0.0] * len(archs)
+        for number, theirs in enumerate(ranks.gathered(own)):
+            scores[number :: ranks.count] = theirs
+        return scores
 
     @torch.inference_mode()
     def _score(self, arch: Arch) -> float:
         stats = calibrate(self._supernet, arch, self._calibration)
-        value = _metric(
-            lambda images: self._supernet(images, arch, stats), self._task, self._validation
+        by_loss = self.settings.score == "loss"
+        value = _judged(
+            lambda images: self._supernet(images, arch, stats),
+            MeanLoss(self._task) if by_loss else self._task.metric(),
+            self._validation,
         )
-        return self._task.score(value)
+        return -value if by_loss else self._task.score(value)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatorJob(Job):
+    """What rank 0 scores with; the others make the same of it."""
+
+    supernet: SuperNetwork
+    settings: EvaluationSettings
+
+    def follow(self, follower: Follower) -> None:
+        """Keep an evaluator for the scoring jobs to come."""
+        supernet = self.supernet.to(follower.device)
+        follower.kept[_EVALUATOR] = Evaluator(supernet, follower.task, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringJob(Job):
+    """Archs to be scored side by side."""
+
+    archs: tuple[Arch, ...]
+
+    def follow(self, follower: Follower) -> None:
+        """Score this rank's share."""
+        follower.kept[_EVALUATOR].share_of(self.archs, follower.ranks)
+
+
+_EVALUATOR = "evaluator"
 
 
 @torch.inference_mode()
@@ -77,11 +129,32 @@ def evaluate_network(network: nn.Module, task: Task, batches: Iterable[Samples])
     """The task's metric of a stand-alone network on all `batches`, in eval mode."""
     device = device_of(network)
     with _eval_mode(network):
-        return _metric(lambda images: network(images.to(device)), task, batches)
+        return _judged(lambda images: network(images.to(device)), task.metric(), batches)
 
 
-def _metric(forward: Callable[[Tensor], Tensor], task: Task, batches: Iterable[Samples]) -> float:
-    metric = task.metric()
+class MeanLoss:
+    """A task's loss as a metric, without label smoothing; lower is better."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._total = 0.0
+        self._images = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """See `RunningMetric.update`."""
+        self._total += float(self._task.loss(outputs, targets)) * len(targets)
+        self._images += len(targets)
+
+    def compute(self) -> float:
+        """The mean over all images. Raises `MetricError` without any."""
+        if not self._images:
+            raise MetricError("a loss is of 1 image or more, got none; count batches in first")
+        return self._total / self._images
+
+
+def _judged(
+    forward: Callable[[Tensor], Tensor], metric: RunningMetric, batches: Iterable[Samples]
+) -> float:
     for images, targets in batches:
         outputs = forward(images)
         metric.update(outputs, targets.to(outputs.device))

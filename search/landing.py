@@ -264,7 +264,7 @@ class Search:
             iteration += 1
             if grown is None and (not met or current.largest):
                 base = choice
-                outcome = Outcome(base.arch, again=False, spent=spent)
+                outcome = Outcome(base.arch, again=False, spent=spent, trials=trials)
                 continue
             # Beside the window: the correction now knows better, so aim again from the same parent,
             # then grow what was measured; what grew over the budget is no parent.
@@ -274,7 +274,7 @@ class Search:
             if met:
                 frugals[choice.arch] = choice
             if grown is None:
-                outcome = Outcome(base.arch, again=True, spent=spent)
+                outcome = Outcome(base.arch, again=True, spent=spent, trials=trials)
             if tries > self.landing.tries:
                 base = _fullest(frugals)
                 met, _, _ = yield from self._confirm(iteration - 1, base)
@@ -303,17 +303,25 @@ class Search:
             proposed = None if late else self._next(rounds, outcome, spent)
             if proposed is None or not proposed.drafts:
                 break
-            if iteration == 0:
-                planned = proposed.iterations_left + 1
-            current = replace(proposed, drafts=tuple(self._guarded(proposed.drafts)))
+            down = bool((proposed.targets <= 1 + TOLERANCE).all())
+            last = down and self._timed is not None
+            if iteration == 0 or not down:  # on its way down a searcher learns how far it is
+                planned = iteration + proposed.iterations_left + 1
+            drafts = self._guarded(proposed.drafts) if last else proposed.drafts
+            current = replace(proposed, drafts=tuple(drafts))
             trials = yield from self._evaluate(iteration, current)
             spent += len(trials)
-            limits = self._limits(current.targets, current.targets, True)
-            choice = yield from self._choose(iteration, trials, limits, self.landing.lowest)
+            limits = self._limits(current.targets, np.ones(len(current.targets)), True)
+            lowest = self.landing.lowest if last else 0.0
+            choice = yield from self._choose(iteration, trials, limits, lowest)
             met, used = self._landed(choice.arch, choice.measured_ms)
+            if met and current.largest:
+                met, used, choice = yield from self._confirm(iteration, choice)
+                if met:
+                    return choice.arch
             if met and (best is None or (used, choice.score) > best[:2]):
                 best = (used, choice.score, choice)
-            outcome = Outcome(choice.arch, again=not (met and used), spent=spent)
+            outcome = Outcome(choice.arch, not (met and used), spent, trials)
             iteration += 1
         if best is None:
             self._give_up(self.loads([smallest(self.space)])[0])

@@ -15,6 +15,14 @@ from hypothesis import settings
 
 from netadapt.android_runner.errors import DeviceError
 from netadapt.android_runner.phone import AdbServer, find_adb
+from netadapt.profiler.lowering import (
+    DEFAULT_RECIPE,
+    NATIVE_RECIPE,
+    ProgramCache,
+    find_lowering,
+)
+from netadapt.profiler.lowering.direct.operators import KNOWN_LAYERS
+from netadapt.profiler.lowering.writing import stamp_of
 from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 from netadapt.virtual_phone.sandbox import ISOLATION_VARIABLE
 from tests.wheel import Installed, install_wheel
@@ -67,12 +75,21 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One program cache for all tests, in all of pytest's processes; the user's stays as it is."""
+    """One program cache for all tests, in all of pytest's processes; the user's stays as it is.
+
+    It knows that programs of every kind of layer are written as the exporter makes them: that is
+    what tests/profiler/test_direct.py proves, with caches of its own. Else the first process of
+    each kind of test would import the exporter to see it again.
+    """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NETADAPT_CACHE", str(folder / "cache"))
+        for recipe in (DEFAULT_RECIPE, NATIVE_RECIPE):
+            wholes = ("Network", "_Chain", *(f"{layer} alone" for layer in KNOWN_LAYERS))
+            layers = [*KNOWN_LAYERS, *wholes]
+            ProgramCache().note_compared(stamp_of(find_lowering(recipe)), layers)
         yield
 
 

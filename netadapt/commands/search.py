@@ -28,6 +28,7 @@ from netadapt.text import LatencyUnit, quantity
 
 if TYPE_CHECKING:
     from netadapt.config import RunConfig
+    from netadapt.runs.parts import Parts
 
 
 def search(
@@ -76,6 +77,8 @@ def search(
     Example: netadapt search my-run.toml --loop top_k
 
     Example: netadapt search --from runs/demo --budget 0.35
+
+    Example: torchrun --nproc-per-node 4 -m netadapt search my-run.toml
     """
     options: dict[str, dict[str, object]] = {
         **kept_in(folder),
@@ -126,18 +129,33 @@ def _tell_plan(config: RunConfig, as_json: bool) -> None:
 
 
 def run_search(config: RunConfig, as_json: bool, *, adding: bool = False) -> None:
-    """Do a run, write its report, print what it found; `adding` as in `netadapt.runs.run`."""
+    """Do a run, write its report, print what it found; `adding` as in `netadapt.runs.run`.
+
+    Of processes that torchrun started, the first does it and the others help.
+    """
+    from netadapt.runs.parts import Parts
+    from netadapt.search import ranks
+
+    with ranks.joined() as own:
+        parts = Parts(config)
+        if own.number == 0:
+            _run_and_tell(parts, as_json, adding=adding)
+        else:
+            ranks.follow(parts.task, parts.compute)
+
+
+def _run_and_tell(parts: Parts, as_json: bool, *, adding: bool) -> None:
     from netadapt import device_list
     from netadapt.devices import HOST
     from netadapt.runs.folder import RunFolder
-    from netadapt.runs.parts import Parts
     from netadapt.runs.run import run
 
+    config = parts.config
     folder = RunFolder(config.folder)
     shown = progress()
     if config.device.id == HOST:
         device_list.build_first(shown)
-    result = run(Parts(config), folder, shown, adding=adding)
+    result = run(parts, folder, shown, adding=adding)
     page = write_report(folder, None)
     if as_json:
         print_json(result.model_dump(mode="json"))

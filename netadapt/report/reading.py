@@ -58,7 +58,10 @@ def read_run(folder: RunFolder) -> RunReport:
     logs = {label: _iterations(folder, label) for label in _labels(config, result)}
     counted = parts.counted_constraints()
     metric, unit = _search_metric(config, counted)
-    searches = _searches(config, space, result, logs, counted, metric, _reference_ms(folder))
+    by_loss = config.search.evaluation.score == "loss"
+    # A search maximises its scores: a loss has its sign turned there
+    sign = -1.0 if by_loss or not task.higher_is_better else 1.0
+    searches = _searches(config, space, result, logs, counted, metric, _reference_ms(folder), sign)
     archs = _archs(space, result, logs)
     return RunReport(
         name=config.run.name,
@@ -67,6 +70,7 @@ def read_run(folder: RunFolder) -> RunReport:
         score_name=task.metric_name,
         score_is_share=task.metric_name == "accuracy",
         higher_is_better=task.higher_is_better,
+        searched_by="loss" if by_loss else task.metric_name,
         search_metric=metric,
         search_unit=unit,
         searches=searches,
@@ -196,6 +200,7 @@ def _searches(
     counted: Sequence[Constraint],
     metric: str,
     reference_ms: float | None,
+    sign: float,
 ) -> tuple[SearchReport, ...]:
     outcomes = {s.label: s for s in result.searches} if result is not None else {}
     given = {b.label: b for b in budgets_of(config.search.constraints)}
@@ -209,11 +214,11 @@ def _searches(
                 else _budgets_given(given[label], counted, reference_ms)
             ),
             candidates=tuple(
-                Candidate(i.number, t.score, t.predicted[metric])
+                Candidate(i.number, sign * t.score, t.predicted[metric])
                 for i in iterations
                 for t in i.trials
             ),
-            path=_path(iterations, metric),
+            path=_path(iterations, metric, sign),
             probes=_probes(iterations),
             found_alone_ms=_alone_ms(outcomes.get(label), iterations),
         )
@@ -271,12 +276,12 @@ def _search_metric(config: RunConfig, counted: Sequence[Constraint]) -> tuple[st
     return metric.name, metric.unit
 
 
-def _path(iterations: Sequence[Iteration], metric: str) -> tuple[PathStep, ...]:
+def _path(iterations: Sequence[Iteration], metric: str, sign: float) -> tuple[PathStep, ...]:
     timed = {i.number: i.accepted.measured_ms for i in iterations if i.accepted is not None}
     return tuple(
         PathStep(
             t.iteration,
-            t.score,
+            sign * t.score,
             t.predicted[metric],
             timed[t.iteration] if metric == "latency" else None,
         )

@@ -92,7 +92,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A scored network of the search; `predicted`: its `RunReport.search_metric`."""
+    """A scored network of the search; `predicted`: its `RunReport.search_metric`.
+
+    `score` is what `RunReport.searched_by` says.
+    """
 
     iteration: int
     score: float
@@ -269,6 +272,7 @@ class RunReport:
     ----------
     about: which version made the run and the page, when, on what, and how to do it again.
     score_name: what the task calls its metric; score_is_share: 0 to 1, so shown in percent.
+    searched_by: what candidates are judged by: "loss", or the task's metric.
     search_metric: what candidates are drawn against, latency where that is constrained.
     searches: largest budget first; of an unfinished run those that have begun.
     networks: the reference, then of each search the found and the scaled ones, as far as trained.
@@ -281,6 +285,7 @@ class RunReport:
     score_name: str
     score_is_share: bool
     higher_is_better: bool
+    searched_by: str
     search_metric: str
     search_unit: str
     searches: tuple[SearchReport, ...]

@@ -20,14 +20,14 @@ from torch import nn
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
-from netadapt.profiler.lowering import Constant, Lowering, lower
+from netadapt.profiler.lowering import Constant, lower
 from netadapt.search.errors import SearchError
 from netadapt.search.network import build_network
 from netadapt.search.space import Arch, Space
 from netadapt.search.task import LAYOUT, InputFormat
 
 if TYPE_CHECKING:
-    from netadapt.profiler.lowering import Lowering
+    from netadapt.profiler.lowering import Lowering, ProgramCache
     from netadapt.runs.folder import SearchFolder
     from netadapt.search.task import Task
 
@@ -76,6 +76,7 @@ def save_bundle(
     network: nn.Module,
     task: Task,
     lowering: Lowering,
+    cache: ProgramCache | None = None,
 ) -> None:
     """Write the three files of the trained `network` of `arch`, each whole or not at all.
 
@@ -86,8 +87,9 @@ def save_bundle(
     space_text, options: the space's file, and what a run has other than the file, as `Space.load`
         takes it; `network.pt` carries both.
     lowering: of the timed programs.
+    cache: as in `lower`; the run's own knows the timed program's layers.
 
-    `lowering` None takes the default recipe's. Raises `LoweringError` where the network cannot be
+    Raises `LoweringError` where the network cannot be
     lowered.
     """
     about = constants(space, arch, task)
@@ -109,7 +111,8 @@ def save_bundle(
     write_atomically(folder.weights, buffer.getvalue())
     write_atomically(folder.exported, _exported(plain, space.input_shape_of(arch), about))
     example = torch.zeros(space.input_shape_of(arch))
-    write_atomically(folder.program, lower(plain, (example,), about, lowering=lowering))
+    program = lower(plain, (example,), about, lowering=lowering, cache=cache)
+    write_atomically(folder.program, program)
 
 
 def load_network(path: Path) -> SavedNetwork:

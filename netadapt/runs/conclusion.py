@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from netadapt import __version__
+from netadapt.profiler.lowering import ProgramCache
 from netadapt.runs.bundle import save_bundle
 from netadapt.runs.result import DeviceResult, NetworkResult, RunResult, SearchOutcome
 
@@ -39,6 +40,7 @@ class Ship:
                 context.trained[found.network.label],
                 context.task,
                 context.parts.lowering,
+                ProgramCache(),
             )
 
 

@@ -39,7 +39,7 @@ class TrainFinals:
             context.trained[final.label] = self._train(context, final)
 
     def _train(self, context: Context, final: FinalNetwork) -> nn.Module:
-        network = self._strategy.network(context, final.arch)
+        network = self._strategy.network(context, final.arch).to(context.parts.compute)
         final.checkpoint.parent.mkdir(exist_ok=True)
         with context.training(final.label, final.label) as on_progress:
             train_network(
@@ -50,7 +50,7 @@ class TrainFinals:
                 checkpoint=final.checkpoint,
                 on_progress=on_progress,
             )
-        return network
+        return network.cpu()  # where it is lowered
 
 
 class JudgeFinals:
@@ -74,8 +74,9 @@ class JudgeFinals:
         test = KeptBatches(lambda: task.test(TEST_BATCH))
         images = task.test_images if task.metric_name == "accuracy" else None
         for final, ms, timing in zip(finals, predicted, timed.values(), strict=True):
+            network = context.trained[final.label].to(context.parts.compute)
             context.judged[final.label] = NetworkResult(
-                test_metric=evaluate_network(context.trained[final.label], task, test),
+                test_metric=evaluate_network(network, task, test),
                 test_images=images,
                 predicted_ms=float(ms),
                 measured_ms=timing.ratio * reference_ms,
@@ -89,6 +90,7 @@ class JudgeFinals:
                 kernel_sizes=final.kernel_sizes,
                 multiplier=final.multiplier,
             )
+            network.cpu()
 
 
 def _finals(context: Context) -> list[FinalNetwork]:

@@ -16,9 +16,12 @@ from netadapt.search.metrics import Constraint, make_metric
 from netadapt.search.searchers.base import make_searcher
 from netadapt.search.space import Space
 from netadapt.search.task import make_task
+from netadapt.search.training.compute import compute_device
 from netadapt.search.training.step import STEPS
 
 if TYPE_CHECKING:
+    import torch
+
     from netadapt.android_runner.device import Device, RunSpec
     from netadapt.config import RunConfig
     from netadapt.profiler.lowering import Lowering
@@ -80,6 +83,11 @@ class Parts:
     def lowering(self) -> Lowering:
         """How modules become programs. Raises `PluginError`, `RecipeError`."""
         return find_lowering(self.config.profile.recipe)
+
+    @cached_property
+    def compute(self) -> torch.device:
+        """Where networks are trained and judged. Raises `InvalidSettingError`."""
+        return compute_device(self.config.run.trains_on)
 
     @property
     def provenance(self) -> Provenance:

@@ -14,6 +14,7 @@ from netadapt.runs.strategy import SearchForecast, Strategy
 from netadapt.search.driver import open_log, run_search
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
+from netadapt.search.ranks import current
 from netadapt.search.supernet import SuperNetwork, calibrate, extract
 from netadapt.search.task import one_batch
 from netadapt.search.training import train_supernet
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from netadapt.search.space import Arch
 
 
+SCORED_AT_ONCE = 4
+"""Archs that each process scores between two entries of the log: a kill loses at most as many."""
+
+
 class SuperNetworkSearch(Strategy):
     """One super-network for all budgets, shrunk by the run's searcher (NetAdaptV2)."""
 
@@ -44,7 +49,7 @@ class SuperNetworkSearch(Strategy):
         config = context.config
         supernet = context.space.supernetwork(
             generator=torch.Generator().manual_seed(config.run.seed)
-        )
+        ).to(context.parts.compute)
         with context.training("supernet", "the super-network") as on_progress:
             train_supernet(
                 supernet,
@@ -74,7 +79,13 @@ class SuperNetworkSearch(Strategy):
 
             timer = context.timer
             return run_search(
-                search, evaluator, timer.measured, log, on_progress, confirm=timer.twice
+                search,
+                evaluator,
+                timer.measured,
+                log,
+                on_progress,
+                confirm=timer.twice,
+                batch_size=SCORED_AT_ONCE * current().count,
             )
 
     def network(self, context: Context, arch: Arch) -> nn.Module:
@@ -83,6 +94,7 @@ class SuperNetworkSearch(Strategy):
             assert self._supernet is not None, "prepare comes first"
             count = config.search.evaluation.calibration_images
             images = one_batch(context.task.calibration(count, count)).images
+            images = images.to(context.parts.compute)
             return extract(self._supernet, arch, calibrate(self._supernet, arch, images))
         start = torch.Generator().manual_seed(config.run.seed)
         return build_network(context.space, arch, generator=start)
@@ -91,7 +103,7 @@ class SuperNetworkSearch(Strategy):
         config = parts.config
         supernet = parts.space.supernetwork(
             generator=torch.Generator().manual_seed(config.run.seed)
-        )
+        ).to(parts.compute)
         steps = config.supernet.training.steps - _steps_done(folder)
         seconds = steps * _supernet_step_s(parts, supernet)
         searches = [_evaluations(parts, each) for each in budgets_of(config.search.constraints)]

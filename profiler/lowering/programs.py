@@ -28,7 +28,7 @@ from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering
 from netadapt.profiler.lowering.subject import Subject
 from netadapt.profiler.lowering.workers import in_processes, one_thread
-from netadapt.profiler.lowering.writing import Result, write_compared
+from netadapt.profiler.lowering.writing import Result, stamp_of, write_compared
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -49,8 +49,9 @@ def lower(
     constants: Mapping[str, Constant] | None = None,
     *,
     lowering: Lowering | None = None,
+    cache: ProgramCache | None = None,
 ) -> bytes:
-    """Export `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
+    """Lower `module` in eval mode for inputs of these shapes to the bytes of a `.pte` program.
 
     In which memory format weights and inputs lie makes no difference.
 
@@ -59,10 +60,17 @@ def lower(
     constants: become methods beside `forward` that take nothing and give back their value, a
         sequence as so many outputs; `forward` is the same with or without them.
     lowering: None takes the default recipe's.
+    cache: where one says that programs with layers of all these kinds were written as the exporter
+        makes them, this one is written too; without it is exported.
 
     Raises `LoweringError` where export or the backend refuses.
     """
     lowering = lowering or find_lowering()
+    if cache is not None and cache.trusts_written():
+        draft = lowering.draft(module, [tuple(x.shape) for x in inputs])
+        if draft is not None and set(draft.layers) <= cache.compared(stamp_of(lowering)):
+            with one_thread():
+                return lowering.write([draft], constants)[0]
     return lowering.to_program(lowering.export(module, inputs), constants)
 
 

@@ -110,8 +110,10 @@ class Lowering(ABC):
         """The draft of the program that `to_program` gives, where `write` gives another one."""
         return draft
 
-    def write(self, drafts: Sequence[Draft]) -> list[bytes]:
-        """The programs of drafts of this lowering, in their order."""
+    def write(
+        self, drafts: Sequence[Draft], constants: Mapping[str, Constant] | None = None
+    ) -> list[bytes]:
+        """The programs of drafts of this lowering, in their order; `constants` as in `lower`."""
         raise NotImplementedError(f"{type(self).__name__} drafts nothing")
 
 

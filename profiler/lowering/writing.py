@@ -22,6 +22,11 @@ Exporter = Callable[[Sequence[int]], Generator[tuple[int, Result]]]
 """Exports what has these indices, each program given back with its index."""
 
 
+def stamp_of(lowering: Lowering) -> str:
+    """Under which a cache knows what was compared of a lowering's programs."""
+    return hashlib.sha256("\n".join(lowering.stamp).encode()).hexdigest()[:16]
+
+
 def write_compared(
     drafts: Mapping[int, Draft],
     cache: ProgramCache,
@@ -37,7 +42,7 @@ def write_compared(
     except Exception as error:  # another version of what serialises may raise anything
         _distrust(cache, f"could not be written ({type(error).__name__}: {error})")
         return {}
-    stamp = hashlib.sha256("\n".join(lowering.stamp).encode()).hexdigest()[:16]
+    stamp = stamp_of(lowering)
     compared = cache.compared(stamp)
     chosen: dict[int, set[str]] = {}
     for index, draft in drafts.items():

@@ -73,12 +73,15 @@ class XnnpackFp32(Lowering):
             logger.debug("exported: %s", error)
             return None
 
-    def write(self, drafts: Sequence[Draft]) -> list[bytes]:
+    def write(
+        self, drafts: Sequence[Draft], constants: Mapping[str, Constant] | None = None
+    ) -> list[bytes]:
         """See `Lowering.write`."""
         with quiet():
             from netadapt.profiler.lowering.direct.program import write_drafts
 
-            return write_drafts([d for d in drafts if isinstance(d, Graph | NodeDraft)])
+            known = [draft for draft in drafts if isinstance(draft, Graph | NodeDraft)]
+            return write_drafts(known, constants)
 
 
 class XnnpackNativeFp32(XnnpackFp32):

@@ -22,6 +22,7 @@ from netadapt.search.searchers.drafts import Draft, Loads
 
 if TYPE_CHECKING:
     from netadapt.search.space import Arch, Space
+    from netadapt.search.trials import Trial
 
 USUAL_CANDIDATES = 100
 """Of an iteration, where a searcher says nothing else: the paper's reading of J (assumption)."""
@@ -55,11 +56,13 @@ class Outcome:
     arch: the network to continue from: the one that was chosen, or where `again` is set its parent.
     again: the round ended below its budget; aim at its targets once more, the metrics know better.
     spent: archs scored so far, in all rounds of the search.
+    trials: the round's candidates with their scores.
     """
 
     arch: Arch
     again: bool
     spent: int
+    trials: tuple[Trial, ...] = ()
 
 
 Rounds = Generator[Round, Outcome, None]
@@ -146,6 +149,8 @@ SEARCHERS: Registry[Searcher] = Registry(
         "mcd": "netadapt.search.searchers.mcd:MultiLayerCoordinateDescent",
         "single_layer": "netadapt.search.searchers.single_layer:SingleLayerCoordinateDescent",
         "random": "netadapt.search.searchers.random_search:RandomSearch",
+        "evolution": "netadapt.search.searchers.evolution:Evolution",
+        "mcd_evolution": "netadapt.search.searchers.evolution:DescentThenEvolution",
     },
 )
 """What comes along; a run file names one, or `package.module:Class`."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from netadapt.search.archs import larger
+
 if TYPE_CHECKING:
-    from netadapt.search.space import Arch
+    from netadapt.search.space import Arch, Space
 
 Loads = NDArray[np.float64]
 """Metrics as shares of their budgets, so that 1 meets a budget; last axis: constraints."""
@@ -88,3 +90,44 @@ def nearest(
         )
         for archs, limit in zip(options, limits, strict=True)
     ]
+
+
+def brought_to_budget(
+    space: Space,
+    loads_of: LoadsOf,
+    archs: Sequence[Arch],
+    limits: Loads,
+    rng: np.random.Generator,
+) -> list[Draft]:
+    """Each arch changed at random until it uses the limits, as near to that as it comes.
+
+    One that is over a limit has random dimensions shrunk to random values until it fits; then
+    random dimensions grow to random values that still fit, until it uses the limits.
+    """
+    fleet = [Draft(a, row) for a, row in zip(archs, loads_of(archs), strict=True)]
+    dimensions = space.dimensions
+    orders = [rng.permutation(len(dimensions)) for _ in fleet]
+    for turn in range(len(dimensions)):
+        due = [i for i, draft in enumerate(fleet) if not meets(draft.loads, limits)]
+        options = [space.smaller(fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
+        # From the largest value down to a random one: the first that fits, or the random one.
+        cut = [o[: 1 + int(rng.integers(len(o)))] if o else () for o in options]
+        found = first_meeting(loads_of, cut, [limits] * len(due))
+        lost = [(i, o[-1]) for i, o, f in zip(due, cut, found, strict=True) if o and not f]
+        rows = loads_of([arch for _, arch in lost]) if lost else ()
+        for i, draft in zip(due, found, strict=True):
+            fleet[i] = draft or fleet[i]
+        for (i, arch), row in zip(lost, rows, strict=True):
+            fleet[i] = Draft(arch, row)
+    for turn in range(len(dimensions)):
+        due = [i for i, draft in enumerate(fleet) if _has_room(draft.loads, limits)]
+        options = [larger(space, fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
+        cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
+        found = first_meeting(loads_of, cut, [limits] * len(due))
+        for i, draft in zip(due, found, strict=True):
+            fleet[i] = draft or fleet[i]
+    return fleet
+
+
+def _has_room(loads: Loads, limits: Loads) -> bool:
+    return meets(loads, limits) and not uses(loads, limits)

@@ -9,10 +9,9 @@ import numpy as np
 from annotated_types import Interval
 
 from netadapt.android_runner.bounds import check_bounds
-from netadapt.search.archs import larger
 from netadapt.search.errors import InvalidSettingError
 from netadapt.search.searchers.base import Aims, Round, Rounds, Searcher
-from netadapt.search.searchers.drafts import Draft, Loads, first_meeting, meets, uses
+from netadapt.search.searchers.drafts import Draft, Loads, brought_to_budget, meets, uses
 
 if TYPE_CHECKING:
     from netadapt.search.space import Arch
@@ -90,30 +89,4 @@ class RandomSearch(Searcher):
 
     def _walk(self, aims: Aims, count: int, limits: Loads, rng: np.random.Generator) -> list[Draft]:
         archs = [self.space.random(rng) for _ in range(count)]
-        fleet = [Draft(a, row) for a, row in zip(archs, aims.loads(archs), strict=True)]
-        dimensions = self.space.dimensions
-        orders = [rng.permutation(len(dimensions)) for _ in fleet]
-        for turn in range(len(dimensions)):
-            due = [i for i, draft in enumerate(fleet) if not meets(draft.loads, limits)]
-            options = [self.space.smaller(fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
-            # From the largest value down to a random one: the first that fits, or the random one.
-            cut = [o[: 1 + int(rng.integers(len(o)))] if o else () for o in options]
-            found = first_meeting(aims.loads, cut, [limits] * len(due))
-            lost = [(i, o[-1]) for i, o, f in zip(due, cut, found, strict=True) if o and not f]
-            rows = aims.loads([arch for _, arch in lost]) if lost else ()
-            for i, draft in zip(due, found, strict=True):
-                fleet[i] = draft or fleet[i]
-            for (i, arch), row in zip(lost, rows, strict=True):
-                fleet[i] = Draft(arch, row)
-        for turn in range(len(dimensions)):
-            due = [i for i, draft in enumerate(fleet) if _has_room(draft.loads, limits)]
-            options = [larger(self.space, fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
-            cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
-            found = first_meeting(aims.loads, cut, [limits] * len(due))
-            for i, draft in zip(due, found, strict=True):
-                fleet[i] = draft or fleet[i]
-        return fleet
-
-
-def _has_room(loads: Loads, limits: Loads) -> bool:
-    return meets(loads, limits) and not uses(loads, limits)
+        return brought_to_budget(self.space, aims.loads, archs, limits, rng)

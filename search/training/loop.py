@@ -3,7 +3,8 @@
 Everything random in step `n` (the batch, the sampled archs, dropout) is drawn from (seed, n) alone
 and the learning rate is a function of `n`, so a checkpoint holds the weights, the optimiser, their
 average and `n`, and a training that was interrupted and resumed ends with the weights of one that
-was not.
+was not. Several processes (`netadapt.search.ranks`) take equal parts of each batch; what is drawn
+for its images is drawn for all of it, so that it does not depend on how many they are.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import get_num_threads, nn
 
-from netadapt.search.errors import TrainingDivergedError
+from netadapt.search.errors import InvalidSettingError, TrainingDivergedError
+from netadapt.search.ranks import Follower, Job, add_up_gradients, current
 from netadapt.search.task import Samples
 from netadapt.search.training.average import WeightAverage
 from netadapt.search.training.checkpoint import Done, fingerprint, resume, save
@@ -76,8 +78,16 @@ def train(
     on_progress: called after each step.
 
     Raises `TrainingDivergedError` when the loss is not finite, `CheckpointError` when `checkpoint`
-    is there but belongs to another training.
+    is there but belongs to another training, `RankLostError` when another process is gone, and
+    `InvalidSettingError` when a batch has no equal parts for all.
     """
+    ranks = current()
+    parts = settings.accumulate * ranks.count
+    if settings.batch_size % parts:
+        raise InvalidSettingError(
+            f"{ranks.count} processes take equal parts of a batch, got {settings.batch_size} "
+            f"images in {parts} parts; correct batch_size, accumulate or the processes"
+        )
     module.to(memory_format=_layout(settings))  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = make_optimizer(module, settings)
     average = WeightAverage(module, settings.ema) if settings.ema else None
@@ -86,15 +96,16 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         before = resume(checkpoint, module, optimizer, kept, average)
         log.info("%s: resumed at step %d of %d", checkpoint, before.step, settings.steps)
-    module.train()
+    if ranks.leads:
+        ranks.hand_out(
+            TrainingJob(
+                module, optimizer.state_dict(), settings, step, seed, before.step, get_num_threads()
+            )
+        )
     started = time.perf_counter()
-    for number in range(before.step, settings.steps):
-        learning_rate = settings.learning_rate_at(number)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        optimizer.zero_grad(set_to_none=True)
-        loss = _gradients(module, task, settings, step, seed, number)
-        optimizer.step()
+    for number, (loss, learning_rate) in enumerate(
+        _steps(module, optimizer, task, settings, step, seed, before.step), before.step
+    ):
         if average is not None:
             average.update(module, number)
         seconds = time.perf_counter() - started
@@ -117,14 +128,60 @@ def train(
         average.hand_over(module)
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingJob(Job):
+    """A training that other ranks take part in, as rank 0 has it at its start."""
+
+    module: nn.Module
+    optimizer: dict[str, Any]
+    settings: TrainingSettings
+    step: Step
+    seed: int
+    begin: int
+    threads: int
+
+    def follow(self, follower: Follower) -> None:
+        """Train along; rank 0 keeps what comes of it."""
+        torch.set_num_threads(self.threads)
+        module = self.module.to(follower.device)
+        optimizer = make_optimizer(module, self.settings)
+        optimizer.load_state_dict(self.optimizer)
+        for _ in _steps(
+            module, optimizer, follower.task, self.settings, self.step, self.seed, self.begin
+        ):
+            pass
+
+
+def _steps(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    settings: TrainingSettings,
+    step: Step,
+    seed: int,
+    begin: int,
+) -> Iterator[tuple[float, float]]:
+    """Take the steps from `begin` on; yields the loss and the learning rate of each."""
+    module.train()
+    for number in range(begin, settings.steps):
+        learning_rate = settings.learning_rate_at(number)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.zero_grad(set_to_none=True)
+        loss = _gradients(module, task, settings, step, seed, number)
+        optimizer.step()
+        yield loss, learning_rate
+
+
 def _gradients(
     module: nn.Module, task: Task, settings: TrainingSettings, step: Step, seed: int, number: int
 ) -> float:
-    """Add up the gradients of step `number`, part by part; its loss."""
-    device = device_of(module)
-    parts, whole = settings.accumulate, 0.0
+    """Add up the gradients of step `number`, part by part and rank by rank; its loss."""
+    device, ranks = device_of(module), current()
+    parts, whole = settings.accumulate * ranks.count, 0.0
     mixed = settings.precision == "bf16"
-    for part in range(parts):
+    first = ranks.number * settings.accumulate
+    for part in range(first, first + settings.accumulate):
         rng = np.random.default_rng((seed, number))
         images = task.train_batch(number * parts + part, settings.batch_size // parts)
         given = StepInput(
@@ -143,12 +200,13 @@ def _gradients(
             torch.manual_seed(int(rng.integers(2**63)) ^ part)
             loss = step(given) / parts
         whole += loss.item()
-        if not math.isfinite(whole):
-            raise TrainingDivergedError(
-                f"a training's loss stays finite, got {whole} at step {number + 1} of "
-                f"{settings.steps}; lower the learning rate (now {settings.learning_rate:g})"
-            )
         torch.autograd.backward(loss)
+    whole = add_up_gradients(module, whole, ranks)
+    if not math.isfinite(whole):
+        raise TrainingDivergedError(
+            f"a training's loss stays finite, got {whole} at step {number + 1} of "
+            f"{settings.steps}; lower the learning rate (now {settings.learning_rate:g})"
+        )
     return whole
 
 

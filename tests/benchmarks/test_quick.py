@@ -48,6 +48,7 @@ KEYS = {
         "batches_equal",
         "index_s",
     },
+    "distributed": {"equal", "kills", "hung", "silent", "max_weight_diff"},
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
     "own_models": {
         "networks",
@@ -108,6 +109,9 @@ def test_a_quick_run_prints_its_keys(
     if name == "equivalence":  # equalities hold on any machine
         assert result["max_rel_err"] <= 1e-4
         assert result["pte_max_rel_err"] <= 1e-3
+    if name == "distributed":
+        assert result["equal"]
+        assert (result["kills"], result["hung"], result["silent"]) == (1, 0, 0)
     if name == "lowering":
         assert result["equal_programs"] == result["compared_programs"] > 0
         assert result["equal_networks"] == sum(n["networks"] for n in result["networks"].values())

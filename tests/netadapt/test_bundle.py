@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from netadapt.errors import RunFolderError
-from netadapt.profiler.lowering import find_lowering, lower
+from netadapt.profiler.lowering import ProgramCache, find_lowering, lower
+from netadapt.profiler.lowering.writing import stamp_of
 from netadapt.runs.bundle import ABOUT, constants, load_network, save_bundle
 from netadapt.runs.folder import SearchFolder
 from netadapt.search.network import build_network
@@ -115,6 +117,20 @@ def test_what_is_timed_is_what_is_shipped(handed: Handed) -> None:
     assert shipped.named_data == timed.named_data
     for name in plans.keys() - {"forward"}:
         assert not plans[name].delegates
+
+
+def test_a_program_is_written_where_its_layers_are_known_and_is_the_exporters(
+    handed: Handed, tmp_path: Path
+) -> None:
+    cache, lowering = ProgramCache(tmp_path), find_lowering()
+    example = torch.zeros(handed.space.input_shape)
+    draft = lowering.draft(handed.network, [tuple(example.shape)])
+    assert draft is not None
+    cache.note_compared(stamp_of(lowering), draft.layers)
+    about = constants(handed.space, handed.arch, handed.task) | {"a_flag": True, "none": []}
+    with patch.object(lowering, "export", side_effect=AssertionError("nothing is exported")):
+        written = lower(handed.network, (example,), about, lowering=lowering, cache=cache)
+    assert written == lower(handed.network, (example,), about, lowering=lowering)
 
 
 def test_plain_torch_runs_the_exported_network_on_any_number_of_images(handed: Handed) -> None:

@@ -252,7 +252,7 @@ def test_no_setting_is_defined_twice() -> None:
     """A key that stands in several settings is one that each of them means by itself."""
     shared = {"seed", "name", "evaluations", "retries", "schedule", "batch_size"}
     shared |= {"temperature", "calibration_images", "validation_images", "random"}
-    shared |= {"channels", "test_images", "workers", "resolution"}
+    shared |= {"channels", "test_images", "workers", "resolution", "breeding"}
     owners: dict[str, set[type]] = {}
     for _, kind in settings_tables():
         for each in dataclasses.fields(kind):

@@ -55,6 +55,12 @@ def make_small(installed: Installed) -> None:
     assert few.count("_USUAL.") == 1
     assert " = 40\n" in few
     settings.write_text(few)
+    # That a share of what is written is exported as well is tested elsewhere, too.
+    writing = installed.packages / "netadapt/profiler/lowering/writing.py"
+    writing.write_text(
+        writing.read_text().replace("COMPARED_SHARE = 50\n", "COMPARED_SHARE = 10**9\n")
+    )
+    assert "10**9" in writing.read_text()
     template = (examples / "run.toml").read_text()
     heads = [line for line in template.splitlines() if re.search(r"= \$\w+|\[(run|device)\]", line)]
     assert len(heads) == 5, heads

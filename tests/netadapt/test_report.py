@@ -54,6 +54,7 @@ BARE = RunReport(
     score_name="accuracy",
     score_is_share=True,
     higher_is_better=True,
+    searched_by="accuracy",
     search_metric="latency",
     search_unit="ms",
     searches=(),

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -29,6 +24,7 @@ from netadapt.profiler.replay import replay_device
 from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.profiler.timing import Gate
+from tests.killed import Child, Say
 from tests.profiler.test_lowering import network_with_statistics
 
 SUBJECTS = [
@@ -120,44 +116,28 @@ def test_networks_are_timed_beside_each_other_and_get_rows(cache: ProgramCache) 
         assert rows[0].kernels
 
 
+def profile_subjects(say: Say, path: Path, cache: Path) -> None:
+    """Measure them in a process of its own."""
+    profiler = Profiler(HostDevice(), LatencyTable(path), ProgramCache(cache), QUICK, gate=LENIENT)
+    profiler.kernels(SUBJECTS, lambda *event: say(event))
+    say("finished")
+
+
 def test_a_killed_profile_resumes_to_the_same_keys(tmp_path: Path, cache: ProgramCache) -> None:
     path = tmp_path / "table.sqlite"
-    script = textwrap.dedent(
-        """
-        import sys
-        from pathlib import Path
-        sys.path.insert(0, sys.argv[3])
-        from tests.profiler.test_profile import *
-        Profiler(
-            HostDevice(),
-            LatencyTable(sys.argv[1]),
-            ProgramCache(Path(sys.argv[2])),
-            QUICK,
-            gate=LENIENT,
-        ).kernels(SUBJECTS, lambda *event: print(*event, flush=True))
-        print("finished", flush=True)
-        """
-    )
-    arguments = [
-        sys.executable, "-c", script, str(path), str(cache.folder), str(Path(__file__).parents[2])
-    ]  # fmt: skip
     chance = random.Random(0)
     committed: dict[tuple[str, int], float] = {}
     for _ in range(6):
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        first = process.stdout.readline()
+        child = Child(profile_subjects, path, cache.folder)
+        said = [child.told()]
         time.sleep(chance.uniform(0, 0.25))
-        os.kill(process.pid, signal.SIGKILL)
-        output = first + process.stdout.read()
-        process.wait()
+        said += child.kill()
         rows = {(r.key, r.copies): r.latency_us for r in LatencyTable(path).rows()}
         assert rows.items() >= committed.items(), "a committed row is neither lost nor redone"
         committed = rows
-        if "finished" in output:
+        if "finished" in said:
             break
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    assert "finished" in done.stdout
+    assert Child(profile_subjects, path, cache.folder).rest()[-1] == "finished"
     rows = {(r.key, r.copies): r.latency_us for r in LatencyTable(path).rows()}
     assert rows.items() >= committed.items()
     assert set(rows) == KEYS

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import itertools
 import re
-import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ from netadapt.profiler.errors import MissingLatencyError, TableError
 from netadapt.profiler.keys import network_key
 from netadapt.profiler.provenance import PROVENANCE_COLUMNS
 from netadapt.profiler.table import Effort, LatencyTable, Provenance, Row, Standing
+from tests.killed import Child, Say
 from tests.profiler.old_tables import former, write_old
 from tests.provenance import MADE_UP, NOTHING_TOLD
 
@@ -374,32 +371,22 @@ def test_latencies_are_positive() -> None:
             row(latency_us=wrong)
 
 
+def write_batches(say: Say, path: Path) -> None:
+    """Seven rows at a time, for ever."""
+    table = LatencyTable(path)
+    for batch in itertools.count():
+        table.add([row(f"b{batch} k{i}", 1.0 + i) for i in range(7)])
+        say(batch)
+
+
 def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
     path = tmp_path / "table.sqlite"
-    script = textwrap.dedent(
-        """
-        import itertools, sys
-        sys.path.insert(0, sys.argv[2])
-        from tests.profiler.test_table import row
-        from netadapt.profiler.table import LatencyTable
-        table = LatencyTable(sys.argv[1])
-        for batch in itertools.count():
-            table.add([row(f"b{batch} k{i}", 1.0 + i) for i in range(7)])
-            print(batch, flush=True)
-        """
-    )
-    root = Path(__file__).parents[2]
     for wait_s in (0.02, 0.11, 0.23):
         before = len(LatencyTable(path)) if path.exists() else 0
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(path), str(root)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
+        child = Child(write_batches, path)
+        child.told()
         time.sleep(wait_s)
-        os.kill(process.pid, signal.SIGKILL)
-        told = [line for line in process.stdout.read().splitlines() if line.strip()]
-        process.wait()
+        told = child.kill()
         rows = LatencyTable(path).rows()
         assert len(rows) % 7 == 0, "a batch is there whole or not at all"
         assert len(rows) >= max(before, 7 * (len(told) + 1)), "what was committed is there"

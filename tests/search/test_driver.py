@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +21,7 @@ from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDesce
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import TrialLog, accepted_path, read_iterations
 from tests.contracts.searcher import latency, score, timeless, true_ms
+from tests.killed import Child, Say
 
 SPACE = Space.load("digits")
 FORMER = Path(__file__).with_name("trials_of_0_1.jsonl.gz")
@@ -160,19 +158,18 @@ def test_a_lost_device_pauses_the_search_and_loses_nothing(
     assert timeless(log.read_text()) == timeless(path.read_text())
 
 
-SCRIPT = """
-import sys, time
-from pathlib import Path
-from tests.search.test_driver import Workshop
-
 class Slow(Workshop):
-    def evaluate(self, archs):
+    """Takes its time, so that there is some to kill it in."""
+
+    def evaluate(self, archs: Sequence[Arch]) -> list[float]:
         time.sleep(0.005)
         return super().evaluate(archs)
 
-print("begun", flush=True)
-print(Slow(int(sys.argv[2])).run(Path(sys.argv[1])).arch.to_json())
-"""
+
+def run_slowly(say: Say, log: Path, top_k: int) -> None:
+    """A search in a process of its own."""
+    say("begun")
+    Slow(top_k).run(log)
 
 
 def test_a_killed_search_ends_as_one_that_was_not(
@@ -183,20 +180,14 @@ def test_a_killed_search_ends_as_one_that_was_not(
     rng = random.Random(1)
     kills = 0
     while kills < 4:
-        child = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(log), str(original.top_k)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "begun\n"
+        child = Child(run_slowly, log, original.top_k)
+        assert child.told() == "begun"
         # Kill at the moment the log has grown by a random number of lines.
         aim = rng.randint(5, 40) + (log.read_bytes().count(b"\n") if log.exists() else 0)
-        while child.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= aim):
+        while child.running and not (log.exists() and log.read_bytes().count(b"\n") >= aim):
             time.sleep(0.001)
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        if child.returncode == 0:
+        child.kill()
+        if child.finished:
             break
         kills += 1
     assert kills, "the search ended before it could be killed"

@@ -50,12 +50,20 @@ def archs(supernet: SuperNetwork) -> list[Arch]:
 def test_score_is_that_of_the_extracted_network(
     supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
 ) -> None:
-    evaluate = Evaluator(supernet, task, replace(FEW, batch_size=64))
+    by_loss = Evaluator(supernet, task, replace(FEW, batch_size=64))
+    by_metric = Evaluator(supernet, task, replace(FEW, batch_size=64, score="metric"))
     images = one_batch(task.calibration(32, 32)).images
-    for arch, score in zip(archs, evaluate(archs), strict=True):
-        network = extract(supernet, arch, calibrate(supernet, arch, images))
+    validation = one_batch(task.validation(64))
+    scores = zip(archs, by_loss(archs), by_metric(archs), strict=True)
+    for arch, minus_loss, accuracy in scores:
+        network = extract(supernet, arch, calibrate(supernet, arch, images)).eval()
+        with torch.inference_mode():
+            loss = torch.nn.functional.cross_entropy(
+                network(validation.images), validation.targets
+            ).item()
+        assert minus_loss == pytest.approx(-loss, rel=1e-4)
         # One image may fall on the other side of a near tie.
-        assert score == pytest.approx(
+        assert accuracy == pytest.approx(
             evaluate_network(network, task, task.validation(64)), abs=0.011
         )
 

@@ -20,6 +20,13 @@ from netadapt.search.metrics import Constraint, macs
 from netadapt.search.searchers.base import SEARCHERS, Aims, Round, Rounds, Searcher, make_searcher
 from netadapt.search.searchers.coordinate_descent import GeometricSchedule, Schedule
 from netadapt.search.searchers.drafts import Draft
+from netadapt.search.searchers.evolution import (
+    Breeding,
+    DescentEvolutionSettings,
+    DescentThenEvolution,
+    Evolution,
+    EvolutionSettings,
+)
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
 from netadapt.search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
@@ -292,6 +299,50 @@ class TestRandom(UsesBudget):
         return RandomSearch(space, settings)
 
 
+class TestEvolution(UsesBudget):
+    def searcher(self, space: Space) -> Searcher:
+        breeding = Breeding(round_size=20, population=30, tournament=5)
+        return Evolution(space, EvolutionSettings(evaluations=80, breeding=breeding))
+
+
+class TestDescentThenEvolution(UsesBudget):
+    def searcher(self, space: Space) -> Searcher:
+        breeding = Breeding(round_size=15, population=30, tournament=5)
+        descent = McdSettings(layers=6, schedule=Schedule(0.08))
+        settings = DescentEvolutionSettings(120, descent=descent, breeding=breeding)
+        return DescentThenEvolution(space, settings)
+
+    def test_a_third_of_the_networks_are_the_descents(self) -> None:
+        """Targets come down to the budget first, then all aim at it."""
+        session = Session()
+        session.drive(self.search())
+        budget = 0.5 * REFERENCE_MS
+        above = [r for r in session.evaluated if r.targets["latency"] > 1.001 * budget]
+        first = session.evaluated.index(above[-1]) + 1
+        assert above == session.evaluated[:first]
+        assert 25 <= sum(len(r.candidates) for r in session.evaluated[: first + 1]) <= 50
+        assert 120 <= sum(len(r.candidates) for r in session.evaluated) <= 140
+
+    def test_it_ends_better_than_its_descent_and_than_random_networks(self) -> None:
+        """On the made-up score; how it does on real ones is benchmarks/search_quality's."""
+        budget = [Constraint(latency(), 0.5 * REFERENCE_MS)]
+        found = [
+            score(Session().drive(Search(searcher, budget, seed=0)))
+            for searcher in (
+                self.searcher(SPACE),
+                MultiLayerCoordinateDescent(
+                    SPACE, McdSettings(layers=6, schedule=Schedule(0.08), evaluations=40)
+                ),
+                RandomSearch(SPACE, RandomSettings(120)),
+            )
+        ]
+        assert found[0] > max(found[1:])
+
+    def test_the_descents_own_allowance_is_refused(self) -> None:
+        with pytest.raises(InvalidSettingError, match="set evaluations and descent_share"):
+            DescentEvolutionSettings(descent=McdSettings(evaluations=50))
+
+
 class Shuffled(Searcher):
     """Somebody else's searcher, as small as one can be: random archs, whatever they take."""
 
@@ -340,14 +391,17 @@ def test_a_searcher_that_never_lands_is_stopped() -> None:
 
 
 def test_a_searcher_is_made_by_its_name_or_by_its_place() -> None:
-    for name in ("mcd", "single_layer", "random"):
+    for name in ("mcd", "single_layer", "random", "evolution", "mcd_evolution"):
         made = make_searcher(name, SPACE)
         assert made.name == name
         assert made.settings == SEARCHERS.settings_class(name)()
     own = make_searcher(f"{__name__}:Shuffled", SPACE, NoSettings())
     assert isinstance(own, Shuffled)
     assert own.name == f"{__name__}:Shuffled"
-    with pytest.raises(PluginError, match="a searcher is one of mcd, random, single_layer or"):
+    with pytest.raises(
+        PluginError,
+        match="a searcher is one of evolution, mcd, mcd_evolution, random, single_layer",
+    ):
         make_searcher("annealing", SPACE)
 
 

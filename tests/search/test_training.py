@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,6 +28,7 @@ from netadapt.search.training import (
     train_supernet,
 )
 from netadapt.search.training.settings import KernelPer
+from tests.killed import Child, Say
 
 SETTINGS = TrainingSettings(
     steps=8, batch_size=8, warmup_steps=2, checkpoint_every_steps=3, norm_batches=2
@@ -264,39 +262,28 @@ def test_a_damaged_checkpoint_is_named(
         train_network(toy_network(), task, SETTINGS, seed=0, checkpoint=path)
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from tests.search.test_training import SETTINGS, toy_network
-from netadapt.search.tasks.digits import ClutteredDigits
-from netadapt.search.tasks.settings import DigitsSettings
-from netadapt.search.training import train_network
-from dataclasses import replace
-train_network(
-    toy_network(),
-    ClutteredDigits(DigitsSettings(train_images=50)),
-    replace(SETTINGS, steps=100_000, checkpoint_every_steps=1),
-    seed=0,
-    checkpoint=Path(sys.argv[1]),
-    on_progress=lambda p: print(p.step, flush=True),
-)
-"""
+def train_for_long(say: Say, checkpoint: Path) -> None:
+    """A training in a process of its own, kept after every step."""
+    train_network(
+        toy_network(),
+        ClutteredDigits(DigitsSettings(train_images=50)),
+        replace(SETTINGS, steps=100_000, checkpoint_every_steps=1),
+        seed=0,
+        checkpoint=checkpoint,
+        on_progress=lambda progress: say(progress.step),
+    )
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(
     task: ClutteredDigits, tmp_path: Path
 ) -> None:
     path = tmp_path / "network.pt"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
+    child = Child(train_for_long, path)
     for _ in range(5):
-        process.stdout.readline()
+        child.told()
     time.sleep(np.random.default_rng().uniform(0, 0.05))
-    process.kill()
-    last = [int(line) for line in process.communicate()[0].split()][-1:] or [5]
-    assert process.returncode == -signal.SIGKILL
+    last = child.kill()[-1:] or [5]
+    assert not child.finished
     steps: list[int] = []
 
     def note_and_stop(progress: TrainingProgress) -> None:

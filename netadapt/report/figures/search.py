@@ -31,7 +31,8 @@ def search_path(report: RunReport, search: SearchReport, layout: Layout) -> str:
     """Scores near the budget, and beside them the whole way there, iteration by iteration."""
     budget = search.budget(report.search_metric)
     limit = None if budget is None else budget.limit
-    scale = 100.0 if report.score_is_share else 1.0
+    percent = report.score_is_share and report.searched_by == report.score_name
+    scale = 100.0 if percent else 1.0
     unit, per = _unit(report, search)
     reach = near(search, limit)
     shown = [c for c in search.candidates if c.predicted <= reach]
@@ -62,8 +63,7 @@ def search_path(report: RunReport, search: SearchReport, layout: Layout) -> str:
         number_axis(left, [])
         name = words(report.search_metric)
         left.set_xlabel(f"{name}, {unit}")
-        share = ", %" if report.score_is_share else ""
-        left.set_ylabel(f"{report.score_name}, validation images{share}")
+        left.set_ylabel(f"{report.searched_by}, validation images{', %' if percent else ''}")
 
         right.plot(
             *_columns([(c.iteration, c.predicted * per) for c in search.candidates]),
@@ -180,7 +180,7 @@ def _described(report: RunReport, search: SearchReport) -> str:
     if search.path:
         first, last = search.path[0], search.path[-1]
         said += (
-            f" The network kept went from {text(first.predicted)} with a score of "
+            f" The network kept went from {text(first.predicted)} with a {report.searched_by} of "
             f"{three_digits(first.score)} to {text(last.predicted)} with {three_digits(last.score)}"
             f" in {len(search.path)} iterations."
         )

@@ -356,3 +356,6 @@ _WRITERS: dict[type[nn.Module], Callable[..., int]] = {
     nn.Identity: _identity,
 }
 """How each known module is written, by its very class: a subclass may compute anything."""
+
+KNOWN_LAYERS = frozenset(layer.__name__ for layer in _WRITERS)
+"""What a `Graph.layers` may name, but for networks' own classes."""

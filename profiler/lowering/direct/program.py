@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from netadapt.profiler.lowering.direct.delegate import delegate
 from netadapt.profiler.lowering.direct.nodes import NodeDraft, alone
@@ -14,8 +14,10 @@ from netadapt.profiler.lowering.direct.serialisers import (
     PTEFile,
     ScalarType,
     serialize_pte_binary,
+    tree_flatten,
 )
 from netadapt.profiler.lowering.direct.serialisers import program_schema as schema
+from netadapt.profiler.lowering.seam import Constant
 
 WEIGHT_ALIGNMENT = 16
 MEMORY_ALIGNMENT = 16
@@ -23,24 +25,50 @@ SPARE_MEMORY = 64
 """What the memory planner adds to the planned arena."""
 
 
-def write_drafts(drafts: Sequence[Graph | NodeDraft]) -> list[bytes]:
-    """The `.pte` programs of these drafts, in their order.
+def write_drafts(
+    drafts: Sequence[Graph | NodeDraft], constants: Mapping[str, Constant] | None = None
+) -> list[bytes]:
+    """The `.pte` programs of these drafts, in their order, each with methods for the constants.
 
     Raises `LoweringError` for a node that is not of fp32.
     """
+    getters = [_getter(name, value) for name, value in (constants or {}).items()]
     written = [
         alone(draft.node) if isinstance(draft, NodeDraft) else (draft, delegate(draft))
         for draft in drafts
     ]
     blobs = to_bytes([made.graph for _, made in written])
-    return [_program(graph, made, blob) for (graph, made), blob in zip(written, blobs, strict=True)]
+    return [
+        _program(graph, made, blob, getters)
+        for (graph, made), blob in zip(written, blobs, strict=True)
+    ]
 
 
-def _program(graph: Graph, written: Delegate, blob: bytes) -> bytes:
+def _getter(name: str, value: Constant) -> schema.ExecutionPlan:
+    """A method that takes nothing and gives back a constant; a sequence as so many outputs."""
+    # As torch's pytree, which the exporter asks, takes values apart
+    leaves, structure = tree_flatten(value)
+    kinds = {float: schema.Double, bool: schema.Bool, int: schema.Int, str: schema.String}
+    return schema.ExecutionPlan(
+        name=name,
+        container_meta_type=schema.ContainerMetadata("", structure.to_str()),
+        values=[schema.EValue(kinds[type(leaf)](leaf)) for leaf in leaves],
+        inputs=[],
+        outputs=list(range(len(leaves))),
+        chains=[schema.Chain(inputs=[], outputs=[], instructions=[], stacktrace=None)],
+        operators=[],
+        delegates=[],
+        non_const_buffer_sizes=[0],
+    )
+
+
+def _program(
+    graph: Graph, written: Delegate, blob: bytes, getters: Sequence[schema.ExecutionPlan]
+) -> bytes:
     plan, buffers = _plan(graph, written)
     program = schema.Program(
         version=0,
-        execution_plan=[plan],
+        execution_plan=[plan, *getters],
         constant_buffer=[schema.Buffer(b""), *(schema.Buffer(data) for data in buffers)],
         backend_delegate_data=[schema.BackendDelegateInlineData(blob)],
         segments=[],

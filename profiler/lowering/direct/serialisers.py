@@ -59,6 +59,7 @@ from executorch.exir._serialize._flatbuffer import _run_flatc as run_flatc  # no
 from executorch.exir._serialize._named_data_store import NamedDataStore  # noqa: E402
 from executorch.exir._serialize._program import PTEFile, serialize_pte_binary  # noqa: E402
 from executorch.exir.scalar_type import ScalarType  # noqa: E402
+from executorch.extension.pytree import tree_flatten  # noqa: E402
 
 XNNPACK_SCHEMA: bytes = xnnpack_serialize._get_schema_bytes()
 """The schema's text; it is found through the package, while that stands in."""
@@ -74,6 +75,7 @@ __all__ = [
     "program_schema",
     "run_flatc",
     "serialize_pte_binary",
+    "tree_flatten",
     "xnnpack_constants",
     "xnnpack_schema",
     "xnnpack_serialize",
