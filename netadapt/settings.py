@@ -86,6 +86,7 @@ class SpaceSettings:
     bypass: channel-level bypass connections on or off; None: as the space has it.
     classes: of the last layer; None: as the space has them.
     resolution: height and width of the images in pixels; None: as the space has it.
+    widest: the most a width may be as a multiple of the reference's; None: as the space has it.
 
     Raises `ConfigError`.
     """
@@ -94,6 +95,7 @@ class SpaceSettings:
     bypass: bool | None = None
     classes: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
     resolution: Annotated[int, Interval(ge=1, le=4096)] | None = None
+    widest: Annotated[float, Interval(ge=1, le=4)] | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self, ConfigError)
@@ -102,7 +104,9 @@ class SpaceSettings:
     @property
     def options(self) -> dict[str, object]:
         """What is to be other than in the space's file, as `Space.load` takes it."""
-        wanted = {"bypass": self.bypass, "classes": self.classes, "resolution": self.resolution}
+        wanted = {
+            name: getattr(self, name) for name in ("bypass", "classes", "resolution", "widest")
+        }
         return {key: value for key, value in wanted.items() if value is not None}
 
 

@@ -70,6 +70,42 @@ class TestResidual(SpaceContract):
         return toy(bypass=False)
 
 
+BEYOND: dict[str, Any] = {
+    "widest": 1.5,
+    "blocks": [
+        row(8),
+        row(16, expansion=16, stride=2),
+        row(16, expansion=32, extra=True),
+        row(16, expansion=24, kernel_size=5, se=True, activation="hardswish"),
+    ],
+}
+
+
+class TestBeyondTheReference(SpaceContract):
+    """Wider than the reference, with a block that it lacks."""
+
+    lowered = 1
+
+    def make_space(self) -> Space:
+        return toy(**BEYOND)
+
+
+def test_a_space_may_reach_beyond_its_reference() -> None:
+    plain, wide = toy(), toy(**BEYOND)
+    reference = wide.reference()
+    assert reference.blocks[2] == REMOVED
+    assert [b for b in reference.blocks if b != REMOVED] == list(plain.reference().blocks)
+    assert wide.macs(reference) == plain.macs(plain.reference())
+    assert named(wide, "stem").values[-1] == 16  # 1.5 times 8, to the step
+    assert named(wide, "blocks.3.expansion").values[-1] == 40
+    assert named(wide, "blocks.2.width").values == (0, 8, 16, 24)
+    assert wide.scaled(0.5).blocks[2] == REMOVED
+    same = wide.scaled(1.0)
+    assert same == reference
+    assert wide.macs(wide.full()) > 1.5 * plain.macs(plain.full())
+    assert toy(widest=1.0) == plain
+
+
 class TestClampedInColour(SpaceContract):
     """RGB, rectangular, relu6, a large stem, no hidden layer, no shortcut."""
 
@@ -326,6 +362,9 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"squeeze_excite": {"share": 1}}, "share is not known"),
     ({"search_widths": False, "head": {"width": 8, "max_width": 16}}, "head is not searched"),
     ({"kernel_sizes": [1, 3], "blocks": [row(8, kind="fused")]}, "is dense, its kernels 3 px"),
+    ({"widest": 0.9}, "widest is at least 1 and at most 4"),
+    ({"widest": 1.5, "search_widths": False}, "widest is 1 where widths are not searched"),
+    ({"blocks": [row(8, extra=True)]}, "is extra, so it has stride 1, a bypass and is searched"),
     ({"blocks": [row(8, kind="plain")]}, "one of inverted_residual, fused, residual"),
     ({"blocks": [row(8, kind="residual")]}, "has an expansion and no se"),
     ({"blocks": [row(8, kind="fused", se=True)]}, "a fused block needs an expansion"),

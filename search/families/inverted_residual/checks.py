@@ -170,6 +170,11 @@ class _Checks:
             block.max_width,
         )
         self.require(
+            not block.extra or (join == "bypass" and block.searched),
+            f"{name} is extra, so it has stride 1, a bypass and is searched",
+            (block.stride, join, block.searched),
+        )
+        self.require(
             not droppable or (join == "residual" and block.max_width >= widest),
             f"{name} may be left out, so it has stride 1, a residual join and a max_width of at "
             f"least its input's, {widest}",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,6 +24,7 @@ BASES = get_args(SqueezeBase)
 # counts to it.
 MAX_BLOCKS = 1_000
 MAX_RATIO = 64.0
+MAX_WIDEST = 4.0
 LARGEST_WIDTH = 65_536
 
 Size = tuple[int, int]
@@ -92,6 +94,7 @@ class BlockSpec:
     ----------
     expansion: 0: no expand layer, and a plain width instead of a bypass (the first block).
     shortcut: whether its input may be joined with its output.
+    extra: whether the reference does without it; what it has is then what there may be.
     """
 
     kernel_size: int
@@ -105,6 +108,12 @@ class BlockSpec:
     searched: bool = True
     kind: str = "inverted_residual"
     shortcut: bool = True
+    extra: bool = False
+
+
+def reference_width(blocks: Sequence[BlockSpec], stem: LayerSpec) -> int:
+    """Channels behind `blocks` in the reference."""
+    return next((block.width for block in reversed(blocks) if not block.extra), stem.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +146,34 @@ def read_space_file(table: dict[str, Any], where: str) -> dict[str, Any]:
         "kernel_sizes": tuple(read.many("kernel_sizes", int)),
         "expansion_ratios": read.numbers("expansion_ratios", []),
         "search_widths": read.take("search_widths", bool, True),
+        "widest": read.number("widest", 1.0),
         "bypass": read.take("bypass", bool, True),
         "dropout": read.number("dropout", 0.0),
     }
+    widest = arguments.pop("widest")
+    if not 1 <= widest <= MAX_WIDEST:
+        raise read.refuse("widest", f"is at least 1 and at most {MAX_WIDEST:g}", widest)
+    if widest > 1 and not arguments["search_widths"]:
+        raise read.refuse("widest", "is 1 where widths are not searched", widest)
+
+    def most(width: int) -> int:
+        """Where a row says nothing else."""
+        return max(width, multiple(widest, width, arguments["width_step"]))
+
     stem = read.table("stem")
     if stem is None:
         raise SpaceFileError(f"{where}: [stem] is missing; add it")
-    width, largest, activation, searched = _layer(stem)
+    width, largest, activation, searched = _layer(stem, most)
     kernel_size, stride = stem.take("kernel_size", int, 3), stem.take("stride", int)
     stem.finish()
     arguments["stem"] = StemSpec(width, largest, activation, searched, kernel_size, stride)
     for name in ("head", "hidden"):
         layer = read.table(name)
-        arguments[name] = None if layer is None else LayerSpec(*_layer(layer))
+        arguments[name] = None if layer is None else LayerSpec(*_layer(layer, most))
         if layer is not None:
             layer.finish()
     arguments["squeeze_excite"] = _squeeze_excite(read)
-    arguments |= _blocks(read, where, arguments)
+    arguments |= _blocks(read, where, arguments, most)
     read.finish()
     return arguments
 
@@ -165,13 +185,13 @@ def _size(read: TableReader, key: str, value: int | list[Any]) -> Size:
     return (sides[0], sides[1])
 
 
-def _layer(read: TableReader) -> tuple[int, int, str, bool]:
-    width = read.take("width", int)
+def _layer(read: TableReader, most: Callable[[int], int]) -> tuple[int, int, str, bool]:
+    width, searched = read.take("width", int), read.take("searched", bool, True)
     return (
         width,
-        read.take("max_width", int, width),
+        read.take("max_width", int, most(width) if searched else width),
         read.take("activation", str, "hardswish"),
-        read.take("searched", bool, True),
+        searched,
     )
 
 
@@ -190,7 +210,9 @@ def _squeeze_excite(read: TableReader) -> SqueezeExciteSpec:
     return found
 
 
-def _blocks(read: TableReader, where: str, space: dict[str, Any]) -> dict[str, Any]:
+def _blocks(
+    read: TableReader, where: str, space: dict[str, Any], most: Callable[[int], int]
+) -> dict[str, Any]:
     """The rows of `blocks`, each a block or a stage of `repeat` blocks."""
     blocks: list[BlockSpec] = []
     stages: list[StageSpec] = []
@@ -207,7 +229,7 @@ def _blocks(read: TableReader, where: str, space: dict[str, Any]) -> dict[str, A
             stages.append(StageSpec(len(blocks), depth, depths))
         elif depth != repeat:
             raise reader.refuse("depth", "is one of the row's depths, of which it has none", depth)
-        first = _block(reader, space, _width(blocks, space))
+        first = _block(reader, space, reference_width(blocks, space["stem"]), most)
         blocks.append(first)
         for _ in range(repeat - 1):
             again = TableReader(
@@ -215,18 +237,16 @@ def _blocks(read: TableReader, where: str, space: dict[str, Any]) -> dict[str, A
                 | {"stride": 1, "shortcut": True},
                 f"{where}: row {index} of blocks",
             )
-            blocks.append(_block(again, space, first.width))
+            width = reference_width(blocks, space["stem"])
+            blocks.append(_block(again, space, width, most))
         if len(blocks) > MAX_BLOCKS:
             raise reader.refuse("repeat", f"makes more than {MAX_BLOCKS} blocks", repeat)
     return {"blocks": tuple(blocks), "stages": tuple(stages)}
 
 
-def _width(blocks: list[BlockSpec], space: dict[str, Any]) -> int:
-    """Channels that enter the next block in the reference."""
-    return blocks[-1].width if blocks else int(space["stem"].width)
-
-
-def _block(read: TableReader, space: dict[str, Any], in_channels: int) -> BlockSpec:
+def _block(
+    read: TableReader, space: dict[str, Any], in_channels: int, most: Callable[[int], int]
+) -> BlockSpec:
     width = read.take("width", int)
     ratio = read.number("ratio", 0.0)
     expansion = read.take("expansion", int, 0)
@@ -239,20 +259,22 @@ def _block(read: TableReader, space: dict[str, Any], in_channels: int) -> BlockS
     searched = read.take("searched", bool, True)
     ratios = space["expansion_ratios"] if expansion and searched else ()
     largest = max(
-        (multiple(r, in_channels, space["width_step"]) for r in ratios), default=expansion
+        (multiple(r, in_channels, space["width_step"]) for r in ratios),
+        default=most(expansion) if expansion and searched else expansion,
     )
     block = BlockSpec(
         kernel_size=read.take("kernel_size", int),
         expansion=expansion,
         max_expansion=read.take("max_expansion", int, largest),
         width=width,
-        max_width=read.take("max_width", int, width),
+        max_width=read.take("max_width", int, most(width) if searched else width),
         se=read.take("se", bool, False),
         activation=read.take("activation", str),
         stride=read.take("stride", int),
         searched=searched,
         kind=read.take("kind", str, "inverted_residual"),
         shortcut=read.take("shortcut", bool, True),
+        extra=read.take("extra", bool, False),
     )
     read.finish()
     return block

@@ -47,6 +47,7 @@ from netadapt.search.families.inverted_residual.file import (
     make_divisible,
     multiple,
     read_space_file,
+    reference_width,
 )
 from netadapt.search.families.inverted_residual.kernels import (
     block_kernels,
@@ -254,7 +255,7 @@ class InvertedResidualSpace(Space):
             return make_divisible(width * multiplier, self.width_step) if width else 0
 
         def block(index: int, spec: BlockSpec) -> BlockArch:
-            if not spec.searched:
+            if not spec.searched or spec.extra:
                 return self._reference_blocks[index]
             expansion = scale(spec.expansion)
             if self.expansion_ratios and spec.expansion:
@@ -289,7 +290,10 @@ class InvertedResidualSpace(Space):
     @cached_property
     def _reference_blocks(self) -> tuple[BlockArch, ...]:
         """Those beyond the reference's depth too."""
-        return tuple(BlockArch(b.width, b.expansion, b.kernel_size) for b in self.blocks)
+        return tuple(
+            REMOVED if b.extra else BlockArch(b.width, b.expansion, b.kernel_size)
+            for b in self.blocks
+        )
 
     def _at_reference_depths(self, blocks: list[BlockArch]) -> list[BlockArch]:
         for stage in self.stages:
@@ -573,7 +577,7 @@ class InvertedResidualSpace(Space):
 
     def ratio_values(self, index: int) -> tuple[int, ...]:
         """The expansions of block `index` by ratios; none where steps say which there are."""
-        channels = self.blocks[index - 1].width if index else self.stem.width
+        channels = reference_width(self.blocks[:index], self.stem)
         found = {multiple(r, channels, self.width_step) for r in self.expansion_ratios}
         return tuple(sorted(found))
 
