@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import search_quality
 from netadapt.commands import cli
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
@@ -75,18 +74,3 @@ class TestColourRun:
         (actual,) = forward.execute([x])
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(torch.export.load(folder.exported).module()(x), expected)
-
-    def test_its_searchers_can_be_compared_on_images_that_no_search_saw(
-        self, finished: RunFolder
-    ) -> None:
-        compared = search_quality.real(finished.path, seeds=2, judged_images=96)
-        assert compared["seeds"] == 2
-        assert compared["images"] == 96
-        for name in search_quality.SEARCHERS:
-            scores, evaluations = compared["each"][name], compared["evaluations"][name]
-            assert len(scores) == len(evaluations) == 2
-            # Of 96 images, where the searches went by 64
-            assert all(
-                (score * 96) == pytest.approx(round(score * 96), abs=0.01) for score in scores
-            )
-            assert compared[name] == pytest.approx(sum(scores) / 2, abs=1e-4)

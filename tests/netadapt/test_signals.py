@@ -118,17 +118,22 @@ def test_closed_standard_streams_are_no_defect(closed: str) -> None:
 
 
 LOWERING = """
-import sys
+import sys, time
 from pathlib import Path
 from netadapt import program
 from netadapt.commands import search
 from netadapt.profiler.kernels import LinearKernel
 from netadapt.profiler.lowering import ProgramCache, Subject, lower_subjects
 from netadapt.profiler.lowering.xnnpack import XnnpackFp32
-XnnpackFp32.draft = lambda *_, **__: None  # so that all are exported, in processes
+class Slow(XnnpackFp32):  # exports in processes, which need not import the exporter for it
+    def draft(self, *_, **__): return None
+    def export(self, module, inputs): return module
+    def to_program(self, exported, constants=None):
+        time.sleep(0.05)
+        return b"program"
 def run(*_):
     subjects = [Subject(LinearKernel(in_features=8 + i, out_features=8)) for i in range(200)]
-    lower_subjects(subjects, ProgramCache(Path("cache")), workers=2)
+    lower_subjects(subjects, ProgramCache(Path("cache")), lowering=Slow(), workers=2)
 search.run_search = run
 sys.argv[1:] = ["demo", "--folder", "runs/it"]
 program.main()
