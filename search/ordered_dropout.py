@@ -6,6 +6,8 @@ super-network zeroes the last channels image by image (`netadapt.search.supernet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ class OrderedDropout:
 
     def __call__(
         self, count: int, rng: np.random.Generator, progress: float = 1.0
-    ) -> Arch | list[Arch]:
+    ) -> Arch | Sequence[Arch]:
         """`count` archs, one an image, at a training's `progress` from 0 to 1.
 
         The full network alone while no image sees another.
@@ -40,8 +42,8 @@ class OrderedDropout:
 
         if not self.space.dimensions:
             return full
-        columns = [self._draw(d, count, rng, drawn).tolist() for d in self.space.dimensions]
-        return [self.space.point(values) for values in zip(*columns, strict=True)]
+        columns = [self._draw(d, count, rng, drawn) for d in self.space.dimensions]
+        return self.space.points(np.stack(columns, axis=1))
 
     def _drawn_share(self, progress: float) -> float:
         begin, end = self.settings.ramp

@@ -25,6 +25,7 @@ from netadapt.search.space_file import parse_space, read_space_text
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from netadapt.profiler.kernels import Kernel
@@ -234,6 +235,13 @@ class Space(ABC):
 
         What a 0 removes is removed, whatever its other values are.
         """
+
+    def points(self, values: NDArray[np.int64]) -> Sequence[Arch]:
+        """`point` of each row of `values` `(B, dimensions)`: the archs of a batch.
+
+        A family may give a sequence that makes them only when they are looked at.
+        """
+        return [self.point(row) for row in values.tolist()]
 
     @abstractmethod
     def value(self, arch: Arch, dimension: Dimension) -> int | None:

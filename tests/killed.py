@@ -15,7 +15,13 @@ from typing import Any
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Counts where nothing has been forked yet; without it all is as it should be, and slower.
 _CONTEXT.set_forkserver_preload(
-    ["tests.profiler.test_profile", "tests.search.test_driver", "tests.search.test_training"]
+    [
+        "tests.profiler.test_profile",
+        "tests.search.test_driver",
+        "tests.search.test_ranks",
+        "tests.search.test_training",
+        "torch._dynamo",  # an optimiser's first step imports it
+    ]
 )
 
 Say = Callable[[object], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from netadapt.search.ordered_dropout import OrderedDropout
@@ -34,7 +35,7 @@ class OrderedDropoutStep(OutputStep, SupernetStep):
     def outputs(self, given: StepInput) -> Tensor:
         images, (part, parts) = given.batch.images, given.part
         archs = self.sampler(parts * len(images), given.rng, given.progress)
-        if isinstance(archs, list):
+        if isinstance(archs, Sequence):
             archs = archs[part * len(images) : (part + 1) * len(images)]
         outputs: Tensor = given.module(images, archs)
         return outputs

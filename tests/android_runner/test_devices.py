@@ -106,13 +106,13 @@ class TestHostDevice(_Lowered):
                 victims.append(progress.program)
                 os.kill(_runner_pid(), signal.SIGKILL)
 
-        answers = {a.program: a for a in host.run(programs, spec, kill_once)}
-        crash = answers.pop(victims[0])
-        assert isinstance(crash, Failure)
+        answers = list(host.run(programs, spec, kill_once))
+        assert victims
+        # The one that it was told of, or on a busy machine the next one
+        (crash,) = (answer for answer in answers if isinstance(answer, Failure))
         assert crash.kind == "crash"
         assert "SIGKILL" in crash.message
-        assert len(answers) == len(programs) - 1
-        assert all(isinstance(answer, Measurement) for answer in answers.values())
+        assert {answer.program for answer in answers} == {program.name for program in programs}
 
     def test_batches_are_cut_into_chunks(
         self, host: HostDevice, programs: list[Program], monkeypatch: pytest.MonkeyPatch

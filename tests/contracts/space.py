@@ -93,6 +93,19 @@ class SpaceContract(ABC):
             if all(values):
                 assert point == arch
 
+    def test_points_are_those_of_their_rows(self, space: Space) -> None:
+        rng = np.random.default_rng(0)
+        values = np.array([[rng.choice(d.values) for d in space.dimensions] for _ in range(6)])
+        points = space.points(values)
+        expected = [space.point(row) for row in values.tolist()]
+        assert len(points) == 6
+        assert [points[i] for i in range(6)] == expected
+        assert list(points[2:4]) == expected[2:4]
+        supernet = space.supernetwork(generator=torch.Generator().manual_seed(0)).eval()
+        images = torch.rand(6, *space.input_shape[1:])
+        with torch.no_grad():
+            assert torch.equal(supernet(images, points), supernet(images, expected))
+
     def test_smaller_archs_are_smaller_in_one_dimension(
         self, space: Space, archs: list[Arch]
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -221,7 +222,7 @@ def test_ordered_dropout_draws_any_space(contract: type[SpaceContract]) -> None:
     sample, rng = OrderedDropout(space), np.random.default_rng(0)
     batches = [sample(16, rng) for _ in range(60)]
     for archs in batches:
-        assert isinstance(archs, list)
+        assert isinstance(archs, Sequence)
         assert len({space.input_shape_of(arch) for arch in archs}) == 1
         for arch in archs[:4]:
             space.validate(arch)

@@ -236,7 +236,7 @@ def test_ordered_dropout_draws_valid_archs_uniformly(kernel_per: str) -> None:
     for archs in steps[:3]:
         for arch in archs:
             space.validate(arch)
-    assert sample(64, np.random.default_rng(0)) == steps[0]
+    assert list(sample(64, np.random.default_rng(0))) == list(steps[0])  # type: ignore[arg-type]
     sizes = np.array([[arch.blocks[1].kernel_size for arch in archs] for archs in steps])
     per_step = {len(set(row)) for row in sizes}
     assert per_step == ({3} if kernel_per == "image" else {1})

@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from netadapt.profiler.kernels.convolution import CLAMPS
 from netadapt.search.errors import SpaceFileError
+from netadapt.search.families.inverted_residual.columns import Integers
 from netadapt.search.space_file import TableReader
 
 BlockKind = Literal["inverted_residual", "fused", "residual"]
@@ -85,6 +88,14 @@ class SqueezeExciteSpec:
         base = in_channels if self.base == "input" else expanded
         return make_divisible(base * self.ratio, self.divisor)
 
+    def channels_of_all(self, expanded: Integers, in_channels: Integers) -> Integers:
+        """`channels` of each."""
+        found, places = np.unique(
+            in_channels if self.base == "input" else expanded, return_inverse=True
+        )
+        # One of them decides, whatever the other is
+        return np.array([self.channels(base, base) for base in found.tolist()])[places]
+
 
 @dataclass(frozen=True, slots=True)
 class BlockSpec:
@@ -158,7 +169,8 @@ def read_space_file(table: dict[str, Any], where: str) -> dict[str, Any]:
 
     def most(width: int) -> int:
         """Where a row says nothing else."""
-        return max(width, multiple(widest, width, arguments["width_step"]))
+        wider = multiple(widest, width, arguments["width_step"]) if widest > 1 else width
+        return max(width, wider)
 
     stem = read.table("stem")
     if stem is None:

@@ -28,6 +28,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from netadapt.android_runner.text import shown
 from netadapt.profiler.kernels.convolution import strided
 from netadapt.search.errors import ArchError
@@ -37,6 +40,7 @@ from netadapt.search.families.inverted_residual.arch import (
     InvertedResidualArch,
 )
 from netadapt.search.families.inverted_residual.checks import check_space
+from netadapt.search.families.inverted_residual.columns import Columns, DrawnArchs
 from netadapt.search.families.inverted_residual.file import (
     BlockSpec,
     LayerSpec,
@@ -59,7 +63,6 @@ from netadapt.search.families.inverted_residual.kernels import (
 from netadapt.search.space import Arch, Dimension, Layer, Part, Space, not_allowed
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from netadapt.search.families.inverted_residual.network import Network
@@ -326,6 +329,32 @@ class InvertedResidualSpace(Space):
         return InvertedResidualArch(
             ends["stem"], tuple(found), ends["head"], ends["hidden"], resolution
         )
+
+    def points(self, values: NDArray[np.int64]) -> DrawnArchs:
+        return DrawnArchs(self, values)
+
+    def columns(self, values: NDArray[np.int64]) -> Columns:
+        """Of `point` of each row of `values` `(B, dimensions)`."""
+        count = len(values)
+        ends = {name: np.full(count, value) for name, value in self._template.items()}
+        blocks = np.tile(np.array(self._block_templates), (count, 1, 1))
+        depths: dict[int, NDArray[np.int64]] = {}
+        for (index, attribute), column in zip(self._positions.values(), values.T, strict=True):
+            if index is None:
+                ends[attribute] = column
+            elif attribute == "depth":
+                depths[index] = column
+            else:
+                blocks[:, index, _COLUMNS[attribute]] = column
+        widths, expansions, _ = np.moveaxis(blocks, 2, 0)
+        needs_expansion = np.array([spec.expansion > 0 for spec in self.blocks])
+        kept = (widths > 0) & ((expansions > 0) | ~needs_expansion)
+        for stage in self.stages:
+            places = np.arange(stage.first, stage.first + stage.depths[-1])
+            depth = depths.get(stage.first, np.full(count, stage.depth))
+            kept[:, places] &= places < stage.first + depth[:, None]
+        blocks *= kept[:, :, None]
+        return Columns(**ends, **dict(zip(_BLOCK_COLUMNS, np.moveaxis(blocks, 2, 0), strict=True)))
 
     @cached_property
     def _template(self) -> dict[str, int]:
@@ -618,3 +647,5 @@ class InvertedResidualSpace(Space):
 
 _COLUMNS = {"width": 0, "expansion": 1, "kernel_size": 2}
 """What there is to choose in a block that is there."""
+_BLOCK_COLUMNS = ("widths", "expansions", "kernel_sizes")
+"""The same in `Columns`."""

@@ -9,13 +9,11 @@ outputs in eval mode. Images of archs of different resolutions are computed in g
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,12 +21,16 @@ from netadapt.profiler.kernels import ConvNorm, Linear, SqueezeExcite
 from netadapt.profiler.kernels.squeeze_excite import GATES, INNER
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
+from netadapt.search.families.inverted_residual.columns import (
+    Columns,
+    DrawnArchs,
+    Integers,
+    columns_of,
+)
 from netadapt.search.families.inverted_residual.network import Block, Network
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
 from netadapt.search.space import Arch
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
-
-Integers = NDArray[np.int64]
 
 MAX_RUNS = 6
 """More runs of equal kernel size in a batch than this are sorted together first."""
@@ -65,27 +67,30 @@ class InvertedResidualSuperNetwork(SuperNetwork):
                 f"there is one arch for all images or one for each, got {len(archs)} archs for "
                 f"{len(x)} images; sample as many"
             )
-        own = [self._own(arch) for arch in archs]
-        groups: dict[int | None, list[int]] = defaultdict(list)
-        for index, arch in enumerate(own):
-            groups[arch.resolution].append(index)
+        columns = self._columns(archs)
+        groups = [np.flatnonzero(columns.resolution == r) for r in np.unique(columns.resolution)]
         if len(groups) == 1:
-            return self._run_masked(x, own, normalize)
-        outputs = [self._run_masked(x[i], [own[j] for j in i], normalize) for i in groups.values()]
-        order = torch.tensor([index for group in groups.values() for index in group])
-        return torch.cat(outputs)[torch.argsort(order)]
+            return self._run_masked(x, archs[0], columns, normalize)
+        outputs = [
+            self._run_masked(x[torch.from_numpy(g)], archs[int(g[0])], columns.of(g), normalize)
+            for g in groups
+        ]
+        return torch.cat(outputs)[torch.from_numpy(np.argsort(np.concatenate(groups)))]
+
+    def _columns(self, archs: Sequence[Arch]) -> Columns:
+        if isinstance(archs, DrawnArchs) and archs.space is self.space:
+            return archs.columns  # valid by the way they were made
+        return columns_of([self._own(arch) for arch in archs])
 
     def _own(self, arch: Arch) -> InvertedResidualArch:
         self.space.validate(arch)
         assert isinstance(arch, InvertedResidualArch)
         return arch
 
-    def _run_masked(
-        self, x: Tensor, archs: Sequence[InvertedResidualArch], normalize: Normalize
-    ) -> Tensor:
-        """One arch an image, all of one resolution."""
-        masks = _masks(self.space, archs, x)
-        return self._run(self.space.fit_images(x, archs[0]), self.full, masks, normalize)
+    def _run_masked(self, x: Tensor, one: Arch, columns: Columns, normalize: Normalize) -> Tensor:
+        """One arch an image, all of the resolution of this `one` of them."""
+        masks = make_masks(self.space, columns, x)
+        return self._run(self.space.fit_images(x, one), self.full, masks, normalize)
 
     def _run(
         self, x: Tensor, arch: InvertedResidualArch, masks: _Masks, normalize: Normalize
@@ -197,32 +202,31 @@ class _Masks:
 _UNMASKED = _Masks()
 
 
-def _masks(
-    space: InvertedResidualSpace, archs: Sequence[InvertedResidualArch], x: Tensor
-) -> _Masks:
-    """For archs of the space, one an image of x."""
-    stem, head, hidden = np.array([(a.stem, a.head, a.hidden) for a in archs]).T
-    full = space.full()
+def make_masks(space: InvertedResidualSpace, columns: Columns, x: Tensor) -> _Masks:
+    """For archs of the space, one an image of x `(B, C, H, W)`."""
+    stem, full = columns.stem, space.full()
 
     def first(widths: Integers, largest: int) -> Tensor:
-        mask = np.arange(largest) < widths[:, None]
-        return torch.from_numpy(mask).to(x)[:, :, None, None]
+        mask = x.new_empty(len(widths), largest)
+        places = torch.arange(largest, device=x.device)
+        wanted = torch.from_numpy(widths).to(x.device)[:, None]
+        return torch.lt(places, wanted, out=mask)[:, :, None, None]
 
     blocks = []
     channels, largest = stem, full.stem
     for index, (spec, block) in enumerate(zip(space.blocks, full.blocks, strict=True)):
         # A removed block has no kernel size; any will do, for it is masked.
-        widths, expansions, sizes = np.array(
-            [(b.width, b.expansion, b.kernel_size or 0) for b in (a.blocks[index] for a in archs)]
-        ).T
+        widths, expansions, sizes = (
+            column[:, index]
+            for column in (columns.widths, columns.expansions, columns.kernel_sizes)
+        )
         inner, largest_inner = (
             (expansions, block.expansion) if block.expansion else (channels, largest)
         )
         squeeze, joined = None, None
         join = space.join(index)
         if spec.se:
-            pairs = zip(inner.tolist(), channels.tolist(), strict=True)
-            hidden_widths = np.array([space.squeeze_excite.channels(*pair) for pair in pairs])
+            hidden_widths = space.squeeze_excite.channels_of_all(inner, channels)
             squeeze = first(hidden_widths, space.squeeze_excite.channels(largest_inner, largest))
         if join == "residual":
             # One channel, or none; an image without the block is its input.
@@ -244,8 +248,8 @@ def _masks(
         largest = block.width
     return _Masks(
         first(stem, full.stem),
-        None if space.head is None else first(head, full.head).flatten(1),
-        None if space.hidden is None else first(hidden, full.hidden).flatten(1),
+        None if space.head is None else first(columns.head, full.head).flatten(1),
+        None if space.hidden is None else first(columns.hidden, full.hidden).flatten(1),
         tuple(blocks),
     )
 
