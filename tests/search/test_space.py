@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from netadapt.profiler.kernels import AddKernel, BypassKernel, SqueezeExciteKernel
 from netadapt.search.errors import ArchError, SpaceFileError
 from netadapt.search.families.inverted_residual import REMOVED, BlockArch
-from netadapt.search.families.inverted_residual.file import make_divisible
+from netadapt.search.families.inverted_residual.file import SqueezeExciteSpec, make_divisible
 from netadapt.search.space import Dimension, Space
 from netadapt.search.space_file import SPACES
 
@@ -163,6 +163,13 @@ def test_the_squeeze_width_is_a_quarter_of_the_sampled_expansion() -> None:
         kernels = [k for k in DIGITS.kernels(arch) if isinstance(k, SqueezeExciteKernel)]
         assert kernels[1].channels == expansion
         assert kernels[1].squeeze_channels == make_divisible(expansion / 4, 8)
+
+
+@pytest.mark.parametrize("spec", [SqueezeExciteSpec(), SqueezeExciteSpec(1 / 24, "input", 1)])
+def test_squeezed_channels_are_the_same_for_one_and_for_many(spec: SqueezeExciteSpec) -> None:
+    counts = np.arange(0, 2000, 3)
+    each = [spec.channels(count, count) for count in counts.tolist()]
+    assert spec.channels_of_all(counts, counts).tolist() == each
 
 
 @given(st.floats(1, 4000), st.sampled_from([1, 4, 8, 16]))

@@ -89,12 +89,11 @@ class SqueezeExciteSpec:
         return make_divisible(base * self.ratio, self.divisor)
 
     def channels_of_all(self, expanded: Integers, in_channels: Integers) -> Integers:
-        """`channels` of each."""
-        found, places = np.unique(
-            in_channels if self.base == "input" else expanded, return_inverse=True
-        )
-        # One of them decides, whatever the other is
-        return np.array([self.channels(base, base) for base in found.tolist()])[places]
+        """`channels` of each, by the arithmetic of `make_divisible`."""
+        value = (in_channels if self.base == "input" else expanded) * self.ratio
+        step = self.divisor
+        rounded = np.maximum(step, (value + step / 2).astype(np.int64) // step * step)
+        return np.where(rounded < 0.9 * value, rounded + step, rounded)
 
 
 @dataclass(frozen=True, slots=True)
