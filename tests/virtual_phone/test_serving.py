@@ -28,6 +28,7 @@ def test_the_command_serves_adb_and_plays_faults(adb: RealAdb, tmp_path: Path) -
         try:
             address = process.stdout.readline().strip()
             assert b"connected to" in adb("connect", address).stdout
+            adb("-s", address, "wait-for-device")  # on a busy machine it may still be greeting
             answer = adb("-s", address, "shell", "getprop ro.serialno").stdout
             assert answer == b"MINE\n"
             process.stdin.write("cable_out 30\n")
@@ -55,6 +56,7 @@ def test_a_killed_phone_leaves_no_process(adb: RealAdb, tmp_path: Path) -> None:
         if not address:
             pytest.skip("no namespaces here")
         adb("connect", address)
+        adb("-s", address, "wait-for-device")
         adb("-s", address, "shell", "sleep 87.125 >/dev/null 2>&1 </dev/null & true")
         assert _running("87.125")
         process.kill()
