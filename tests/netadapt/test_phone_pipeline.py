@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,20 +18,9 @@ from netadapt.profiler.table import LatencyTable
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.result import RunResult
 from netadapt.virtual_phone import PIXEL_1, PhoneDescription, VirtualPhone
+from tests.netadapt.conftest import Netadapt
 
 TOY = Path(__file__).parent / "toy" / "timed_run.toml"
-
-
-def netadapt(*arguments: str, timeout_s: float = 280) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "netadapt", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout_s,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -52,7 +39,9 @@ def two_phones(adb_server: AdbServer, tmp_path: Path) -> Iterator[list[VirtualPh
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path: Path) -> None:
+def test_profile_fit_and_search_on_a_phone(
+    virtual_phone: VirtualPhone, netadapt: Netadapt, tmp_path: Path
+) -> None:
     folder = RunFolder(tmp_path / "run")
     run = tmp_path / "run.toml"
     by_predictor = TOY.read_text().replace('loop = "top_k"', 'loop = "predictor"\nguard = false')
@@ -77,7 +66,7 @@ def test_profile_fit_and_search_on_a_phone(virtual_phone: VirtualPhone, tmp_path
 
 @pytest.mark.slow
 def test_phones_of_one_model_are_measured_side_by_side_and_never_mixed(
-    two_phones: list[VirtualPhone], tmp_path: Path
+    two_phones: list[VirtualPhone], netadapt: Netadapt, tmp_path: Path
 ) -> None:
     table = tmp_path / "table.sqlite"
     code, output, errors = netadapt(
@@ -104,7 +93,7 @@ def test_phones_of_one_model_are_measured_side_by_side_and_never_mixed(
 
 
 def test_devices_lists_phones_with_all_that_is_asked_for(
-    adb_server: AdbServer, tmp_path: Path
+    adb_server: AdbServer, netadapt: Netadapt, tmp_path: Path
 ) -> None:
     odd = "it's $(one); too"  # makers may write anything there
     properties = {**PIXEL_1.properties, "ro.serialno": odd}
@@ -116,8 +105,8 @@ def test_devices_lists_phones_with_all_that_is_asked_for(
     ):
         for address in (phone.address, other.address):
             adb_server.connect(address)
-        code, output, errors = netadapt("devices", "--json", timeout_s=60)
-        plain = netadapt("devices", timeout_s=60)[1]
+        code, output, errors = netadapt("devices", "--json")
+        plain = netadapt("devices")[1]
         for address in (phone.address, other.address):
             adb_server.disconnect(address)
     assert code == 0, errors
@@ -152,7 +141,7 @@ def test_devices_lists_phones_with_all_that_is_asked_for(
 
 @pytest.mark.slow
 def test_a_model_of_ones_own_is_timed_on_a_phone(
-    virtual_phone: VirtualPhone, tmp_path: Path
+    virtual_phone: VirtualPhone, netadapt: Netadapt, tmp_path: Path
 ) -> None:
     model = tmp_path / "mine.py"
     model.write_text(
