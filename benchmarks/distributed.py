@@ -53,7 +53,7 @@ def main() -> None:
         finish(whole, steps, quick=False)
     hung = silent = 0
     for number in range(kills):
-        ended, said = kill_at(broken, number + 1, number % RANKS, steps, quick=options.quick)
+        ended, said = kill_at(broken, number + 1, number % RANKS, steps)
         hung, silent = hung + (not ended), silent + (not said)
         say(f"kill {number + 1} of {kills}, rank {number % RANKS}")
     finish(broken, steps, quick=options.quick)
@@ -127,11 +127,9 @@ def finish(checkpoint: Path, steps: int, *, quick: bool) -> None:
         raise SystemExit(f"a training by {RANKS} processes failed:\n{said}")
 
 
-def kill_at(
-    checkpoint: Path, step: int, rank: int, steps: int, *, quick: bool
-) -> tuple[bool, bool]:
+def kill_at(checkpoint: Path, step: int, rank: int, steps: int) -> tuple[bool, bool]:
     """Kill one rank once the training is at `step`; whether all ended, and one said why."""
-    process = started(checkpoint, steps, quick=quick)
+    process = started(checkpoint, steps, quick=False)
     while process.poll() is None and step_of(checkpoint) < step:
         time.sleep(0.01)
     os.kill(rank_process(process.pid, rank), signal.SIGKILL)

@@ -47,9 +47,7 @@ class SuperNetworkSearch(Strategy):
 
     def prepare(self, context: Context) -> None:
         config = context.config
-        supernet = context.space.supernetwork(
-            generator=torch.Generator().manual_seed(config.run.seed)
-        ).to(context.parts.compute)
+        supernet = _new_supernet(context.parts)
         with context.training("supernet", "the super-network") as on_progress:
             train_supernet(
                 supernet,
@@ -101,9 +99,7 @@ class SuperNetworkSearch(Strategy):
 
     def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
         config = parts.config
-        supernet = parts.space.supernetwork(
-            generator=torch.Generator().manual_seed(config.run.seed)
-        ).to(parts.compute)
+        supernet = _new_supernet(parts)
         steps = config.supernet.training.steps - _steps_done(folder)
         seconds = steps * _supernet_step_s(parts, supernet)
         searches = [_evaluations(parts, each) for each in budgets_of(config.search.constraints)]
@@ -113,6 +109,12 @@ class SuperNetworkSearch(Strategy):
         evaluations = sum(judged for judged, _ in known)
         seconds += evaluations * _evaluation_s(parts, supernet)
         return SearchForecast(steps, evaluations, sum(some for _, some in known), seconds)
+
+
+def _new_supernet(parts: Parts) -> SuperNetwork:
+    """Untrained, by the run's seed, where it is to be trained."""
+    start = torch.Generator().manual_seed(parts.config.run.seed)
+    return parts.space.supernetwork(generator=start).to(parts.compute)
 
 
 def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:

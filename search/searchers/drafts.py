@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,6 +127,29 @@ def brought_to_budget(
         for i, draft in zip(due, found, strict=True):
             fleet[i] = draft or fleet[i]
     return fleet
+
+
+def fresh_drafts(
+    propose: Callable[[int], Sequence[Draft]],
+    count: int,
+    limits: Loads,
+    retries: int,
+    tried: Collection[Arch],
+) -> tuple[list[Draft], list[Draft]]:
+    """Up to `count` proposals within the limits that use them, and those that leave room.
+
+    `propose` is asked for as many as are missing, `retries` times more; what was `tried`, or comes
+    again, does not count.
+    """
+    using: dict[Arch, Draft] = {}
+    spare: dict[Arch, Draft] = {}
+    for _ in range(1 + retries):
+        for draft in propose(count - len(using)):
+            if draft.arch not in tried and meets(draft.loads, limits):
+                (using if uses(draft.loads, limits) else spare)[draft.arch] = draft
+        if len(using) == count:
+            break
+    return list(using.values()), list(spare.values())
 
 
 def _has_room(loads: Loads, limits: Loads) -> bool:

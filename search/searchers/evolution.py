@@ -24,8 +24,8 @@ from netadapt.search.searchers.drafts import (
     Draft,
     Loads,
     brought_to_budget,
+    fresh_drafts,
     meets,
-    uses,
 )
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
 
@@ -206,18 +206,13 @@ class _Herd:
     def _round(self, count: int, limits: Loads) -> list[Draft]:
         """`count` networks that use the budgets and were not there before, or the nearest."""
         parents = self._parents(limits)
-        chosen: dict[Arch, Draft] = {}
-        spare: dict[Arch, Draft] = {}
-        for _ in range(1 + self._breeding.retries):
-            children = [self._child(parents) for _ in range(count - len(chosen))]
-            for draft in brought_to_budget(
-                self._space, self._aims.loads, children, limits, self._rng
-            ):
-                if draft.arch not in self._tried and meets(draft.loads, limits):
-                    (chosen if uses(draft.loads, limits) else spare)[draft.arch] = draft
-            if len(chosen) == count:
-                break
-        return list(chosen.values()) or list(spare.values())[:count]
+
+        def born(missing: int) -> list[Draft]:
+            children = [self._child(parents) for _ in range(missing)]
+            return brought_to_budget(self._space, self._aims.loads, children, limits, self._rng)
+
+        chosen, spare = fresh_drafts(born, count, limits, self._breeding.retries, self._tried)
+        return chosen or spare[:count]
 
     def _parents(self, limits: Loads) -> list[Trial]:
         """Of the newest those that meet the budgets: what is larger scores better and is no use.

@@ -11,7 +11,7 @@ from annotated_types import Interval
 from netadapt.android_runner.bounds import check_bounds
 from netadapt.search.errors import InvalidSettingError
 from netadapt.search.searchers.base import Aims, Round, Rounds, Searcher
-from netadapt.search.searchers.drafts import Draft, Loads, brought_to_budget, meets, uses
+from netadapt.search.searchers.drafts import Draft, Loads, brought_to_budget, fresh_drafts
 
 if TYPE_CHECKING:
     from netadapt.search.space import Arch
@@ -76,15 +76,14 @@ class RandomSearch(Searcher):
         self, aims: Aims, count: int, limits: Loads, tried: set[Arch], rng: np.random.Generator
     ) -> list[Draft]:
         """`count` networks that use the budgets and were not there before, or the nearest."""
-        chosen: list[Draft] = []
-        spare: list[Draft] = []
-        for _ in range(1 + self.settings.retries):
-            for draft in self._walk(aims, count - len(chosen), limits, rng):
-                if draft.arch not in tried and meets(draft.loads, limits):
-                    tried.add(draft.arch)
-                    (chosen if uses(draft.loads, limits) else spare).append(draft)
-            if len(chosen) == count:
-                break
+        chosen, spare = fresh_drafts(
+            lambda missing: self._walk(aims, missing, limits, rng),
+            count,
+            limits,
+            self.settings.retries,
+            tried,
+        )
+        tried.update(draft.arch for draft in (*chosen, *spare))
         return chosen or spare[:count]
 
     def _walk(self, aims: Aims, count: int, limits: Loads, rng: np.random.Generator) -> list[Draft]:
