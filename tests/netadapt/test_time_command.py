@@ -210,9 +210,11 @@ def test_rows_are_kept_and_a_predictor_of_them_knows_the_model(
     for _ in range(2):
         code, output, errors = run_here("time", f"{model_file}:Split", *arguments)
         assert code == 0, errors
-        found.append(json.loads(output)["timings"][0])
-    assert found[0]["kernels"] == found[1]["kernels"], "what is settled is not timed again"
-    types = {part["key"].partition("(")[0] for part in found[0]["kernels"]}
+        found.append({part["key"]: part["ms"] for part in json.loads(output)["timings"][0]["kernels"]})
+        with LatencyTable(table) as rows:  # a busy machine's rows are flagged, and not settled
+            rows.add([dataclasses.replace(row, quality="ok") for row in rows.rows()])
+    assert found[0] == found[1], "what is settled is not timed again"
+    types = {key.partition("(")[0] for key in found[0]}
     assert types == {"node", "portable", "pointwise_conv", "add"}
 
     kernels = [PointwiseConvKernel(8 * c, 8 * d, 9, 9) for c in range(1, 5) for d in range(1, 5)]
@@ -232,7 +234,7 @@ def test_rows_are_kept_and_a_predictor_of_them_knows_the_model(
     predicted = json.loads(output)
     assert predicted["unknown"] == []
     by_key = {part["key"]: part["ms"] for part in predicted["kernels"]}
-    assert by_key == pytest.approx({p["key"]: p["ms"] for p in found[0]["kernels"]})
+    assert by_key == pytest.approx(found[0])
     low, high = predicted["whole_interval_ms"]
     assert 0 < low < predicted["whole_ms"] < high
 
