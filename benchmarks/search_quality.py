@@ -17,6 +17,7 @@ cache folder, and the benchmark goes on when started again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -36,6 +37,7 @@ from netadapt.android_runner.files import write_atomically
 from netadapt.config import RunConfig, demo_config
 from netadapt.profiler.kernels import DepthwiseConvKernel
 from netadapt.runs.parts import Parts
+from netadapt.runs.supernet import SCORED_AT_ONCE
 from netadapt.search.driver import SearchResult, open_log, run_search
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.landing import Search
@@ -276,19 +278,22 @@ def _on_supernet(seed: int, root: Path, quick: bool) -> dict[str, Found]:
 
     if not quick:
         torch.set_num_threads(1)
-    kept = root / str(seed) / "found.json"
+    config = _demo(seed, quick=quick)
+    evaluation = config.search.evaluation
+    # What the searches go by may change from version to version, and the super-network stay
+    mark = hashlib.sha256(f"{evaluation} {REAL_SHARE} {SCORED_AT_ONCE}".encode()).hexdigest()[:12]
+    kept = root / str(seed) / mark / "found.json"
     if kept.exists():
         return {key: Found(**value) for key, value in json.loads(kept.read_text()).items()}
     kept.parent.mkdir(parents=True, exist_ok=True)
-    config = _demo(seed, quick=quick)
     parts = Parts(config)
     space, task = parts.space, parts.task
     supernet = space.supernetwork(generator=torch.Generator().manual_seed(seed))
     training = config.supernet.training
-    checkpoint = kept.parent / "supernet.pt"
+    checkpoint = root / str(seed) / "supernet.pt"
     train_supernet(supernet, task, training, parts.step, seed=seed, checkpoint=checkpoint)
     supernet.eval()
-    evaluator = Evaluator(supernet, task, config.search.evaluation)
+    evaluator = Evaluator(supernet, task, evaluation)
     mcd = config.search.searcher.settings
     assert isinstance(mcd, McdSettings)
     reference = space.reference()
@@ -298,7 +303,7 @@ def _on_supernet(seed: int, root: Path, quick: bool) -> dict[str, Found]:
         budget = Constraint(latency, REAL_SHARE * float(latency([reference])[0]))
         wanted = Search(searcher, [budget], seed=seed)
         with open_log(kept.parent / f"{searcher.name}.jsonl", wanted, str(seed)) as log:
-            return run_search(wanted, evaluator, log=log)
+            return run_search(wanted, evaluator, log=log, batch_size=SCORED_AT_ONCE)
 
     # Steps as fine as in the comparison above: the demo's would use it up after some 17 networks
     fine = Schedule(decay=0.96, iterations=2 if quick else ITERATIONS)
@@ -317,7 +322,7 @@ def _on_supernet(seed: int, root: Path, quick: bool) -> dict[str, Found]:
     fresh = Fresh(
         replace(config.task.settings, validation_images=images, test_images=images), seed=seed
     )
-    judging = replace(config.search.evaluation, validation_images=images)
+    judging = replace(evaluation, validation_images=images, race_images=0)
     accuracies = Evaluator(supernet, fresh, replace(judging, score="metric"))(archs)
     losses = Evaluator(supernet, fresh, judging)(archs)
     names = ("single_layer", "mcd", "mcd_evolution", "evolution", "random")

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 RecordT = TypeVar("RecordT", Proposal, Scored, Measured, Accepted, Confirmed, Finished)
 
 EvaluateArchs = Callable[[Sequence["Arch"]], Sequence[float]]
-"""Archs to scores, higher is better; the same arch scores the same."""
+"""Archs to scores, higher is better; the same archs together score the same."""
 MeasureArchs = Callable[[Sequence["Arch"]], Sequence[float]]
 """Archs to the measured milliseconds of their whole networks."""
 ConfirmArch = Callable[["Arch"], tuple[float, float]]
@@ -80,6 +80,8 @@ class SearchResult:
     ----------
     measured_ms: in the iteration that accepted it; None where nobody measures in the loop.
     confirmed_ms: timed again by itself, twice; None where nobody confirms.
+    lead: by how much the loss of the next best candidate of the same iteration is above its own on
+        the same images, and the standard error of that; None where it was not looked at.
     """
 
     arch: Arch
@@ -90,6 +92,7 @@ class SearchResult:
     evaluations: int
     iterations: int
     seconds: float
+    lead: tuple[float, float] | None = None
 
 
 def fingerprint(search: Search, configuration: str = "") -> str:
@@ -125,7 +128,8 @@ def run_search(
         "predictor": they are not.
     log: where every step is kept; None: nowhere, and an interrupted search starts anew.
     confirm: how what is found is timed again; None: it is not.
-    batch_size: archs handed to `evaluate` at once; a kill loses at most this many.
+    batch_size: archs handed to `evaluate` at once, the same whenever it goes on: they may be scored
+        beside each other. A kill loses at most this many.
 
     Raises `ImpossibleBudgetError` for a budget out of reach, `TrialLogError` when the search asks
     for other than what the log holds, `MetricError` for a score that is not a number, and whatever
@@ -198,43 +202,50 @@ class _Run:
             self._mismatch(f"iteration {proposal.iteration} of {proposal.candidates} candidates")
         self._spend(proposal.seconds)
         trials: list[Trial] = []
-        while len(trials) < count:
-            batch = self._next_batch(request, len(trials))
-            trials += batch
+        for begin in range(0, count, self._batch_size):
+            trials += self._batch(request, begin)
             self._candidates_scored = len(trials)
             self._report()
         self._best = max(trial.score for trial in trials)
         return tuple(trials)
 
-    def _next_batch(self, request: Evaluate, begin: int) -> list[Trial]:
-        """One recorded trial, or a new batch, scored and logged."""
-        arch, predicted = request.candidates[begin], request.predicted[begin]
-        scored = self._recorded(Scored)
-        if scored is not None:
-            if scored.arch != arch.to_json():
-                self._mismatch(scored.arch)
-            self._spend(scored.seconds)
-            self._trials[arch] = Trial(arch, scored.score, predicted)
-            return [self._trials[arch]]
+    def _batch(self, request: Evaluate, begin: int) -> list[Trial]:
+        """Candidates from number `begin` on, from the log, or scored and logged.
+
+        Scores may depend on whom an arch was scored with, so a batch of which the log has a part
+        is scored as a whole once more.
+        """
         end = begin + self._batch_size
         archs = request.candidates[begin:end]
-        unseen = list(dict.fromkeys(a for a in archs if a not in self._trials))
-        start = time.perf_counter()
-        scores = dict(zip(unseen, self._evaluate(unseen), strict=True)) if unseen else {}
-        seconds = (time.perf_counter() - start) / max(len(unseen), 1)
+        recorded: list[Scored] = []
+        while len(recorded) < len(archs) and (scored := self._recorded(Scored)) is not None:
+            if scored.arch != archs[len(recorded)].to_json():
+                self._mismatch(scored.arch)
+            self._spend(scored.seconds)
+            recorded.append(scored)
+        scores = {arch: scored.score for arch, scored in zip(archs, recorded, strict=False)}
+        seconds = 0.0
+        if len(recorded) < len(archs):
+            unseen = list(dict.fromkeys(a for a in archs if a not in self._trials))
+            start = time.perf_counter()
+            fresh = dict(zip(unseen, self._evaluate(unseen), strict=True)) if unseen else {}
+            seconds = (time.perf_counter() - start) / max(len(unseen), 1)
+            scores = {a: fresh[a] if a in fresh else self._trials[a].score for a in archs} | scores
         batch = []
-        for arch, predicted in zip(archs, request.predicted[begin:end], strict=True):
-            fresh = arch in scores
-            score = float(scores[arch]) if fresh else self._trials[arch].score
+        for place, (arch, predicted) in enumerate(
+            zip(archs, request.predicted[begin:end], strict=True)
+        ):
+            score = float(scores[arch])
             if not math.isfinite(score):
                 raise MetricError(
                     f"a score is a finite number, got {score} for {arch.to_json()}; "
                     "check the evaluation"
                 )
+            cost = 0.0 if arch in self._trials else seconds
             self._trials[arch] = trial = Trial(arch, score, predicted)
-            cost = seconds if fresh else 0.0
-            self._keep(Scored(request.iteration, arch.to_json(), score, predicted, cost))
-            self._spend(cost)
+            if place >= len(recorded):
+                self._keep(Scored(request.iteration, arch.to_json(), score, predicted, cost))
+                self._spend(cost)
             batch.append(trial)
         return batch
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netadapt.search.errors import InvalidSettingError, MetricError
+from netadapt.search.errors import InvalidSettingError
 from netadapt.search.evaluation_settings import EvaluationSettings
+from netadapt.search.race import Losses, lead, raced, stretches_of
 from netadapt.search.ranks import Follower, Job, Ranks, current
 from netadapt.search.supernet import SuperNetwork, calibrate
 from netadapt.search.task import KeptBatches, Samples, one_batch
@@ -19,15 +22,20 @@ from netadapt.search.training.loop import device_of, placed
 
 if TYPE_CHECKING:
     from netadapt.search.space import Arch
+    from netadapt.search.supernet import BatchNormStats
     from netadapt.search.task import RunningMetric, Task
+
+Value = TypeVar("Value")
 
 
 class Evaluator:
-    """Scores archs on the validation split; higher is better. The same arch scores the same.
+    """Scores archs on the validation split; higher is better.
 
     The batch-norm statistics of a mixture of networks fit none of them, so each arch's are
     re-estimated on training images before it is judged (assumption, measured: without it the
-    super-network's accuracies say nothing).
+    super-network's accuracies say nothing). By loss, archs that are scored together race
+    (`netadapt.search.race`): the same archs together score the same. By metric, or without a race,
+    an arch's score depends on nothing else.
 
     Raises `InvalidSettingError` for more validation images than the task has.
     """
@@ -45,6 +53,7 @@ class Evaluator:
             )
         self._supernet = supernet
         self._task = task
+        self._wanted = wanted
         self._shared = False
         device, layout = device_of(supernet), torch.channels_last
 
@@ -75,26 +84,77 @@ class Evaluator:
         return self.share_of(archs, ranks)
 
     def share_of(self, archs: Sequence[Arch], ranks: Ranks) -> list[float]:
-        """This rank's part of `__call__`; on rank 0 the scores of all archs."""
+        """This rank's part of `__call__`; returns the scores of all archs."""
         with _eval_mode(self._supernet):
-            own = [self._score(arch) for arch in archs[ranks.number :: ranks.count]]
-        if ranks.count == 1:
-            return own
-        scores = [0.0] * len(archs)
-        for number, theirs in enumerate(ranks.gathered(own)):
-            scores[number :: ranks.count] = theirs
-        return scores
+            if self.settings.score == "loss":
+                return self._by_loss(archs, ranks)
+            own = {i: self._by_metric(archs[i]) for i in _share(range(len(archs)), ranks)}
+            return _values(ranks.everyones(own), range(len(archs)))
 
     @torch.inference_mode()
-    def _score(self, arch: Arch) -> float:
+    def lead(self, arch: Arch, other: Arch) -> tuple[float, float] | None:
+        """By how much the loss of `other` is above that of `arch`, and its standard error.
+
+        On all validation images, the same for both; None where they are too few for an error.
+        """
+        with _eval_mode(self._supernet):
+            stats = [calibrate(self._supernet, a, self._calibration) for a in (arch, other)]
+            both = [
+                [self._losses(a, s, batch) for a, s in zip((arch, other), stats, strict=True)]
+                for batch in self._validation
+            ]
+        first, second = np.concatenate(both, axis=1)
+        if len(first) < 2:
+            return None
+        return lead(first, second, np.concatenate(self._stretches([len(both)])))
+
+    @torch.inference_mode()
+    def _by_metric(self, arch: Arch) -> float:
         stats = calibrate(self._supernet, arch, self._calibration)
-        by_loss = self.settings.score == "loss"
         value = _judged(
             lambda images: self._supernet(images, arch, stats),
-            MeanLoss(self._task) if by_loss else self._task.metric(),
+            self._task.metric(),
             self._validation,
         )
-        return -value if by_loss else self._task.score(value)
+        return self._task.score(value)
+
+    @torch.inference_mode()
+    def _by_loss(self, archs: Sequence[Arch], ranks: Ranks) -> list[float]:
+        """All ranks hear all losses, so that all of them know who is still in the race."""
+        own = set(_share(range(len(archs)), ranks))
+        stats = {i: calibrate(self._supernet, archs[i], self._calibration) for i in own}
+        first, batch_size = self.settings.race_images, self.settings.batch_size
+        counts = stretches_of(self._wanted, first if len(archs) > 1 else 0, batch_size)
+        batches = iter(self._validation)
+
+        def judge(running: Sequence[int], number: int) -> Losses:
+            found: dict[int, list[Losses]] = {i: [] for i in running if i in own}
+            last = number == len(counts) - 1  # to the very end: then the images are kept
+            for batch in islice(batches, None if last else counts[number]):
+                for i, losses in found.items():
+                    losses.append(self._losses(archs[i], stats[i], batch))
+            joined = {i: np.concatenate(losses) for i, losses in found.items()}
+            return np.stack(_values(ranks.everyones(joined), running))
+
+        return [-loss for loss in raced(len(archs), self._stretches(counts), judge)]
+
+    def _losses(self, arch: Arch, stats: BatchNormStats, batch: Samples) -> Losses:
+        """The mean loss of each part of a batch, without label smoothing."""
+        outputs = self._supernet(batch.images, arch, stats)
+        parts = zip(torch.split(outputs, _PART), torch.split(batch.targets, _PART), strict=True)
+        losses = [self._task.loss(some, targets) for some, targets in parts]
+        return torch.stack(losses).double().cpu().numpy()
+
+    def _stretches(self, counts: Sequence[int]) -> list[Losses]:
+        """How many images the parts of each stretch of so many batches have."""
+        sizes, batch_size, begin = [], self.settings.batch_size, 0
+        for count in counts:
+            end = min(begin + count * batch_size, self._wanted)
+            batches = [min(batch_size, end - at) for at in range(begin, end, batch_size)]
+            parts = [min(_PART, n - at) for n in batches for at in range(0, n, _PART)]
+            sizes.append(np.array(parts, dtype=float))
+            begin = end
+        return sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +183,20 @@ class ScoringJob(Job):
 
 _EVALUATOR = "evaluator"
 
+_PART = 16
+"""Images whose mean loss is one figure of a comparison of two networks (assumption)."""
+
+
+def _share(places: range, ranks: Ranks) -> range:
+    """The places of a list that this rank takes care of."""
+    return places[ranks.number :: ranks.count]
+
+
+def _values(found: Iterable[Mapping[int, Value]], places: Iterable[int]) -> list[Value]:
+    """What the ranks found, in the order of `places`."""
+    joined = dict(item for each in found for item in each.items())
+    return [joined[place] for place in places]
+
 
 @torch.inference_mode()
 def evaluate_network(network: nn.Module, task: Task, batches: Iterable[Samples]) -> float:
@@ -130,26 +204,6 @@ def evaluate_network(network: nn.Module, task: Task, batches: Iterable[Samples])
     device = device_of(network)
     with _eval_mode(network):
         return _judged(lambda images: network(images.to(device)), task.metric(), batches)
-
-
-class MeanLoss:
-    """A task's loss as a metric, without label smoothing; lower is better."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._total = 0.0
-        self._images = 0
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """See `RunningMetric.update`."""
-        self._total += float(self._task.loss(outputs, targets)) * len(targets)
-        self._images += len(targets)
-
-    def compute(self) -> float:
-        """The mean over all images. Raises `MetricError` without any."""
-        if not self._images:
-            raise MetricError("a loss is of 1 image or more, got none; count batches in first")
-        return self._total / self._images
 
 
 def _judged(

@@ -24,8 +24,11 @@ class EvaluationSettings:
     calibration_images: training images that batch-norm statistics are re-estimated on.
     validation_images: the first images of the split that are used; None: all.
     batch_size: images a forward pass of the judged network.
-    memory_mb: validation images are kept in memory up to this size, and made anew for each arch
-        beyond it.
+    race_images: networks that are scored together race: all are judged on so many images, the
+        better half on twice as many, and so on; the best on all (`netadapt.search.race`). 0, or
+        `score = "metric"`: everybody is judged on all images.
+    memory_mb: validation images are kept in memory up to this size, and made anew for each
+        group of networks that is scored beyond it.
 
     Raises `InvalidSettingError`.
     """
@@ -34,6 +37,7 @@ class EvaluationSettings:
     calibration_images: Annotated[int, Interval(ge=2, le=1_000_000)] = 256
     validation_images: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
     batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 128
+    race_images: Annotated[int, Interval(ge=0, le=1_000_000)] = 256
     memory_mb: Annotated[float, Gt(0)] = 1024.0
 
     def __post_init__(self) -> None:

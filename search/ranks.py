@@ -62,14 +62,16 @@ class Ranks:
         with self._together():
             distributed.broadcast_object_list(box, 0, device=torch.device("cpu"))
 
-    def gathered(self, own: object) -> list[Any]:
-        """What each rank gave, in the order of the ranks, on rank 0; nothing on the others."""
+    def everyones(self, own: object) -> list[Any]:
+        """What each rank gave, in the order of the ranks, on every rank."""
+        if self.count == 1:
+            return [own]
         from torch import distributed
 
-        everyones = [None] * self.count if self.number == 0 else None
+        given: list[Any] = [None] * self.count
         with self._together():
-            distributed.gather_object(own, everyones, 0)
-        return everyones or []
+            distributed.all_gather_object(given, own)
+        return given
 
     def add_up(self, tensor: Tensor) -> None:
         """Replace `tensor` on every rank by the sum over all of them."""

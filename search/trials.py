@@ -297,6 +297,19 @@ def _corrupt(path: Path, what: str) -> TrialLogError:
     )
 
 
+def runner_up(iterations: Sequence[Iteration], arch: str) -> Scored | None:
+    """Of the iteration that settled on `arch` last, the best of those that scored no better.
+
+    None where nobody else was scored in it.
+    """
+    for iteration in reversed(iterations):
+        if iteration.accepted is not None and iteration.accepted.arch == arch:
+            own = next(t.score for t in iteration.trials if t.arch == arch)
+            others = [t for t in iteration.trials if t.arch != arch and t.score <= own]
+            return max(others, key=lambda trial: trial.score, default=None)
+    return None
+
+
 def accepted_path(iterations: Sequence[Iteration]) -> tuple[Scored, ...]:
     """The accepted trial of each iteration, in order."""
     return tuple(

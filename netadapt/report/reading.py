@@ -11,6 +11,7 @@ from netadapt.config import RunConfig
 from netadapt.predictor.errors import MissingKernelTypeError
 from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
 from netadapt.report import measured, predicted
+from netadapt.report.intervals import Z_95, Estimate
 from netadapt.report.records import (
     Budget,
     Candidate,
@@ -221,9 +222,17 @@ def _searches(
             path=_path(iterations, metric, sign),
             probes=_probes(iterations),
             found_alone_ms=_alone_ms(outcomes.get(label), iterations),
+            lead=_lead(outcomes.get(label)),
         )
         for label, iterations in logs.items()
     )
+
+
+def _lead(outcome: SearchOutcome | None) -> Estimate | None:
+    if outcome is None or outcome.search_lead is None:
+        return None
+    value, error = outcome.search_lead
+    return Estimate(value, value - Z_95 * error, value + Z_95 * error)
 
 
 def _given_text(budget: SearchBudget | None, outcome: SearchOutcome | None) -> str:

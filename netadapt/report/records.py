@@ -144,6 +144,7 @@ class SearchReport:
     given: the budget in words, as the run file has it.
     probes: the candidates that the search measured, in their order.
     found_alone_ms: the found network timed by itself, and again.
+    lead: by how much the loss of the next best candidate of its iteration is above the found one's.
     """
 
     label: str
@@ -153,6 +154,7 @@ class SearchReport:
     path: tuple[PathStep, ...]
     probes: tuple[Probe, ...]
     found_alone_ms: tuple[float, ...]
+    lead: Estimate | None = None
 
     @property
     def name(self) -> str:

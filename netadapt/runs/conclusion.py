@@ -87,6 +87,7 @@ def _outcome(context: Context, one: Found) -> SearchOutcome:
         scaled=max(variants, key=lambda n: sign * n.test_metric, default=None),
         scaled_variants=tuple(variants),
         search_score=one.result.score,
+        search_lead=one.result.lead,
         found_alone_ms=one.result.confirmed_ms,
         evaluations=one.result.evaluations,
         iterations=one.result.iterations,

@@ -87,6 +87,9 @@ class SearchOutcome(_Record):
         sizes whose measured latency is not below the found network's; None where no width is that
         slow.
     search_score: the found network's validation score with the super-network's weights.
+    search_lead: by how much the loss of the next best candidate of the same iteration was above the
+        found network's on the same images, and the standard error of that; None where scores are no
+        losses, or there was no other.
     found_alone_ms: the found network, timed twice when the search settled on it, before training.
     """
 
@@ -98,6 +101,7 @@ class SearchOutcome(_Record):
     scaled: NetworkResult | None
     scaled_variants: tuple[NetworkResult, ...]
     search_score: float
+    search_lead: tuple[float, NotNegative] | None = None
     found_alone_ms: tuple[Positive, Positive]
     evaluations: int
     iterations: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -14,11 +15,11 @@ from netadapt.runs.strategy import SearchForecast, Strategy
 from netadapt.search.driver import open_log, run_search
 from netadapt.search.evaluation import Evaluator
 from netadapt.search.network import build_network
-from netadapt.search.ranks import current
 from netadapt.search.supernet import SuperNetwork, calibrate, extract
 from netadapt.search.task import one_batch
 from netadapt.search.training import train_supernet
 from netadapt.search.training.checkpoint import content_digest
+from netadapt.search.trials import read_iterations, runner_up
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from netadapt.search.space import Arch
 
 
-SCORED_AT_ONCE = 4
-"""Archs that each process scores between two entries of the log: a kill loses at most as many."""
+SCORED_AT_ONCE = 16
+"""Archs that race each other, whatever the number of processes: a kill loses at most as many."""
 
 
 class SuperNetworkSearch(Strategy):
@@ -76,15 +77,20 @@ class SuperNetworkSearch(Strategy):
                 update(done, (p.iteration + p.iterations_left) * p.candidates)
 
             timer = context.timer
-            return run_search(
+            result = run_search(
                 search,
                 evaluator,
                 timer.measured,
                 log,
                 on_progress,
                 confirm=timer.twice,
-                batch_size=SCORED_AT_ONCE * current().count,
+                batch_size=SCORED_AT_ONCE,
             )
+        other = runner_up(read_iterations(folder.trials), result.arch.to_json())
+        if other is None or evaluator.settings.score != "loss":
+            return result
+        lead = evaluator.lead(result.arch, context.space.arch_from_json(other.arch))
+        return replace(result, lead=lead)
 
     def network(self, context: Context, arch: Arch) -> nn.Module:
         config = context.config

@@ -210,7 +210,9 @@ def test_rows_are_kept_and_a_predictor_of_them_knows_the_model(
     for _ in range(2):
         code, output, errors = run_here("time", f"{model_file}:Split", *arguments)
         assert code == 0, errors
-        found.append({part["key"]: part["ms"] for part in json.loads(output)["timings"][0]["kernels"]})
+        found.append(
+            {part["key"]: part["ms"] for part in json.loads(output)["timings"][0]["kernels"]}
+        )
         with LatencyTable(table) as rows:  # a busy machine's rows are flagged, and not settled
             rows.add([dataclasses.replace(row, quality="ok") for row in rows.rows()])
     assert found[0] == found[1], "what is settled is not timed again"

@@ -32,7 +32,7 @@ def task() -> ClutteredDigits:
     return ClutteredDigits(DigitsSettings(train_images=64, validation_images=100))
 
 
-FEW = EvaluationSettings(calibration_images=32)
+FEW = EvaluationSettings(calibration_images=32, race_images=0)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,37 @@ def test_scores_depend_on_the_arch_alone(
     supernet.eval()
     after = supernet.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_in_a_race_only_the_better_ones_are_judged_on_all_images(
+    supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
+) -> None:
+    few = replace(FEW, batch_size=32)
+    all_images = Evaluator(supernet, task, few)(archs)
+    racing = Evaluator(supernet, task, replace(few, race_images=32))
+    raced = racing(archs)
+    winner = max(range(4), key=raced.__getitem__)
+    assert raced[winner] == all_images[winner]
+    assert sum(a == b for a, b in zip(raced, all_images, strict=True)) <= 2
+    assert raced == pytest.approx(all_images, abs=0.05)
+    assert racing(archs) == raced
+    assert racing(archs[:1]) == all_images[:1], "nobody to race against"
+    anew = Evaluator(supernet, task, replace(racing.settings, memory_mb=0.01))
+    assert anew(archs) == raced
+
+
+def test_a_lead_is_the_difference_of_two_scores(
+    supernet: SuperNetwork, task: ClutteredDigits, archs: list[Arch]
+) -> None:
+    evaluate = Evaluator(supernet, task, FEW)
+    first, second = evaluate(archs[:2])
+    found = evaluate.lead(archs[0], archs[1])
+    assert found is not None
+    ahead, error = found
+    assert ahead == pytest.approx(first - second, abs=1e-6)
+    assert 0 < error < 1
+    few = Evaluator(supernet, task, replace(FEW, validation_images=16))
+    assert few.lead(archs[0], archs[1]) is None
 
 
 def test_first_validation_images_are_used(

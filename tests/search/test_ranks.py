@@ -67,7 +67,11 @@ def trained(steps: int, parts: int, checkpoint: Path, say: Say | None = None) ->
 
 def scores(supernet: SuperNetwork) -> list[float]:
     rng = np.random.default_rng(2)
-    evaluate = Evaluator(supernet, make_task(), EvaluationSettings(calibration_images=32))
+    evaluate = Evaluator(
+        supernet,
+        make_task(),
+        EvaluationSettings(calibration_images=32, batch_size=32, race_images=32),
+    )
     return evaluate([supernet.space.random(rng) for _ in range(5)])
 
 
