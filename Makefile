@@ -36,7 +36,7 @@ demo: $(READY)
 	$(BIN)/netadapt demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 wheel-test:
 	.ci/wheel-test

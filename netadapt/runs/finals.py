@@ -45,7 +45,7 @@ class TrainFinals:
             train_network(
                 network,
                 context.task,
-                context.config.final.training,
+                context.parts.final_training,
                 seed=context.config.run.seed,
                 checkpoint=final.checkpoint,
                 on_progress=on_progress,

@@ -84,7 +84,7 @@ def plan_run(parts: Parts, folder: RunFolder) -> RunForecast:
     seconds = (
         (0.0 if profile is None else profile.seconds)
         + search.seconds
-        + networks * config.final.training.steps * _network_step_s(parts)
+        + networks * parts.final_training.steps * _network_step_s(parts)
         + timed * _NETWORK_S
     )
     return RunForecast(
@@ -94,13 +94,13 @@ def plan_run(parts: Parts, folder: RunFolder) -> RunForecast:
         evaluations=search.evaluations,
         measured=search.measured,
         networks=networks,
-        network_steps=config.final.training.steps,
+        network_steps=parts.final_training.steps,
         seconds=seconds,
     )
 
 
 def _network_step_s(parts: Parts) -> float:
-    settings = rehearsed(parts.config.final.training)
+    settings = rehearsed(parts.final_training)
     task, seed = parts.task, parts.config.run.seed
     start = torch.Generator().manual_seed(seed)
     network = build_network(parts.space, parts.space.reference(), generator=start)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from netadapt.profiler.table import Provenance
     from netadapt.search.searchers.base import Searcher
     from netadapt.search.task import Task
+    from netadapt.search.training.settings import TrainingSettings
     from netadapt.search.training.step import SupernetStep
 
 
@@ -78,6 +79,16 @@ class Parts:
         kind: Any = STEPS.find(chosen.name)
         made: SupernetStep = kind.of(chosen.settings, self.space)
         return made
+
+    @property
+    def supernet_training(self) -> TrainingSettings:
+        """How the super-network is trained, in steps. Raises `InvalidSettingError`."""
+        return self.config.supernet.training.in_steps(self.task.train_images)
+
+    @property
+    def final_training(self) -> TrainingSettings:
+        """How the found network and its rivals are, in steps. Raises `InvalidSettingError`."""
+        return self.config.final.training.in_steps(self.task.train_images)
 
     @cached_property
     def lowering(self) -> Lowering:

@@ -47,15 +47,14 @@ class SuperNetworkSearch(Strategy):
         self._supernet: SuperNetwork | None = None
 
     def prepare(self, context: Context) -> None:
-        config = context.config
         supernet = _new_supernet(context.parts)
         with context.training("supernet", "the super-network") as on_progress:
             train_supernet(
                 supernet,
                 context.task,
-                config.supernet.training,
+                context.parts.supernet_training,
                 context.parts.step,
-                seed=config.run.seed,
+                seed=context.config.run.seed,
                 checkpoint=context.folder.supernet,
                 on_progress=on_progress,
             )
@@ -106,7 +105,7 @@ class SuperNetworkSearch(Strategy):
     def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
         config = parts.config
         supernet = _new_supernet(parts)
-        steps = config.supernet.training.steps - _steps_done(folder)
+        steps = parts.supernet_training.steps - _steps_done(folder)
         seconds = steps * _supernet_step_s(parts, supernet)
         searches = [_evaluations(parts, each) for each in budgets_of(config.search.constraints)]
         known = [each for each in searches if each is not None]
@@ -152,7 +151,7 @@ def _steps_done(folder: RunFolder) -> int:
 
 
 def _supernet_step_s(parts: Parts, supernet: SuperNetwork) -> float:
-    settings = rehearsed(parts.config.supernet.training)
+    settings = rehearsed(parts.supernet_training)
     task, step, seed = parts.task, parts.step, parts.config.run.seed
     return last_step_s(
         lambda note: train_supernet(supernet, task, settings, step, seed=seed, on_progress=note)

@@ -45,9 +45,11 @@ class Done:
 def fingerprint(task: Task, settings: TrainingSettings, step: Step, seed: int) -> dict[str, Any]:
     """What must agree for a checkpoint to be resumed.
 
-    How often it is written need not, nor what is done when the training is over.
+    How often it is written need not, nor what is done when the training is over. Lengths are those
+    in steps.
     """
     recipe = asdict(replace(settings, checkpoint_every_steps=1, norm_batches=0))
+    recipe = {key: value for key, value in recipe.items() if not key.endswith("epochs")}
     names = {"task": task.name, "task_seed": task.seed, "seed": seed, "step": step.describe()}
     return names | recipe
 

@@ -82,6 +82,7 @@ def train(
     `InvalidSettingError` when a batch has no equal parts for all.
     """
     ranks = current()
+    settings = settings.in_steps(task.train_images)
     parts = settings.accumulate * ranks.count
     if settings.batch_size % parts:
         raise InvalidSettingError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval
@@ -29,6 +29,8 @@ class TrainingSettings:
     learning_rate: at its peak, which it rises to linearly over `warmup_steps`.
     schedule: how it falls to 0 from there: along half a cosine, linearly, or not at all; or
         exponentially: by the factor `decay` every `decay_steps` steps.
+    epochs, decay_epochs, warmup_epochs: instead of `steps`, `decay_steps` and `warmup_steps`, in
+        times that all training images are seen; `in_steps` turns them into steps.
     weight_decay: on matrices and filters only, not on biases and normalisation.
     momentum: of SGD and RMSprop; AdamW keeps its usual averages.
     label_smoothing: handed to the task's loss.
@@ -54,6 +56,9 @@ class TrainingSettings:
     decay: Annotated[float, Interval(gt=0, le=1)] = 0.97
     decay_steps: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 1000
     warmup_steps: Annotated[int, Interval(ge=0, le=1_000_000_000)] = 40
+    epochs: Annotated[float, Interval(gt=0, le=1_000_000)] | None = None
+    decay_epochs: Annotated[float, Interval(gt=0, le=1_000_000)] | None = None
+    warmup_epochs: Annotated[float, Interval(ge=0, le=1_000_000)] | None = None
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
@@ -66,7 +71,8 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         check_bounds(self, InvalidSettingError)
-        if self.warmup_steps >= self.steps:
+        in_steps = self.epochs is None and self.warmup_epochs is None
+        if in_steps and self.warmup_steps >= self.steps:
             raise InvalidSettingError(
                 f"the warm-up is shorter than the training, got {self.warmup_steps} of "
                 f"{self.steps} steps; lower warmup_steps"
@@ -76,6 +82,22 @@ class TrainingSettings:
                 f"a batch is accumulated of equal parts, got {self.batch_size} images in "
                 f"{self.accumulate} parts; correct accumulate"
             )
+
+    def in_steps(self, images: int) -> TrainingSettings:
+        """The same with all lengths in steps, of a task with so many training images.
+
+        Raises `InvalidSettingError` for a warm-up that is not shorter than the training.
+        """
+        lengths = {"steps": self.epochs, "decay_steps": self.decay_epochs}
+        found = {
+            name: max(1, round(epochs * images / self.batch_size))
+            for name, epochs in lengths.items()
+            if epochs is not None
+        }
+        if self.warmup_epochs is not None:
+            found["warmup_steps"] = round(self.warmup_epochs * images / self.batch_size)
+        none = {"epochs": None, "decay_epochs": None, "warmup_epochs": None}
+        return replace(self, **found, **none)  # type: ignore[arg-type]  # each of its own type
 
     def learning_rate_at(self, step: int) -> float:
         """Of the `step`-th step, counted from 0."""

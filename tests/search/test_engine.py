@@ -87,6 +87,31 @@ def test_the_exponential_schedule_is_a_staircase() -> None:
     assert rates[10:] == [0.5 ** (n // 20) for n in range(90)]
 
 
+class TestEpochs:
+    def test_they_become_steps_of_the_task(self) -> None:
+        settings = replace(
+            SETTINGS, batch_size=32, epochs=3, warmup_epochs=0.5, decay_epochs=0.25, steps=7
+        )
+        steps = settings.in_steps(1000)
+        assert (steps.steps, steps.warmup_steps, steps.decay_steps) == (94, 16, 8)
+        assert steps == steps.in_steps(5)
+        assert replace(SETTINGS, epochs=1e-6, warmup_epochs=0).in_steps(10).steps == 1
+
+    def test_a_training_has_so_many(self, task: ClutteredDigits) -> None:
+        seen: list[int] = []
+        settings = replace(SETTINGS, batch_size=8, epochs=0.25, warmup_epochs=0, norm_batches=0)
+        train_network(
+            with_norms(), task, settings, seed=0, on_progress=lambda p: seen.append(p.steps)
+        )
+        assert seen == [round(task.train_images / 32)] * len(seen)
+        assert len(seen) == seen[0] > 1
+
+    def test_a_warm_up_that_is_too_long_is_refused(self) -> None:
+        settings = replace(SETTINGS, batch_size=10, epochs=1, warmup_epochs=2)
+        with pytest.raises(InvalidSettingError, match="got 200 of 100 steps"):
+            settings.in_steps(1000)
+
+
 class TestAccumulation:
     @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
     def test_four_parts_are_the_whole_batch(self, task: ClutteredDigits, optimizer: str) -> None:

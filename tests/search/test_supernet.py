@@ -17,6 +17,7 @@ from benchmarks.equivalence import relative_error, unsettle, unsettled_stats
 from netadapt.search.errors import ArchError, InvalidSettingError
 from netadapt.search.families.inverted_residual import REMOVED, BlockArch
 from netadapt.search.families.inverted_residual import InvertedResidualArch as Arch
+from netadapt.search.families.inverted_residual.network import passing_by
 from netadapt.search.ordered_dropout import OrderedDropout
 from netadapt.search.space import Space
 from netadapt.search.supernet import BatchNormStats, SuperNetwork, calibrate, extract
@@ -182,6 +183,57 @@ def test_one_arch_for_all_images_trains_on_its_slices_as_masks_would() -> None:
     DIGITS.zero_grad()
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("bypass", [True, False])
+@torch.no_grad()
+def test_blocks_are_passed_by_in_training_alone(bypass: bool) -> None:
+    """Stochastic depth: extracted, on slices and masked, it is the same for the same draws."""
+    plain = replace(Space.load("digits", bypass=bypass), resolution=(24, 24))
+    space = replace(plain, drop_path=0.6)
+    supernet = space.supernetwork(generator=torch.Generator().manual_seed(0))
+    images, arch = images_of(space, 16), space.full()
+    widths = [arch.stem]
+    for index, block in enumerate(arch.blocks):
+        # Every block that can be joined is, so that all forms draw alike
+        fits = space.join(index) == "residual"
+        widths.append(min(block.width, widths[-1]) if fits else block.width)
+    blocks = zip(arch.blocks, widths[1:], strict=True)
+    arch = replace(arch, blocks=tuple(replace(b, width=width) for b, width in blocks))
+    network = extract(supernet, arch).train()
+    supernet.train()
+    outputs = []
+    for forward in (
+        network,
+        lambda x: supernet(x, arch),
+        lambda x: supernet(x, [arch] * len(x)),
+        network,
+    ):
+        torch.manual_seed(3)
+        outputs.append(forward(images))
+    for other in outputs[1:]:
+        assert relative_error(other, outputs[0]) <= TOLERANCE
+    torch.manual_seed(4)
+    assert relative_error(network(images), outputs[0]) > 0.01
+    same = plain.supernetwork(generator=torch.Generator().manual_seed(0)).train()
+    assert relative_error(same(images, arch), outputs[0]) > 0.01
+    for one in (supernet, same):
+        one.load_state_dict(same.state_dict())
+        one.eval()
+    assert torch.equal(supernet(images, arch), same(images, arch))
+
+
+def test_what_passes_by_keeps_the_mean_and_grows_from_block_to_block() -> None:
+    torch.manual_seed(0)
+    kept = passing_by(torch.ones(10_000, 3, 2, 2), 0.25)
+    assert kept is not None
+    assert kept.shape == (10_000, 1, 1, 1)
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert kept.mean().item() == pytest.approx(1, abs=0.03)
+    assert passing_by(torch.ones(2, 1, 1, 1), 0.0) is None
+    space = replace(Space.load("digits"), drop_path=0.2)
+    shares = [space.drop_path_of(i) for i in range(len(space.blocks))]
+    assert shares == pytest.approx(list(np.linspace(0, 0.2, len(shares))))
 
 
 def test_calibration_takes_the_images_own_statistics_and_leaves_the_network_alone() -> None:

@@ -90,6 +90,7 @@ class _Checks:
             space.resolution,
         )
         require(0 <= space.dropout < 1, "dropout is in [0, 1)", space.dropout)
+        require(0 <= space.drop_path < 1, "drop_path is in [0, 1)", space.drop_path)
         kernels = space.kernel_sizes
         require(
             bool(kernels) and list(kernels) == sorted({k for k in kernels if k > 0 and k % 2}),

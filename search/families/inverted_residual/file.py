@@ -159,6 +159,7 @@ def read_space_file(table: dict[str, Any], where: str) -> dict[str, Any]:
         "widest": read.number("widest", 1.0),
         "bypass": read.take("bypass", bool, True),
         "dropout": read.number("dropout", 0.0),
+        "drop_path": read.number("drop_path", 0.0),
     }
     widest = arguments.pop("widest")
     if not 1 <= widest <= MAX_WIDEST:

@@ -96,6 +96,7 @@ class Block(nn.Module):
         if space.joined(index, in_channels, arch.width):
             out_channels = space.out_channels(index, in_channels, arch.width)
             self.join = Add() if in_channels == arch.width else Bypass(out_channels)
+        self.drop_path = space.drop_path_of(index)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -110,7 +111,17 @@ class Block(nn.Module):
         ):
             if layer is not None:
                 y = layer(y)
-        return y if self.join is None else self.join(x, y)
+        if self.join is None:
+            return y
+        passing = passing_by(y, self.drop_path) if self.training else None
+        return self.join(x, y if passing is None else y * passing)
+
+
+def passing_by(x: Tensor, share: float) -> Tensor | None:
+    """Stochastic depth: for each image 0, or what keeps the mean; `(B, 1, 1, 1)`, None for none."""
+    if not share:
+        return None
+    return x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - share).div_(1 - share)
 
 
 class Network(nn.Module):

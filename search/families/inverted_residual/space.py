@@ -90,6 +90,8 @@ class InvertedResidualSpace(Space):
     bypass: the channel-level bypass; without it joins are residual and no block can vanish but by
         `stages`.
     dropout: share of the last linear layer's inputs zeroed in training.
+    drop_path: share of the images that pass by the last block in training, where it is added to its
+        input; less for those before, down to 0 at the first (stochastic depth, Huang et al. 2016).
     head, hidden: None: there is no such layer.
     resolutions: to choose from, ascending in height; none: `resolution` alone.
     expansion_ratios: allowed E as multiples of the reference's C; none: multiples of `width_step`.
@@ -118,6 +120,7 @@ class InvertedResidualSpace(Space):
     search_widths: bool = True
     squeeze_excite: SqueezeExciteSpec = field(default_factory=SqueezeExciteSpec)
     stages: tuple[StageSpec, ...] = ()
+    drop_path: float = 0.0
     _parts: dict[tuple[object, ...], _Made] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -178,6 +181,10 @@ class InvertedResidualSpace(Space):
         """Whether anything of the input of block `index` is added to its `filters`."""
         join = self.join(index)
         return join == "bypass" or (join == "residual" and in_channels == filters)
+
+    def drop_path_of(self, index: int) -> float:
+        """Of block `index`: a line from 0 at the first to `drop_path` at the last."""
+        return self.drop_path * index / max(len(self.blocks) - 1, 1)
 
     def out_channels(self, index: int, in_channels: int, filters: int) -> int:
         """Channels behind block `index` with `filters` (M) behind `in_channels` (C)."""

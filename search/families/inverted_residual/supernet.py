@@ -27,7 +27,7 @@ from netadapt.search.families.inverted_residual.columns import (
     Integers,
     columns_of,
 )
-from netadapt.search.families.inverted_residual.network import Block, Network
+from netadapt.search.families.inverted_residual.network import Block, Network, passing_by
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
 from netadapt.search.space import Arch
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
@@ -146,13 +146,25 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         y = normalize(f"{name}.project", norm_of(layers.project), y)
         if alone:
             y = activate(y)
+        bypass = self.space.join(index) == "bypass"
         if mask.filters is None:
-            return _joined(x, y) if self.space.joined(index, x.shape[1], arch.width) else y
-        if self.space.join(index) == "bypass":
+            joined = self.space.joined(index, x.shape[1], arch.width)
+        else:
+            joined = bypass or mask.joined is not None
+        if not joined:
+            return _masked(y, mask.filters)
+        passing = passing_by(y, layers.drop_path) if self.training else None
+        if mask.filters is None:
+            return _joined(x, _masked(y, passing))
+        if bypass:
             # Each image is zero beyond its own channels, so that this is CBC image by image.
-            return torch.addcmul(_padded(x, y.shape[1]), y, mask.filters)
+            filters = _masked(mask.filters, passing)
+            return torch.addcmul(_padded(x, y.shape[1]), y, filters)
         y = y * mask.filters
-        return y if mask.joined is None else y + _padded(x, y.shape[1]) * mask.joined
+        assert mask.joined is not None
+        if passing is not None:  # only where the image has a way past the block
+            y = y * torch.where(mask.joined > 0, passing, 1)
+        return y + _padded(x, y.shape[1]) * mask.joined
 
 
 @dataclass(frozen=True, slots=True)
