@@ -67,6 +67,48 @@ def grow(leaves: Sequence[Leaf]) -> Branch:
     return root
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A module's part of the whole, with all that is in it.
+
+    Parameters
+    ----------
+    path : str
+        By the model's own names; "" holds what comes from no module.
+    """
+
+    path: str
+    ms: float
+    macs: int
+
+
+def shares(leaves: Sequence[Leaf], most: int) -> list[Share]:
+    """The model in at most `most` parts, in the order they run: the slowest modules are opened."""
+    parts: list[tuple[str, Branch]] = [("", grow(leaves))]
+    while True:
+        opened = [
+            (place, inside)
+            for place, (path, branch) in enumerate(parts)
+            if (inside := _opened(path, branch)) and len(parts) - 1 + len(inside) <= most
+        ]
+        if not opened:
+            return [Share(path, branch.ms, branch.macs) for path, branch in parts]
+        place, inside = max(opened, key=lambda each: parts[each[0]][1].ms)
+        parts[place : place + 1] = inside
+
+
+def _opened(path: str, branch: Branch) -> list[tuple[str, Branch]]:
+    """A module's modules, and what is its own, which has the module's name; none if it has none."""
+    if not branch.branches:
+        return []
+    found = [(f"{path}.{name}".lstrip("."), each) for name, each in branch.branches.items()]
+    if branch.leaves:
+        ms = sum(leaf.ms or 0.0 for leaf in branch.leaves)
+        macs = sum(leaf.part.macs for leaf in branch.leaves)
+        found.append((path, Branch(branch.name, ms, macs, branch.leaves)))
+    return found
+
+
 def lines(leaves: Sequence[Leaf]) -> list[str]:
     """The tree as text: ms, share of the sum, 10^9 multiply-accumulates a second, what runs."""
     root = grow(leaves)

@@ -86,16 +86,20 @@ class Node:
         return 0
 
     @property
+    def operation(self) -> str:
+        """What it is without its shapes, e.g. `Conv2d 3x3/2`."""
+        known = dict(self.attributes)
+        if "kernel_height" not in known:
+            return self.op
+        size = f"{known['kernel_height']}x{known['kernel_width']}"
+        step = known["subsampling_height"]
+        return f"{self.op} {size}" + (f"/{step}" if step != 1 else "")
+
+    @property
     def described(self) -> str:
         """Name and shapes in one line, e.g. `Conv2d 3x3/2 1x224x224x3 -> 1x112x112x16 relu`."""
-        known = dict(self.attributes)
-        words = [self.op]
-        if "kernel_height" in known:
-            words.append(f"{known['kernel_height']}x{known['kernel_width']}")
-            if known["subsampling_height"] != 1:
-                words[-1] += f"/{known['subsampling_height']}"
         given = [_shape(value) for _, value in self.inputs if not value.constant]
-        words.append(f"{', '.join(given)} -> {_shape(self.output[1])}")
+        words = [self.operation, f"{', '.join(given)} -> {_shape(self.output[1])}"]
         if self.clamp is not None:
             low, high = map(float, self.clamp)
             words.append(f"in {low:g}..{high:g}")

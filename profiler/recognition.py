@@ -54,6 +54,13 @@ class Part:
         return f"{name} {', '.join(inputs)} -> {output}, {len(self.nodes)} operations"
 
     @property
+    def operation(self) -> str:
+        """What it is without its shapes, e.g. `Conv2d 3x3/2`, `squeeze_excite`."""
+        if isinstance(self.kernel, PortableKernel):
+            return f"{self.kernel.op} (outside of XNNPACK)"
+        return self.nodes[0].operation if len(self.nodes) == 1 else self.kernel.type_name
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates."""
         return sum(node.macs for node in self.nodes)

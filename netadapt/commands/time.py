@@ -47,6 +47,12 @@ def time(
             help="A latency table (.sqlite) that the rows go to, and come from next time."
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="A page (.html) with pictures of where the milliseconds go; times the layers, too."
+        ),
+    ] = None,
     cpus: Cpus = None,
     wait: Wait = None,
     as_json: Json = False,
@@ -59,16 +65,21 @@ def time(
     Where an exact rewrite changes something, the model is timed with it as well.
 
     Examples: netadapt time my_net.py:Net --input 1,3,224,224 --layers
-    netadapt time timm:mobilenetv3_large_100 --device phone --table pixel.sqlite --layers
+    netadapt time timm:mobilenetv3_large_100 --device phone --table pixel.sqlite --report page.html
     """
     from netadapt.models import lower_model, read_shape, rewrite_model
     from netadapt.profiler.lowering import ProgramCache
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
     from netadapt.profiler.model_timing import ModelTimer
     from netadapt.profiler.table import LatencyTable
+    from netadapt.report.model_page import ModelReport, write_model_page
     from netadapt.runs.context import phases
 
     counts = _counts(threads)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"a page goes into a folder that is there, got {report}; create {report.parent}"
+        )
     shown = progress()
     measured, pinned = open_device(device, max(counts), cpus, wait, shown)
     cache, lowering = ProgramCache(), XnnpackFp32()
@@ -79,16 +90,19 @@ def time(
     if lowered.rewrites:
         with shown.step("Lowering the model rewritten"):
             other = rewrite_model(lowered, cache, lowering)
-    parts = lowered.parts if layers else ()
+    parts = lowered.parts if layers or report is not None else ()
     found, others = [], []
     with LatencyTable(table) as rows:
         for count in counts:
             timer = ModelTimer(measured, rows, cache, threads=count, cpus=pinned)
-            with phases(shown, "the model") as report:
-                found.append(timer.time(lowered.name, lowered.program, parts, report))
+            with phases(shown, "the model") as update:
+                found.append(timer.time(lowered.name, lowered.program, parts, update))
             if other is not None:
-                with phases(shown, "the model rewritten") as report:
-                    others.append(timer.time(other.name, other.program, (), report))
+                with phases(shown, "the model rewritten") as update:
+                    others.append(timer.time(other.name, other.program, (), update))
+    if report is not None:
+        page = ModelReport(lowered, measured.info(), tuple(found), tuple(others))
+        write_model_page(page, report)
     if as_json:
         print_json(_record(lowered, measured.info().model, found, others))
     else:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.report import verdict
 from netadapt.report.figures import latency, networks, prediction, search, tradeoff, training
-from netadapt.report.figures.canvas import LAYOUTS, Layout, words
+from netadapt.report.figures.canvas import words
 from netadapt.report.records import Budget, RunReport
+from netadapt.report.rendering import Draw, rendered
 from netadapt.text import LatencyUnit, duration, quantity
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 
 def write_page(report: RunReport, path: Path) -> None:
@@ -27,14 +23,9 @@ def write_page(report: RunReport, path: Path) -> None:
 
 def render(report: RunReport) -> str:
     """The page's HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     # One unit for all whole networks of the page, so that they can be compared at a glance
     unit = LatencyUnit.of(_whole_latencies(report))
-    environment.filters |= {
+    filters: dict[str, Callable[..., object]] = {
         "ms": unit.text,
         "bare_ms": unit.number,
         "duration": duration,
@@ -51,14 +42,12 @@ def render(report: RunReport) -> str:
         "words": words,
         "metric": verdict.metric,
     }
-    template = (files("netadapt.report") / "page.html.jinja").read_text("utf-8")
-    style = (files("netadapt.report") / "page.css").read_text("utf-8")
-    from markupsafe import Markup
-
-    return environment.from_string(template).render(
+    return rendered(
+        "page.html.jinja",
+        report.name,
+        _pictures(report),
+        filters,
         report=report,
-        style=Markup(style),
-        pictures=_pictures(report),
         kicker=" · ".join(fact.value for fact in report.about[:3]) or "netadapt run",
         points=verdict.points(report),
         verdicts=verdict.verdicts(report, unit),
@@ -67,9 +56,9 @@ def render(report: RunReport) -> str:
     )
 
 
-def _pictures(report: RunReport) -> dict[str, Markup]:
+def _pictures(report: RunReport) -> dict[str, Draw]:
     """Pictures by name, of those that the run has the numbers for."""
-    wanted: dict[str, Callable[[Layout], str]] = {}
+    wanted: dict[str, Draw] = {}
     if report.networks:
         wanted["tradeoff"] = partial(tradeoff.tradeoff, report)
     for one in report.searches:
@@ -93,15 +82,7 @@ def _pictures(report: RunReport) -> dict[str, Markup]:
         wanted["losses"] = partial(training.losses, report.losses)
     if report.durations:
         wanted["durations"] = partial(training.durations, report.durations)
-    return {name: _drawn(draw) for name, draw in wanted.items()}
-
-
-def _drawn(draw: Callable[[Layout], str]) -> Markup:
-    """A picture in every layout; the page shows one of them."""
-    from markupsafe import Markup
-
-    # Every text in it has been escaped where it was drawn.
-    return Markup("\n".join(draw(layout) for layout in LAYOUTS))
+    return wanted
 
 
 def _whole_latencies(report: RunReport) -> list[float]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
-from html import escape, unescape
+from html import unescape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ import pytest
 from netadapt.report.figures.canvas import VARIABLES
 from netadapt.report.figures.search import near
 from netadapt.report.intervals import Estimate
-from netadapt.report.page import render, write_page
+from netadapt.report.page import render
 from netadapt.report.records import (
     Candidate,
     Fact,
@@ -32,6 +28,7 @@ from netadapt.report.records import (
 )
 from netadapt.report.verdict import MINUS, PLUS_MINUS
 from netadapt.text import LatencyUnit, milliseconds, quantity
+from tests.netadapt.browser import check_shown, needs_browser
 from tests.netadapt.sample_report import (
     FOUND,
     REFERENCE,
@@ -40,9 +37,6 @@ from tests.netadapt.sample_report import (
     sample_report,
 )
 
-BROWSER = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 PICTURES = ["tradeoff", "search-0-5", "loop-0-5", "networks", "blocks", "kernels", "channels"]
 PICTURES += ["residuals", "errors", "losses", "durations"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -396,80 +390,6 @@ def test_quantities_are_readable(value: float, text: str) -> None:
     assert quantity(value) == text
 
 
-WIDTHS = (1280, 390)
-PROBE = """<pre id="probe"></pre><script>
-const errors = [];
-addEventListener("error", e => errors.push(e.message));
-addEventListener("load", () => {
-  const shown = [...document.querySelectorAll("figure svg")].filter(s => s.getClientRects().length);
-  const boxes = shown.map(svg => {
-    const box = svg.getBoundingClientRect();
-    const texts = [...svg.querySelectorAll("text")];
-    const scale = texts.map(t => Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b));
-    const sizes = texts.map((t, i) => parseFloat(getComputedStyle(t).fontSize) * scale[i]);
-    const places = texts.map(t => t.getBoundingClientRect());
-    return {width: box.width, height: box.height, texts: texts.length, least: Math.min(...sizes),
-      outside: places.filter(t => t.left < box.left - 1 || t.right > box.right + 1).length};
-  });
-  document.getElementById("probe").textContent = JSON.stringify({errors, boxes,
-    fetched: performance.getEntriesByType("resource").map(r => r.name),
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth});
-});
-</script></body>"""
-
-
-@pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium here: install one or set $CHROMIUM to its binary"
-)
+@needs_browser
 def test_a_browser_shows_every_picture_without_complaint(tmp_path: Path) -> None:
-    """In frames as wide as a screen and a phone: a browser's window may not be that narrow."""
-    path = tmp_path / "report.html"
-    write_page(sample_report(), path)
-    inner = escape(path.read_text("utf-8").replace("</body>", PROBE))
-    frames = "".join(
-        f'<iframe style="border: 0; width: {width}px; height: 900px" srcdoc="{inner}"></iframe>'
-        for width in WIDTHS
-    )
-    outer = """<pre id="seen"></pre><script>
-const seen = () => document.getElementById("seen").textContent = "[" +
-  [...document.querySelectorAll("iframe")].map(
-    f => f.contentDocument.getElementById("probe").textContent) + "]";
-addEventListener("load", () => setTimeout(seen, 0));
-</script>"""
-    path.write_text(f'<!doctype html><meta charset="utf-8">{frames}{outer}', "utf-8")
-    done = subprocess.run(
-        [
-            str(BROWSER),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=1400,900",
-            "--enable-logging=stderr",
-            "--dump-dom",
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    match = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert match is not None
-    for width, seen in zip(WIDTHS, json.loads(unescape(match[1])), strict=True):
-        assert seen["errors"] == []
-        assert seen["fetched"] == []
-        assert seen["overflow"] <= 0
-        assert len(seen["boxes"]) == len(PICTURES)
-        for box in seen["boxes"]:
-            assert box["width"] > min(600, 0.8 * width)
-            assert box["height"] > 100
-            assert box["texts"] > 5
-            assert box["least"] >= 11
-            assert box["outside"] == 0
+    check_shown(render(sample_report()), len(PICTURES), tmp_path)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
 import torch
 
-from netadapt.model_tree import outside_lines
-from netadapt.models import export_model
+from netadapt.android_runner import HostDevice
+from netadapt.model_tree import Leaf, outside_lines, shares
+from netadapt.models import Model, export_model
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.graph import ModelGraph, Node
 from netadapt.profiler.kernels import AddKernel, PointwiseConvKernel
 from netadapt.profiler.lowering.xnnpack import XnnpackFp32
+from netadapt.profiler.model_timing import ModelTiming, PartTiming
+from netadapt.profiler.recognition import recognise
 from netadapt.profiler.table import LatencyTable
+from netadapt.report.model_page import ModelReport, render_model
 from tests.command_line import exit_code
+from tests.netadapt.browser import check_shown, needs_browser
 
 MODEL = '''
 import torch
@@ -156,12 +163,52 @@ def _inputs(node: Node) -> list[torch.Tensor]:
     return [torch.rand(dims) for dims in given.values()]
 
 
-def test_a_models_times_by_layer(model_file: Path, run_here: Run) -> None:
-    model = f"{model_file}:Net"
-    code, output, errors = run_here(
-        "time", model, "--input", "1,3,33,31", "--layers", "--threads", "1,2", "--json"
-    )
+def timing_of(graph: ModelGraph, threads: int = 1) -> ModelTiming:
+    """Made up: each operation takes a microsecond more than the one before."""
+    parts = recognise(graph)
+    timed = [PartTiming(part, 1e-3 * (1 + place), "") for place, part in enumerate(parts)]
+    return ModelTiming(threads, 0.1 / threads, 0.01, "ok", tuple(timed))
+
+
+def test_modules_that_are_slow_are_opened_and_nothing_is_lost(model_file: Path) -> None:
+    timing = timing_of(graph_of(model_file, "Net", (1, 3, 33, 31)))
+    leaves = [Leaf(each.part, each.ms) for each in timing.parts]
+    for most in range(1, 9):
+        found = shares(leaves, most)
+        assert len(found) <= most
+        assert sum(share.ms for share in found) == pytest.approx(timing.sum_ms)
+        assert sum(share.macs for share in found) == sum(leaf.part.macs for leaf in leaves)
+    assert [share.path for share in shares(leaves, 1)] == [""]
+    paths = [share.path for share in found]
+    assert paths == ["stem.0", "body", "pool", "head", ""], "as they run"
+
+
+@needs_browser
+def test_a_page_shows_where_a_models_milliseconds_go(model_file: Path, tmp_path: Path) -> None:
+    graph = graph_of(model_file, "Split", (1, 8, 5, 5))
+    timings = (timing_of(graph), timing_of(graph, threads=4))
+    model = Model("<Split>", b"", graph, 20)
+    page = render_model(ModelReport(model, HostDevice().info(), timings))
+    check_shown(page, 3 if page.count('id="figure-rates"') else 2, tmp_path)
+    text = re.sub(r"\s+", " ", unescape(page))
+    assert "<h1><Split></h1>" in text
+    assert "<Split>" not in page
+    assert "It takes 100 µs with 1 thread, 25.0 µs with 4 threads on" in text
+    assert "1 x aten.split_with_sizes_copy.default" in text, "what to do about it"
+    assert "--rewrite split_as_slices" in text
+    slowest = timings[0].parts[-1]
+    share = slowest.ms / timings[0].sum_ms  # type: ignore[operator]
+    assert f"What does not run in XNNPACK takes {100 * share:.0f} % of it." in text
+    rows = re.findall(r'<td class="text">(.*?)</td>', text)
+    assert rows == [each.part.described for each in timings[0].parts]
+
+
+def test_a_models_times_by_layer(model_file: Path, tmp_path: Path, run_here: Run) -> None:
+    model, page = f"{model_file}:Net", tmp_path / "page.html"
+    arguments = ("--input", "1,3,33,31", "--threads", "1,2", "--json", "--report", str(page))
+    code, output, errors = run_here("time", model, *arguments)
     assert code == 0, errors
+    assert "figure-modules" in page.read_text("utf-8")
     found = json.loads(output)
     assert found["model"] == model
     assert found["parameters"] == 3 * 8 * 9 + 16 + 80 + 45

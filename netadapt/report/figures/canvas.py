@@ -204,7 +204,7 @@ def bars(
         axes.barh(ys, xs, height * 0.86, color=colour, label=label, lw=0)
         for x, y in zip(xs, ys, strict=True):
             axes.text(x + 0.01 * top, y, three_digits(x), va="center", fontsize=SMALL)
-    axes.set_yticks(range(len(names)), [words(name) for name in names])
+    axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)

@@ -99,7 +99,7 @@ def _parts(name: str, title: str, parts: Sequence[LatencyPart], layout: Layout) 
         series = [
             (label, shades[label], [part.ms.get(label, 0.0) for part in parts]) for label in labels
         ]
-        bars(made.axes, [part.name for part in parts], series, unit)
+        bars(made.axes, [words(part.name) for part in parts], series, unit)
         made.axes.set_xlabel(f"predicted, {unit.name}")
         legend_above(made)
     return made.markup
