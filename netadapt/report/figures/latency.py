@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from netadapt.report.figures.canvas import (
     SMALL,
@@ -80,29 +80,50 @@ def latency_map(chart: LatencyMap, layout: Layout) -> str:
     return made.markup
 
 
-def _parts(name: str, title: str, parts: Sequence[LatencyPart], layout: Layout) -> str:
-    labels = list(dict.fromkeys(label for part in parts for label in part.ms))
-    shades = colours(labels)
-    unit = LatencyUnit.of(ms for part in parts for ms in part.ms.values())
-    described = "; ".join(
-        f"{words(part.name)}: "
-        + ", ".join(f"{label} {unit.text(part.ms.get(label, 0.0))}" for label in labels)
-        for part in parts
-    )
+def bar_chart(
+    name: str,
+    title: str,
+    known: str,
+    series: Sequence[tuple[str, str, Mapping[str, float]]],
+    layout: Layout,
+    shown: Callable[[str], str] = words,
+) -> str:
+    """Horizontal bars of milliseconds, the first name on top, for each name one of each series.
+
+    Parameters
+    ----------
+    known: how, e.g. "measured".
+    series: label, colour, milliseconds by name; a name that one lacks has none of them.
+    shown: what an axis calls a name.
+    """
+    names = list(dict.fromkeys(each for _, _, ms in series for each in ms))
+    unit = LatencyUnit.of(value for _, _, ms in series for value in ms.values())
+
+    def said(each: str) -> str:
+        return ", ".join(f"{label} {unit.text(ms.get(each, 0.0))}" for label, _, ms in series)
+
     with canvas(
         name,
         layout,
         title=title,
-        description=f"{described}.",
-        height_in=(0.22 * len(labels) + 0.1) * len(parts) + 1.0,
+        description="; ".join(f"{shown(each)}: {said(each)}" for each in names) + ".",
+        height_in=(0.22 * len(series) + 0.1) * len(names) + 1.0,
     ) as made:
-        series = [
-            (label, shades[label], [part.ms.get(label, 0.0) for part in parts]) for label in labels
-        ]
-        bars(made.axes, [words(part.name) for part in parts], series, unit)
-        made.axes.set_xlabel(f"predicted, {unit.name}")
+        drawn = [(label, c, [ms.get(each, 0.0) for each in names]) for label, c, ms in series]
+        bars(made.axes, [shown(each) for each in names], drawn, unit)
+        made.axes.set_xlabel(f"{known}, {unit.name}")
         legend_above(made)
     return made.markup
+
+
+def _parts(name: str, title: str, parts: Sequence[LatencyPart], layout: Layout) -> str:
+    labels = list(dict.fromkeys(label for part in parts for label in part.ms))
+    shades = colours(labels)
+    series = [
+        (label, shades[label], {part.name: part.ms.get(label, 0.0) for part in parts})
+        for label in labels
+    ]
+    return bar_chart(name, title, "predicted", series, layout)
 
 
 def _thinned(count: int, most: int) -> list[int]:

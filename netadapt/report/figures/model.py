@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from netadapt.report.figures.canvas import (
     BLUE,
@@ -11,11 +13,11 @@ from netadapt.report.figures.canvas import (
     ORANGE,
     SMALL,
     Layout,
-    bars,
     canvas,
     legend_above,
     number_axis,
 )
+from netadapt.report.figures.latency import bar_chart
 from netadapt.text import LatencyUnit, quantity
 
 
@@ -23,31 +25,9 @@ def by_name(
     name: str, title: str, series: Mapping[str, Mapping[str, float]], layout: Layout
 ) -> str:
     """Horizontal bars of milliseconds by series (such as "1 thread") and name, as they come."""
-    names = list(dict.fromkeys(each for values in series.values() for each in values))
-    unit = LatencyUnit.of(ms for values in series.values() for ms in values.values())
-    described = "; ".join(
-        f"{each}: "
-        + ", ".join(
-            f"{label} {unit.text(values.get(each, 0.0))}" for label, values in series.items()
-        )
-        for each in names
-    )
-    with canvas(
-        name,
-        layout,
-        title=title,
-        description=f"{described}.",
-        height_in=(0.22 * len(series) + 0.1) * len(names) + 1.0,
-    ) as made:
-        drawn = [
-            (label, colour, [values.get(each, 0.0) for each in names])
-            for (label, values), colour in zip(series.items(), FOUND_COLOURS * 9, strict=False)
-        ]
-        bars(made.axes, [_cut(each, layout) for each in names], drawn, unit)
-        made.axes.set_xlabel(f"measured, {unit.name}")
-        if len(series) > 1:
-            legend_above(made)
-    return made.markup
+    colours = itertools.cycle(FOUND_COLOURS)
+    coloured = [(label, next(colours), ms) for label, ms in series.items()]
+    return bar_chart(name, title, "measured", coloured, layout, partial(_cut, layout=layout))
 
 
 def roofline(points: Sequence[tuple[str, bool, float, int]], layout: Layout) -> str:
