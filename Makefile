@@ -12,7 +12,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-p
 
 help:
 	@echo "make install an environment in $(VENV) with the versions of constraints.txt"
-	@echo "make demo        the whole line on real input, about six minutes: runs/demo/report.html"
+	@echo "make demo        the whole line on real input, about four minutes: runs/demo/report.html"
 	@echo "make test        the test suite"
 	@echo "make wheel-test  the wheel in new environments, one for each Python at hand"
 	@echo "make lint        ruff and mypy"

@@ -39,6 +39,7 @@ from netadapt.predictor.intervals import conformal_quantile, pooled_quantile
 from netadapt.predictor.layout import MIN_OWN_SHARE, LayoutModel, chains
 from netadapt.predictor.regression import KernelTimeRegressor
 from netadapt.predictor.report import PredictorReport
+from netadapt.predictor.sums import apportioned, sums_of
 from netadapt.predictor.training_data import (
     NetworkSample,
     TrainingData,
@@ -102,6 +103,9 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         The rows it was fitted to.
     own_ms_, alone_ms_ : dict of Kernel to float
         Of the measured kernels the times inside a network and by themselves.
+    concluded_ms_ : dict of Kernel to float
+        Times inside a network of kernels that were measured with others only, concluded from all
+        such rows (`netadapt.predictor.sums`); models learn from them, and they are predicted.
     layout_ : LayoutModel
         What a kernel by itself takes for changing its tensors' layout.
     models_ : dict of str to TypeModel
@@ -394,7 +398,8 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         self.data_ = data
         lines = chains(data.kernels)
         self.layout_ = LayoutModel.fit(lines.values())
-        if not lines and pays_layout(data.provenance.recipe):
+        published = data.provenance.device.kind == "unknown"
+        if not lines and not published and pays_layout(data.provenance.recipe):
             logger.warning(
                 "no chain of a kernel was measured: the layout cost of single kernels counts as "
                 "theirs, and networks are corrected for it only as a whole; profile chains"
@@ -423,14 +428,24 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         )
         # The matrices are small: more threads only wait for each other.
         with threadpool_limits(1):
+            # Our own tables can be asked for a row of the type; published ones have what they have
+            types = {kernel.type_name for kernel in self.own_ms_}
+            sums = sums_of(data.networks, types) if published else []
+            self.concluded_ms_ = apportioned(sums, self.own_ms_, self._template()) if sums else {}
+            if self.concluded_ms_:
+                logger.info(
+                    "%d kernels are concluded from %d rows that measured several together",
+                    len(self.concluded_ms_), len(sums),
+                )  # fmt: skip
+            learnt = self.own_ms_ | self.concluded_ms_
             self.models_ = {
                 name: TypeModel.fit(
                     members,
-                    np.array([self.own_ms_[kernel] for kernel in members]),
-                    np.array([repeats[kernel] for kernel in members]),
+                    np.array([learnt[kernel] for kernel in members]),
+                    np.array([repeats.get(kernel, np.nan) for kernel in members]),
                     self._template(),
                 )
-                for name, members in _by_type(k for k in self.own_ms_ if k.is_layer).items()
+                for name, members in _by_type(k for k in learnt if k.is_layer).items()
             }
         self.extra_networks_ = extra
         memory = _Memory()

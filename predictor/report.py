@@ -113,3 +113,29 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRound:
+    """What the predictor was like at one time.
+
+    Parameters
+    ----------
+    rows : int
+        Kernels that it had learnt from.
+    doubt : float
+        Median over the kernels of the space that were not measured: half-width of the interval, as
+        a share of the prediction.
+    mape_pct : float
+        Mean absolute error on held-out rows.
+    """
+
+    rows: int
+    doubt: float
+    mape_pct: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} kernels: half of the unmeasured ones are known to +-{self.doubt:.1%}, "
+            f"held-out error {self.mape_pct:.1f} %"
+        )

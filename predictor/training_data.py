@@ -156,7 +156,7 @@ def read_training_data(
     believed = [row for row in rows if row.quality in qualities]
     if "ok" in qualities:
         believed += _only_flagged(rows, believed)
-    if not any(row.kernels is None and row.copies == 1 for row in believed):
+    if not any(row.kernels or (row.kernels is None and row.copies == 1) for row in believed):
         raise TrainingDataError(
             f"a predictor needs measured kernels of quality {tuple(qualities)}, got none in "
             f"{_summary(rows)}; profile some, or accept other qualities"
@@ -334,7 +334,7 @@ def _collect(lines: Sequence[_Line], provenance: Provenance) -> TrainingData:
             networks.append(NetworkSample(key, keys, ms, repeat))
         else:
             kernels.append(KernelSample(key, copies, ms, repeat))
-    if not any(sample.copies == 1 for sample in kernels):
+    if not networks and not any(sample.copies == 1 for sample in kernels):
         raise TrainingDataError(
             f"a predictor needs measured kernels, got none in {len(lines)} rows; add some"
         )

@@ -109,6 +109,53 @@ def export(
         typer.echo(f"{out}: {count} rows")
 
 
+@table_app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Of .csv, .parquet or .yaml."),
+    ],
+    mapping: Annotated[
+        Path, typer.Option(help="A .toml: whose latencies they are, and what the columns mean.")
+    ],
+    table: Annotated[Path, typer.Option(help="The latency table (.sqlite) that the rows go to.")],
+    as_json: Json = False,
+) -> None:
+    """Make rows of latencies that somebody else published, as those of a device of their own.
+
+    The mapping names the device and the source, which stand in every row, and for columns the
+    kernels of a line: docs/table.md has examples. layout = "once_for_all" reads Once-for-all's
+    tables of blocks as they are. Rows of two devices never mix; `netadapt fit TABLE` learns from
+    them, also where a row measured several kernels together.
+
+    Example: netadapt table import 224.yaml 192.yaml --mapping note10.toml --table note10.sqlite
+    """
+    from netadapt.profiler.published.latency import rows_of
+    from netadapt.profiler.published.mapping import read_mapping
+    from netadapt.profiler.published.reading import read_file
+    from netadapt.profiler.table import LatencyTable
+
+    meaning = read_mapping(mapping)
+    latencies, left_out = [], 0
+    for file in files:
+        found, others = read_file(file, meaning)
+        latencies += found
+        left_out += others
+    rows = rows_of(latencies, meaning.provenance)
+    with LatencyTable(table) as kept:
+        kept.add(rows)
+    sums = sum(row.kernels is not None for row in rows)
+    if as_json:
+        record = {"table": str(table), "lines": len(latencies), "rows": len(rows)}
+        print_json(record | {"of_several_kernels": sums, "left_out": left_out})
+        return
+    typer.echo(
+        f"{table}: {len(rows)} rows of {len(latencies)} lines, {sums} of several kernels together"
+        + (f"; no rule of the mapping is for {left_out} other lines" if left_out else "")
+    )
+    typer.echo(f"next: netadapt fit {table}")
+
+
 def _summary(summary: TypeSummary, numbers: dict[Provenance, int]) -> str:
     flagged = f", {summary.flagged} flagged" if summary.flagged else ""
     return (

@@ -78,6 +78,8 @@ def _pictures(report: RunReport) -> dict[str, Draw]:
         wanted["residuals"] = partial(prediction.residuals, report.predicted_measured)
     if report.predictor:
         wanted["errors"] = partial(prediction.predictor_errors, report.predictor)
+    if len(report.learning) > 1:
+        wanted["learning"] = partial(prediction.learning, report.learning)
     if report.losses:
         wanted["losses"] = partial(training.losses, report.losses)
     if report.durations:

@@ -30,6 +30,7 @@ from netadapt.runs.budgets import Budget as SearchBudget
 from netadapt.runs.budgets import budgets_of
 from netadapt.runs.conclusion import source_commit
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.learning import learning_file, read_learning
 from netadapt.runs.parts import Parts
 from netadapt.runs.result import NetworkResult, RunResult, SearchOutcome
 from netadapt.runs.sessions import read_sessions
@@ -83,6 +84,7 @@ def read_run(folder: RunFolder) -> RunReport:
         kernel_types=predicted.kernel_types(space, knowing, archs),
         latency_map=predicted.latency_map(space, knowing),
         predictor=() if predictor is None else predicted.errors(predictor.report_),
+        learning=read_learning(learning_file(folder.table)),
         losses=_losses(folder),
         conditions=table.conditions,
         settings=tuple(Fact(key, str(value)) for key, value in config.flat().items()),

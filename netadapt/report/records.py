@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from netadapt.predictor.report import ErrorFigures
+from netadapt.predictor.report import ErrorFigures, LearningRound
 from netadapt.report import intervals
 from netadapt.report.intervals import Estimate
 from netadapt.search.space import Layer
@@ -274,6 +274,7 @@ class RunReport:
     ----------
     about: which version made the run and the page, when, on what, and how to do it again.
     score_name: what the task calls its metric; score_is_share: 0 to 1, so shown in percent.
+    learning: how sure the predictor was with more and more rows, where a profile noted it.
     searched_by: what candidates are judged by: "loss", or the task's metric.
     search_metric: what candidates are drawn against, latency where that is constrained.
     searches: largest budget first; of an unfinished run those that have begun.
@@ -299,6 +300,7 @@ class RunReport:
     kernel_types: tuple[LatencyPart, ...]
     latency_map: LatencyMap | None
     predictor: tuple[PredictionErrors, ...]
+    learning: tuple[LearningRound, ...]
     losses: tuple[LossCurve, ...]
     conditions: tuple[Fact, ...]
     settings: tuple[Fact, ...]

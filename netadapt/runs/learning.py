@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netadapt.errors import RunFolderError
 from netadapt.predictor.choosing import doubts, most_doubtful
 from netadapt.predictor.predictor import LatencyPredictor
+from netadapt.predictor.report import LearningRound
 from netadapt.profiler.lowering import Subject
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.table import LatencyTable
@@ -30,30 +33,31 @@ AT_A_TIME = 48
 MOST_ROUNDS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class LearningRound:
-    """What the predictor was like at one time.
+def learning_file(table: Path) -> Path:
+    """Where the rounds of a table's profiling are kept, a JSON line each."""
+    return table.with_suffix(".learning.jsonl")
 
-    Parameters
-    ----------
-    rows : int
-        Kernels that it had learnt from.
-    doubt : float
-        Median over the kernels of the space that were not measured: half-width of the interval, as
-        a share of the prediction.
-    mape_pct : float
-        Mean absolute error on held-out rows.
+
+def read_learning(path: Path) -> tuple[LearningRound, ...]:
+    """The rounds by rows, of one count of rows the last; none where there is no file.
+
+    Raises `RunFolderError` for a file that is none of such rounds; a torn last line is left out.
     """
-
-    rows: int
-    doubt: float
-    mape_pct: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.rows} kernels: half of the unmeasured ones are known to +-{self.doubt:.1%}, "
-            f"held-out error {self.mape_pct:.1f} %"
-        )
+    if not path.exists():
+        return ()
+    found: dict[int, LearningRound] = {}
+    *lines, _ = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            rows, doubt, mape_pct = (values[name] for name in ("rows", "doubt", "mape_pct"))
+            found[int(rows)] = LearningRound(int(rows), float(doubt), float(mape_pct))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"a line of {path} holds rows, doubt and mape_pct, line {number} does not; remove "
+                "the file, the table is whole without it"
+            ) from error
+    return tuple(found[rows] for rows in sorted(found))
 
 
 def profile_until(
@@ -66,7 +70,8 @@ def profile_until(
     """Measure kernels of `pool` into the table until half of the others are known to +-`wish`.
 
     The table has a first sample already. Ends as well where nothing is left to measure, or where
-    the rest cannot be lowered or run. Returns how the predictor was before each round and at last.
+    the rest cannot be lowered or run. Returns how the predictor was before each round and at last,
+    which `learning_file` keeps for the report.
     """
     rounds: list[LearningRound] = []
     with LatencyTable(table) as rows:
@@ -80,6 +85,8 @@ def profile_until(
             figures = predictor.report_.kernels
             rounds.append(LearningRound(len(predictor.own_ms_), doubt, figures.mape_pct))
             progress.say(str(rounds[-1]))
+            with learning_file(table).open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps(asdict(rounds[-1]))}\n")
             chosen = most_doubtful(predictor, left, AT_A_TIME)
             if doubt <= wish or not chosen or len(rounds) > MOST_ROUNDS:
                 return rounds

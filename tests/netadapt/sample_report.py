@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from netadapt.predictor.report import ErrorFigures
+from netadapt.predictor.report import ErrorFigures, LearningRound
 from netadapt.report.records import (
     Budget,
     Candidate,
@@ -218,6 +218,11 @@ def sample_report() -> RunReport:
         ),
         latency_map=_latency_map(),
         predictor=tuple(errors),
+        learning=(
+            LearningRound(96, 0.14, 9.1),
+            LearningRound(144, 0.1, 8.2),
+            LearningRound(190, 0.05, 7),
+        ),
         losses=_losses(),
         conditions=(Fact("Processor", "A processor <i>of some make</i>"), Fact("Threads", "1")),
         settings=(Fact("search.candidates", "20"),),

@@ -11,8 +11,11 @@ import pytest
 
 from netadapt.commands import cli
 from netadapt.config import demo_config
+from netadapt.errors import RunFolderError
+from netadapt.predictor.report import LearningRound
 from netadapt.profiler.table import LatencyTable, Row
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.learning import learning_file, read_learning
 
 TOY = Path(__file__).parent / "toy"
 SPACE = ["--space", str(TOY / "space.toml")]
@@ -76,6 +79,13 @@ def test_profiling_goes_on_with_what_is_in_doubt(
     assert code == 0, errors
     (only,) = json.loads(output)["rounds"]
     assert only["rows"] >= last["rows"]
+    kept = read_learning(learning_file(here / "toy-host.sqlite"))
+    by_rows = {r["rows"]: LearningRound(**r) for r in (*found["rounds"], only)}
+    assert kept == tuple(by_rows[rows] for rows in sorted(by_rows))
+    with learning_file(here / "toy-host.sqlite").open("a") as file:
+        file.write('{"rows": 7}\n{"rows": 9, "dou')
+    with pytest.raises(RunFolderError, match=r"line \d+ does not; remove the file"):
+        read_learning(learning_file(here / "toy-host.sqlite"))
     for wrong in ("0", "five", "-3%", "100%"):
         code, _, errors = run([*few, "--until", wrong], capsys)
         assert code == 2

@@ -38,7 +38,7 @@ from tests.netadapt.sample_report import (
 )
 
 PICTURES = ["tradeoff", "search-0-5", "loop-0-5", "networks", "blocks", "kernels", "channels"]
-PICTURES += ["residuals", "errors", "losses", "durations"]
+PICTURES += ["residuals", "errors", "learning", "losses", "durations"]
 SVG = "{http://www.w3.org/2000/svg}"
 
 BARE = RunReport(
@@ -60,6 +60,7 @@ BARE = RunReport(
     kernel_types=(),
     latency_map=None,
     predictor=(),
+    learning=(),
     losses=(),
     conditions=(),
     settings=(Fact("run.name", "bare"),),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import FuncFormatter
 
+from netadapt.predictor.report import LearningRound
 from netadapt.report.figures.canvas import (
     BLUE,
     GREEN,
@@ -72,6 +73,31 @@ def residuals(pairs: Sequence[PredictedMeasured], layout: Layout) -> str:
         axes.set_xlabel(f"measured latency, {unit.name}")
         axes.set_ylabel("error of the prediction, %")
         legend_above(made, 3 if layout.columns > 1 else 1)
+    return made.markup
+
+
+def learning(rounds: Sequence[LearningRound], layout: Layout) -> str:
+    """Doubt about unmeasured kernels and error on held-out ones against the rows learnt from."""
+    first, last = rounds[0], rounds[-1]
+    with canvas(
+        "learning",
+        layout,
+        title="How sure the predictor is with more and more kernels measured",
+        description=f"From {first.rows} to {last.rows} kernels the doubt about half of the "
+        f"unmeasured ones went from {100 * first.doubt:.1f} to {100 * last.doubt:.1f} %, the mean "
+        f"error on held-out ones from {first.mape_pct:.1f} to {last.mape_pct:.1f} %.",
+        height_in=3.4,
+    ) as made:
+        axes = made.axes
+        rows = [each.rows for each in rounds]
+        doubts = [100 * each.doubt for each in rounds]
+        axes.plot(rows, doubts, "-o", color=BLUE, ms=5, label="doubt about the unmeasured, median")
+        errors = [each.mape_pct for each in rounds]
+        axes.plot(rows, errors, "--^", color=ORANGE, ms=5, label="mean error on held-out ones")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("kernels measured")
+        axes.set_ylabel("% of the latency")
+        legend_above(made, 2 if layout.columns > 1 else 1)
     return made.markup
 
 

@@ -1,0 +1,1 @@
+"""Latencies that somebody else published, as rows of a latency table."""
