@@ -41,6 +41,7 @@ def render(report: RunReport) -> str:
         "number": _number,
         "words": words,
         "metric": verdict.metric,
+        "choice": verdict.choice,
     }
     return rendered(
         "page.html.jinja",

@@ -30,6 +30,15 @@ def verdicts(report: RunReport, unit: LatencyUnit) -> tuple[str, ...]:
     return (f"This run is not finished; the last step that did something is: {steps}.",)
 
 
+def choice(lead: Estimate) -> str:
+    """How clear a search's last choice was: by how much the loss of the next best is above."""
+    said = (
+        f"The loss of the next best candidate of the last iteration is {lead.value:.3f} "
+        f"{PLUS_MINUS} {lead.half_width:.3f} higher on the same images"
+    )
+    return f"{said}: a clear choice." if lead.low > 0 else f"{said}: about as good."
+
+
 def speed(estimate: Estimate) -> str:
     """E.g. `2.2 times faster (2.1 to 2.3)`; the other way round below 1."""
     word, value, low, high = "faster", estimate.value, estimate.low, estimate.high

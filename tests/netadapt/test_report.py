@@ -327,6 +327,16 @@ def test_a_single_candidate_and_pair_can_be_drawn() -> None:
     assert render(report).count("<svg") == 2 * 3
 
 
+def test_it_says_how_clear_the_choice_was() -> None:
+    candidates = (Candidate(1, 1.2, 0.4), Candidate(1, 1.3, 0.4))
+    for lead, said in (
+        (Estimate(0.0212, -0.001, 0.0434), "is 0.021 ± 0.022 higher on the same images: about as"),
+        (Estimate(0.05, 0.01, 0.09), "is 0.050 ± 0.040 higher on the same images: a clear choice"),
+    ):
+        search = dataclasses.replace(search_of(*candidates), lead=lead)
+        assert said in unescape(render(dataclasses.replace(BARE, searches=(search,))))
+
+
 def test_a_search_without_a_latency_budget_can_be_drawn() -> None:
     search = search_of(Candidate(1, 0.5, 4e6), Candidate(2, 0.4, 3e6))
     report = dataclasses.replace(BARE, search_metric="macs", search_unit="MACs", searches=(search,))

@@ -21,7 +21,6 @@ from netadapt.report.figures.canvas import (
     words,
 )
 from netadapt.report.records import Probe, RunReport, SearchReport
-from netadapt.report.verdict import PLUS_MINUS
 from netadapt.text import LatencyUnit, quantity, three_digits
 
 NEAR = 2.0
@@ -184,12 +183,6 @@ def _described(report: RunReport, search: SearchReport) -> str:
             f" The network kept went from {text(first.predicted)} with a {report.searched_by} of "
             f"{three_digits(first.score)} to {text(last.predicted)} with {three_digits(last.score)}"
             f" in {len(search.path)} iterations."
-        )
-    if search.lead is not None:
-        said += (
-            f" The loss of the next best candidate of the last one is higher by "
-            f"{three_digits(search.lead.value)} {PLUS_MINUS} {three_digits(search.lead.half_width)}"
-            f" on the same images: {'a clear choice' if search.lead.low > 0 else 'about as good'}."
         )
     budget = search.budget(report.search_metric)
     return said if budget is None else f"{said} The budget is {text(budget.limit)}."
