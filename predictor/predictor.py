@@ -37,6 +37,7 @@ from netadapt.predictor.features import Array, Mask
 from netadapt.predictor.inputs import Programs, read_kernels
 from netadapt.predictor.intervals import conformal_quantile, pooled_quantile
 from netadapt.predictor.layout import MIN_OWN_SHARE, LayoutModel, chains
+from netadapt.predictor.prior import Prior
 from netadapt.predictor.regression import KernelTimeRegressor
 from netadapt.predictor.report import PredictorReport
 from netadapt.predictor.sums import apportioned, sums_of
@@ -96,6 +97,9 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         Share of held-out values that intervals shall hold.
     qualities : tuple of str
         Which rows of a table to believe.
+    prior : Prior, or None
+        Another device's predictor, whose shape this one's types take as far as it knows them: for
+        a device with few rows (`netadapt.predictor.prior`).
 
     Attributes
     ----------
@@ -129,10 +133,12 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         regressor: Any = None,
         coverage: float = 0.9,
         qualities: tuple[str, ...] = ("ok",),
+        prior: Prior | None = None,
     ) -> None:
         self.regressor = regressor
         self.coverage = coverage
         self.qualities = qualities
+        self.prior = prior
 
     def fit(
         self,
@@ -315,6 +321,12 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         self._fit_correction(_Memory())
         return self
 
+    def as_prior(self) -> Prior:
+        """What it has learnt, as the shape of another device's latencies."""
+        check_is_fitted(self)
+        own = type(self._template()) is KernelTimeRegressor
+        return Prior(dict(self.models_), self._saved() if own else None)
+
     def save(self, path: Path | str) -> None:
         """Write rows, settings and check predictions to one file, whole or not at all.
 
@@ -324,14 +336,17 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
             With a regressor other than this package's, which a file without code cannot name.
         """
         check_is_fitted(self)
+        storage.write(Path(path), self._saved())
+
+    def _saved(self) -> storage.SavedPredictor:
         regressor = self._template()
-        if type(regressor) is not KernelTimeRegressor:
+        if type(regressor) is not KernelTimeRegressor or (self.prior and not self.prior.saved):
+            whose = "a prior" if type(regressor) is KernelTimeRegressor else "it"
             raise PredictorFileError(
-                "a saved predictor has the regressor of this package, got "
-                f"{type(regressor).__name__}; fit without a regressor of your own to save it, or "
-                "pickle it"
+                f"a saved predictor has the regressor of this package, {whose} has another one; "
+                "fit without a regressor of your own to save it, or pickle it"
             )
-        saved = storage.SavedPredictor(
+        return storage.SavedPredictor(
             scikit_learn=sklearn.__version__,
             coverage=self.coverage,
             qualities=tuple(self.qualities),
@@ -339,8 +354,8 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
             data=self.data_,
             extra_networks=self.extra_networks_,
             checks=self._checks(),
+            prior=None if self.prior is None else self.prior.saved,
         )
-        storage.write(Path(path), saved)
 
     @classmethod
     def load(cls, path: Path | str, *, tolerance: float = 0.02) -> Self:
@@ -353,12 +368,19 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         RefitError
             Where a prediction differs from the stored one by a share of more than `tolerance`.
         """
-        saved = storage.read(Path(path))
+        return cls._refitted(storage.read(Path(path)), path, tolerance)
+
+    @classmethod
+    def _refitted(cls, saved: storage.SavedPredictor, path: Path | str, tolerance: float) -> Self:
+        prior = None
+        if saved.prior is not None:
+            prior = cls._refitted(saved.prior, path, tolerance).as_prior()
         try:
             predictor = cls(
                 regressor=KernelTimeRegressor(**saved.regressor),
                 coverage=saved.coverage,
                 qualities=saved.qualities,
+                prior=prior,
             )._fit(saved.data, saved.extra_networks)
             stored, now = saved.checks, predictor._checks()
             if stored.keys() != now.keys():
@@ -444,6 +466,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
                     np.array([learnt[kernel] for kernel in members]),
                     np.array([repeats.get(kernel, np.nan) for kernel in members]),
                     self._template(),
+                    self.prior.log_ms if self.prior and self.prior.knows(name) else None,
                 )
                 for name, members in _by_type(k for k in learnt if k.is_layer).items()
             }

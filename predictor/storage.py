@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,6 +47,8 @@ class SavedPredictor:
         Those that its correction was fitted to since.
     checks : mapping of str to float
         Predictions, ms, by a kernel's key or a network's name.
+    prior : SavedPredictor, or None
+        That of another device, whose shape it has.
     """
 
     scikit_learn: str
@@ -56,10 +58,16 @@ class SavedPredictor:
     data: TrainingData
     extra_networks: tuple[NetworkSample, ...]
     checks: Mapping[str, float]
+    prior: SavedPredictor | None = None
 
 
 def write(path: Path, saved: SavedPredictor) -> None:
     """Write `saved` to `path`, whole or not at all."""
+    content = json.dumps(_document(saved)).encode()
+    write_atomically(path, gzip.compress(content, mtime=0))
+
+
+def _document(saved: SavedPredictor) -> dict[str, Any]:
     document = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -72,7 +80,9 @@ def write(path: Path, saved: SavedPredictor) -> None:
         "extra_networks": [dataclasses.asdict(sample) for sample in saved.extra_networks],
         "checks": dict(saved.checks),
     }
-    write_atomically(path, gzip.compress(json.dumps(document).encode(), mtime=0))
+    if saved.prior is not None:  # without one, older versions read the file as well
+        document["prior"] = _document(saved.prior)
+    return document
 
 
 def read(path: Path) -> SavedPredictor:
@@ -83,7 +93,10 @@ def read(path: Path) -> SavedPredictor:
     PredictorFileError
         For any other file.
     """
-    document = _read(path)
+    return _saved(_read(path), path)
+
+
+def _saved(document: _Document, path: Path) -> SavedPredictor:
     try:
         provenance = from_flat(document.provenance)
     except TableError as error:
@@ -99,6 +112,7 @@ def read(path: Path) -> SavedPredictor:
         data=TrainingData(document.kernels, document.networks, provenance),
         extra_networks=document.extra_networks,
         checks=document.checks,
+        prior=None if document.prior is None else _saved(document.prior, path),
     )
 
 
@@ -129,6 +143,7 @@ class _Document(_Part):
     networks: tuple[NetworkSample, ...]
     extra_networks: tuple[NetworkSample, ...]
     checks: dict[str, Annotated[float, Field(gt=0)]]
+    prior: _Document | None = None
 
 
 class _Head(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from netadapt.predictor.intervals import Residuals
 from netadapt.profiler.kernels import Kernel
 
 FOLDS = 5
+
+LogMs = Callable[[Sequence[Kernel]], Array]
 
 MIN_SD = 1e-6
 """Of a prediction's logarithm: a process without noise claims to know its own rows exactly."""
@@ -62,6 +64,8 @@ class TypeModel:
         Fitted to all rows.
     residuals : Residuals
         Of each row where it was held out.
+    prior : callable, or None
+        Logarithms of another device's ms by kernels; the regressor has then learnt the ratio.
     """
 
     kernels: tuple[Kernel, ...]
@@ -70,10 +74,16 @@ class TypeModel:
     encoder: KernelEncoder
     regressor: Any
     residuals: Residuals
+    prior: LogMs | None = None
 
     @classmethod
     def fit(
-        cls, kernels: Sequence[Kernel], own_ms: Array, repeat_dev: Array, regressor: Any
+        cls,
+        kernels: Sequence[Kernel],
+        own_ms: Array,
+        repeat_dev: Array,
+        regressor: Any,
+        prior: LogMs | None = None,
     ) -> Self:
         """Fit clones of `regressor` to all rows, and to all but each fold.
 
@@ -84,6 +94,8 @@ class TypeModel:
         """
         encoder = KernelEncoder().fit(kernels)
         columns, log_ms = encoder.transform(kernels), np.log(own_ms)
+        base_ms = np.ones(len(kernels)) if prior is None else np.exp(prior(kernels))
+        log_ms -= np.log(base_ms)
         # A group's fold follows from its name alone: the split stays when rows are added.
         folds = np.array([zlib.crc32(group(k).encode()) % FOLDS for k in kernels])
         parts: list[tuple[Any, ...]] = []
@@ -93,6 +105,7 @@ class TypeModel:
                 continue
             fitted = _fit(regressor, columns[~held], log_ms[~held], encoder.type_name_)
             predicted, log_sd = _predict(fitted, columns[held], encoder.type_name_, with_sd=True)
+            predicted = predicted * base_ms[held]
             score = np.abs(np.log(predicted / own_ms[held])) / log_sd
             parts.append((np.flatnonzero(held), folds[held], predicted, score))
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(0))
@@ -104,6 +117,7 @@ class TypeModel:
             encoder=encoder,
             regressor=_fit(regressor, columns, log_ms, encoder.type_name_),
             residuals=Residuals(*joined),
+            prior=prior,
         )
 
     def predict(self, kernels: Sequence[Kernel], *, with_sd: bool = False) -> Estimate:
@@ -116,6 +130,8 @@ class TypeModel:
         """
         columns = self.encoder.transform(kernels)
         ms, log_sd = _predict(self.regressor, columns, self.encoder.type_name_, with_sd=with_sd)
+        if self.prior is not None:
+            ms = ms * np.exp(self.prior(kernels))
         return Estimate(ms, log_sd, self.encoder.extrapolates(columns))
 
 

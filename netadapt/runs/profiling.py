@@ -20,6 +20,7 @@ from netadapt.search.network import build_network
 
 if TYPE_CHECKING:
     from netadapt.console import Progress
+    from netadapt.predictor.prior import Prior
     from netadapt.runs.context import Context
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.parts import Parts
@@ -111,14 +112,16 @@ def lower_space(parts: Parts, progress: Progress) -> None:
 
 
 def fit_predictor(
-    table: Path, path: Path, provenance: Provenance | None = None
+    table: Path, path: Path, provenance: Provenance | None = None, prior: Prior | None = None
 ) -> LatencyPredictor:
     """Fit a predictor to the table at `table`, to rows of `provenance`, and save it at `path`.
+
+    `prior`: another device's predictor, for a table with few rows.
 
     Raises `TableError` for a table that cannot be read, `PredictorError` for one that says too
     little, or holds rows of several provenances when none is given.
     """
     with LatencyTable(table, must_exist=True) as rows:
-        predictor = LatencyPredictor().fit(rows, provenance=provenance)
+        predictor = LatencyPredictor(prior=prior).fit(rows, provenance=provenance)
     predictor.save(path)
     return predictor

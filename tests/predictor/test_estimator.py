@@ -233,7 +233,7 @@ def test_settings_are_stored_as_given() -> None:
     predictor = LatencyPredictor(regressor, coverage=0.8, qualities=qualities)
     assert predictor.regressor is regressor
     assert predictor.qualities is qualities
-    assert vars(predictor).keys() == {"regressor", "coverage", "qualities"}
+    assert vars(predictor).keys() == {"regressor", "coverage", "qualities", "prior"}
     assert predictor.get_params()["regressor__length_scale"] == 2.0
     copy = clone(predictor).set_params(coverage=0.5, regressor__noise=0.1)
     assert (copy.coverage, copy.regressor.length_scale, copy.regressor.noise) == (0.5, 2.0, 0.1)
