@@ -63,6 +63,9 @@ UNREPEATED_DEV = 0.03
 (assumption)."""
 
 FP32_BYTES = 4
+MOST_BLOCKS = 64
+"""Of a published table's that correct its sums; their evidence takes the fourth power of them."""
+
 CHECKS_PER_TYPE = 8
 """Predictions of each type that a saved predictor holds."""
 
@@ -477,8 +480,16 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
         return self
 
     def _fit_correction(self, memory: _Memory) -> None:
-        samples, sums = self._learnable((*self.data_.networks, *self.extra_networks_), memory)
+        samples, sums = self._learnable((*self._correcting(), *self.extra_networks_), memory)
         self.correction_ = Correction.fit(sums, np.array([s.latency_ms for s in samples]))
+
+    def _correcting(self) -> Sequence[NetworkSample]:
+        """The table's networks; of hundreds of blocks that kernels were concluded from, some."""
+        networks = self.data_.networks
+        if not self.concluded_ms_ or len(networks) <= MOST_BLOCKS:
+            return networks
+        chosen = np.linspace(0, len(networks) - 1, MOST_BLOCKS).round().astype(int)
+        return [networks[i] for i in chosen]
 
     def _model(self, kernel: Kernel) -> TypeModel:
         model = self.models_.get(kernel.type_name)
@@ -596,7 +607,7 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
 
     def _make_report(self, memory: _Memory) -> PredictorReport:
         kernels, by_type = kernel_figures(self.models_, self.coverage)
-        samples, sums = self._learnable(self.data_.networks, memory)
+        samples, sums = self._learnable(self._correcting(), memory)
         networks, plain_sum = network_figures(samples, sums, self.coverage)
         used = {key for sample in self.data_.networks for key in sample.kernels}
         measured = {kernel.key for kernel in self.own_ms_}
