@@ -130,6 +130,7 @@ def import_(
 
     Example: netadapt table import 224.yaml 192.yaml --mapping note10.toml --table note10.sqlite
     """
+    from netadapt.profiler.errors import TableError
     from netadapt.profiler.published.latency import rows_of
     from netadapt.profiler.published.mapping import read_mapping
     from netadapt.profiler.published.reading import read_file
@@ -141,6 +142,11 @@ def import_(
         found, others = read_file(file, meaning)
         latencies += found
         left_out += others
+    if not latencies:
+        raise TableError(
+            f"an import has at least one latency, got none ({left_out} lines that no rule of "
+            f"{mapping} is for); correct its `when`, or name another file"
+        )
     rows = rows_of(latencies, meaning.provenance)
     with LatencyTable(table) as kept:
         kept.add(rows)

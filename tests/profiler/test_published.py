@@ -245,3 +245,8 @@ def test_the_command_imports_and_says_what_comes_next(
     assert json.loads(capsys.readouterr().out)["left_out"] == 1
     assert exit_code("table", "import", str(tmp_path / "no.csv"), *arguments[1:]) == 2
     assert "no.csv is not there" in capsys.readouterr().err
+    lines.write_text("\n".join(LINES.splitlines()[::4]))
+    other = tmp_path / "other.sqlite"
+    assert exit_code("table", "import", *arguments[:-1], str(other)) == 2
+    assert "at least one latency, got none (1 lines that no rule" in capsys.readouterr().err
+    assert not other.exists()
