@@ -343,11 +343,12 @@ class LatencyPredictor(RegressorMixin, BaseEstimator):
 
     def _saved(self) -> storage.SavedPredictor:
         regressor = self._template()
-        if type(regressor) is not KernelTimeRegressor or (self.prior and not self.prior.saved):
-            whose = "a prior" if type(regressor) is KernelTimeRegressor else "it"
+        own = type(regressor) is KernelTimeRegressor
+        if not own or (self.prior and not self.prior.saved):
+            got = "a prior with another one" if own else type(regressor).__name__
             raise PredictorFileError(
-                f"a saved predictor has the regressor of this package, {whose} has another one; "
-                "fit without a regressor of your own to save it, or pickle it"
+                f"a saved predictor has the regressor of this package, got {got}; fit without a "
+                "regressor of your own to save it, or pickle it"
             )
         return storage.SavedPredictor(
             scikit_learn=sklearn.__version__,

@@ -36,8 +36,7 @@ def fit(
 
     With --prior the ratio to another device's latencies is learnt; what that gained is said.
 
-    Examples: netadapt fit runs/demo
-    netadapt fit new_phone.sqlite --prior pixel.sqlite
+    Example: netadapt fit runs/demo, or netadapt fit new_phone.sqlite --prior pixel.sqlite
     """
     from netadapt.predictor.predictor import LatencyPredictor
     from netadapt.profiler.table import LatencyTable

@@ -89,7 +89,7 @@ def test_a_prior_that_no_file_can_name_is_refused(kernels: list[Kernel], tmp_pat
     few = frame(kernels[300 : 300 + FEW], other_us, "new")
     trees = LatencyPredictor(ExtraTreesRegressor(5, random_state=0)).fit(few)
     predictor = LatencyPredictor(prior=trees.as_prior()).fit(few)
-    with pytest.raises(PredictorFileError, match="a prior has another one"):
+    with pytest.raises(PredictorFileError, match="got a prior with another one"):
         predictor.save(tmp_path / "predictor.json.gz")
 
 
