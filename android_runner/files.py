@@ -71,6 +71,14 @@ def writing_atomically(
         raise
 
 
+def cut_torn_line(path: Path) -> None:
+    """Take off a last line that a kill tore, so that the next one stands by itself."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a file is a temporary one, left behind by a write that was killed."""
     return _LEFTOVER.fullmatch(path.name) is not None and not path.is_dir()

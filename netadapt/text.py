@@ -70,3 +70,18 @@ def quantity(value: float) -> str:
 def one_line(text: object) -> str:
     """`text` with every run of white space as one space, and nothing that a terminal obeys."""
     return printable(text)
+
+
+def threads(count: int) -> str:
+    """E.g. `1 thread`, `4 threads`."""
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+NO_GAIN = 1.02
+"""Two runs of one program lie so far apart."""
+
+
+def faster(before_ms: float, after_ms: float) -> str:
+    """E.g. `1.22 times faster`, where that is more than two runs of one program differ by."""
+    gain = before_ms / after_ms
+    return f"{gain:.2f} times faster" if gain > NO_GAIN else "no faster here"

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
-from sklearn.base import clone
 
 from netadapt.predictor.features import Array, KernelEncoder
 from netadapt.predictor.training_data import NetworkSample
+from netadapt.predictor.type_model import fitted_to, predicted_ms
 from netadapt.profiler.kernels import Kernel
 
 ROUNDS = 6
@@ -70,18 +70,18 @@ def apportioned(
     thought = _rooflines(rests, known_ms)
     if not thought:
         return {}
-    encoders: dict[str, tuple[KernelEncoder, list[Kernel]]] = {}
-    for kernel in thought:
-        encoders.setdefault(kernel.type_name, (KernelEncoder(), []))[1].append(kernel)
+    types: dict[str, list[Kernel]] = defaultdict(list)
+    for kernel in (*known_ms, *thought):
+        types[kernel.type_name].append(kernel)
+    learnt = {kernel.type_name for kernel in thought}
+    columns = {name: KernelEncoder().fit_transform(types[name]) for name in learnt}
     for _ in range(ROUNDS):
-        handed = _handed_out(rests, thought)
-        for name, (encoder, members) in encoders.items():
-            rows = {k: ms for k, ms in known_ms.items() if k.type_name == name}
-            rows |= {kernel: handed[kernel] for kernel in members}
-            columns = encoder.fit(list(rows)).transform(list(rows))
-            fitted = clone(regressor).fit(columns, np.log(list(rows.values())))
-            predicted = np.exp(fitted.predict(encoder.transform(members)))
-            thought |= zip(members, map(float, predicted), strict=True)
+        handed = {**known_ms, **_handed_out(rests, thought)}
+        for name, encoded in columns.items():
+            log_ms = np.log([handed[kernel] for kernel in types[name]])
+            ms, _ = predicted_ms(fitted_to(regressor, encoded, log_ms, name), encoded, name)
+            found = zip(types[name], map(float, ms), strict=True)
+            thought |= {kernel: value for kernel, value in found if kernel not in known_ms}
     return _handed_out(rests, thought)
 
 

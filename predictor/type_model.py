@@ -94,8 +94,8 @@ class TypeModel:
         """
         encoder = KernelEncoder().fit(kernels)
         columns, log_ms = encoder.transform(kernels), np.log(own_ms)
-        base_ms = np.ones(len(kernels)) if prior is None else np.exp(prior(kernels))
-        log_ms -= np.log(base_ms)
+        base = np.zeros(len(kernels)) if prior is None else prior(kernels)
+        log_ms -= base
         # A group's fold follows from its name alone: the split stays when rows are added.
         folds = np.array([zlib.crc32(group(k).encode()) % FOLDS for k in kernels])
         parts: list[tuple[Any, ...]] = []
@@ -103,9 +103,11 @@ class TypeModel:
             held = folds == fold
             if not held.any() or held.all():
                 continue
-            fitted = _fit(regressor, columns[~held], log_ms[~held], encoder.type_name_)
-            predicted, log_sd = _predict(fitted, columns[held], encoder.type_name_, with_sd=True)
-            predicted = predicted * base_ms[held]
+            fitted = fitted_to(regressor, columns[~held], log_ms[~held], encoder.type_name_)
+            predicted, log_sd = predicted_ms(
+                fitted, columns[held], encoder.type_name_, with_sd=True
+            )
+            predicted = predicted * np.exp(base[held])
             score = np.abs(np.log(predicted / own_ms[held])) / log_sd
             parts.append((np.flatnonzero(held), folds[held], predicted, score))
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(0))
@@ -115,7 +117,7 @@ class TypeModel:
             own_ms=own_ms,
             repeat_dev=repeat_dev,
             encoder=encoder,
-            regressor=_fit(regressor, columns, log_ms, encoder.type_name_),
+            regressor=fitted_to(regressor, columns, log_ms, encoder.type_name_),
             residuals=Residuals(*joined),
             prior=prior,
         )
@@ -129,7 +131,7 @@ class TypeModel:
             Where the regressor predicts what is no latency.
         """
         columns = self.encoder.transform(kernels)
-        ms, log_sd = _predict(self.regressor, columns, self.encoder.type_name_, with_sd=with_sd)
+        ms, log_sd = predicted_ms(self.regressor, columns, self.encoder.type_name_, with_sd=with_sd)
         if self.prior is not None:
             ms = ms * np.exp(self.prior(kernels))
         return Estimate(ms, log_sd, self.encoder.extrapolates(columns))
@@ -145,7 +147,8 @@ def gives_sd(regressor: Any) -> bool:
     return "return_std" in inspect.signature(regressor.predict).parameters
 
 
-def _fit(regressor: Any, columns: pd.DataFrame, log_ms: Array, type_name: str) -> Any:
+def fitted_to(regressor: Any, columns: pd.DataFrame, log_ms: Array, type_name: str) -> Any:
+    """A clone of `regressor`, fitted. Raises `RegressorError` where that cannot be."""
     try:
         return clone(regressor).fit(columns, log_ms)
     except ValueError as error:
@@ -156,8 +159,8 @@ def _fit(regressor: Any, columns: pd.DataFrame, log_ms: Array, type_name: str) -
         ) from error
 
 
-def _predict(
-    regressor: Any, columns: pd.DataFrame, type_name: str, *, with_sd: bool
+def predicted_ms(
+    regressor: Any, columns: pd.DataFrame, type_name: str, *, with_sd: bool = False
 ) -> tuple[Array, Array]:
     """Milliseconds, and the standard deviations of their logarithms or ones."""
     log_sd = np.ones(len(columns))

@@ -10,6 +10,7 @@ import typer
 
 from netadapt.commands.options import DEVICE, Cpus, Json, Wait, open_device, print_json
 from netadapt.console import progress
+from netadapt.text import threads as said
 
 if TYPE_CHECKING:
     from netadapt.profiler.model_timing import ModelTiming
@@ -81,7 +82,7 @@ def reference(
         )
         return
     if where:
-        typer.echo(f"on {where}, {threads} thread{'' if threads == 1 else 's'}")
+        typer.echo(f"on {where}, {said(threads)}")
     typer.echo(f"{'network':<20} {'top-1':>6} {'M MACs':>7} {'M params':>8} {'px':>4} {'ms':>9}")
     for network in sorted(networks, key=lambda n: timings[n.name].ms if timings else -n.top1):
         timing = timings.get(network.name)

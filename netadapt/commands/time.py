@@ -19,15 +19,13 @@ from netadapt.commands.options import (
     print_json,
 )
 from netadapt.console import progress
+from netadapt.text import faster
+from netadapt.text import threads as said
 
 if TYPE_CHECKING:
     from netadapt.models import Model
     from netadapt.profiler.graph import Outside
     from netadapt.profiler.model_timing import ModelTiming
-
-
-NO_GAIN = 1.02
-"""Two runs of one program lie so far apart."""
 
 
 def time(
@@ -72,7 +70,6 @@ def time(
     from netadapt.profiler.lowering.xnnpack import XnnpackFp32
     from netadapt.profiler.model_timing import ModelTimer
     from netadapt.profiler.table import LatencyTable
-    from netadapt.report.model_page import ModelReport, write_model_page
     from netadapt.runs.context import phases
 
     counts = _counts(threads)
@@ -101,6 +98,8 @@ def time(
                 with phases(shown, "the model rewritten") as update:
                     others.append(timer.time(other.name, other.program, (), update))
     if report is not None:
+        from netadapt.report.model_page import ModelReport, write_model_page
+
         page = ModelReport(lowered, measured.info(), tuple(found), tuple(others))
         write_model_page(page, report)
     if as_json:
@@ -108,12 +107,9 @@ def time(
     else:
         _tell(lowered, measured.info().model, found)
         for before, after in zip(found, others, strict=False):
-            gain = before.ms / after.ms
             typer.echo(
                 f"with {' '.join(f'--rewrite {name}' for name in lowered.rewrites)}: "
-                f"{after.ms:.4f} ms, "
-                + (f"{gain:.2f} times faster" if gain > NO_GAIN else "no faster here")
-                + ", the same outputs"
+                f"{after.ms:.4f} ms, {faster(before.ms, after.ms)}, the same outputs"
             )
 
 
@@ -129,10 +125,10 @@ def _tell(model: Model, device: str, found: list[ModelTiming]) -> None:
 
     typer.echo(f"{model.facts}; on {device}")
     for timing in found:
-        threads = f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"
         doubt = "" if timing.quality == "ok" else f", {timing.quality}: take it with care"
         typer.echo(
-            f"{threads}: {timing.ms:.4f} ms, two runs apart by {abs(timing.repeat_dev):.1%}{doubt}"
+            f"{said(timing.threads)}: {timing.ms:.4f} ms, two runs apart by "
+            f"{abs(timing.repeat_dev):.1%}{doubt}"
         )
         if timing.parts:
             for line in lines([Leaf(each.part, each.ms, each.doubt) for each in timing.parts]):

@@ -19,7 +19,7 @@ from netadapt.report.figures import model as figures
 from netadapt.report.records import Fact
 from netadapt.report.rendering import Draw, rendered
 from netadapt.report.verdict import MINUS
-from netadapt.text import LatencyUnit, quantity
+from netadapt.text import LatencyUnit, faster, quantity, threads
 
 MODULES = 22
 """Bars of a picture at most."""
@@ -75,19 +75,14 @@ def render_model(report: ModelReport) -> str:
     )
 
 
-def threads(timing: ModelTiming) -> str:
-    """E.g. `1 thread`."""
-    return f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"
-
-
 def _pictures(report: ModelReport) -> dict[str, Draw]:
     timings = [timing for timing in report.timings if timing.parts]
     if not timings:
         return {}
     # The first counts of threads decide which modules are opened, so that all have the same bars
     opened = [_path(share) for share in _shares(timings[0])]
-    modules = {threads(t): _by_module(t, opened) for t in timings}
-    operations = {threads(t): _by_operation(t) for t in timings}
+    modules = {threads(t.threads): _by_module(t, opened) for t in timings}
+    operations = {threads(t.threads): _by_operation(t) for t in timings}
     wanted: dict[str, Draw] = {
         "modules": partial(figures.by_name, "modules", "Milliseconds by module", modules),
         "operations": partial(
@@ -137,7 +132,7 @@ def _depthwise(each: PartTiming) -> bool:
 
 def _lead(report: ModelReport, unit: LatencyUnit) -> list[str]:
     first = report.timings[0]
-    said = ", ".join(f"{unit.text(t.ms)} with {threads(t)}" for t in report.timings)
+    said = ", ".join(f"{unit.text(t.ms)} with {threads(t.threads)}" for t in report.timings)
     sentences = [f"It takes {said} on {report.device.model}."]
     if first.parts and first.sum_ms:
         slowest = max(_shares(first), key=lambda share: share.ms)
@@ -150,10 +145,9 @@ def _lead(report: ModelReport, unit: LatencyUnit) -> list[str]:
             share = 100 * outside / first.sum_ms
             sentences.append(f"What does not run in XNNPACK takes {share:.0f} % of it.")
     if report.rewritten:
-        gain = first.ms / report.rewritten[0].ms
         how = " ".join(f"--rewrite {name}" for name in report.model.rewrites)
-        faster = f"{gain:.2f} times faster" if gain > 1.02 else "no faster here"
-        sentences.append(f"With {how} it is {faster}, with the same outputs.")
+        gain = faster(first.ms, report.rewritten[0].ms)
+        sentences.append(f"With {how} it is {gain}, with the same outputs.")
     return sentences
 
 
@@ -174,7 +168,7 @@ def _conditions(report: ModelReport) -> list[Fact]:
         Fact("runner", f"{device.build_options} {device.runner_sha256[:12]}".strip()),
         *(
             Fact(
-                f"two runs with {threads(timing)}",
+                f"two runs with {threads(timing.threads)}",
                 f"apart by {100 * abs(timing.repeat_dev):.1f} %"
                 + ("" if timing.quality == "ok" else f", {timing.quality}: take it with care"),
             )

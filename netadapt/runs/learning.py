@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netadapt.android_runner.files import cut_torn_line
 from netadapt.errors import RunFolderError
 from netadapt.predictor.choosing import doubts, most_doubtful
 from netadapt.predictor.predictor import LatencyPredictor
@@ -85,6 +86,7 @@ def profile_until(
             figures = predictor.report_.kernels
             rounds.append(LearningRound(len(predictor.own_ms_), doubt, figures.mape_pct))
             progress.say(str(rounds[-1]))
+            cut_torn_line(learning_file(table))
             with learning_file(table).open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(asdict(rounds[-1]))}\n")
             chosen = most_doubtful(predictor, left, AT_A_TIME)

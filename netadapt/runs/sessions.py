@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from netadapt.android_runner.files import cut_torn_line
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkTiming:
@@ -59,8 +61,8 @@ class SessionLog:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._sessions = [] if path is None else list(read_sessions(path))
-        if path is not None and path.exists():
-            self._cut_torn_line(path)
+        if path is not None:
+            cut_torn_line(path)
 
     def __iter__(self) -> Iterator[DeviceSession]:
         return iter(self._sessions)
@@ -73,13 +75,6 @@ class SessionLog:
                 file.flush()
                 os.fsync(file.fileno())
         self._sessions.append(session)
-
-    @staticmethod
-    def _cut_torn_line(path: Path) -> None:
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
 
 
 def read_sessions(path: Path) -> tuple[DeviceSession, ...]:
