@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # In the environment, pip applies it to what the build needs as well. Bytecode is made of what is
-# imported, when it is: of all that is installed, it takes longer than installing.
+# imported, when it first is: of all that is installed, it takes longer than installing. Where it is
+# not kept (PYTHONDONTWRITEBYTECODE, as in many containers), each process compiles torch again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: install demo test wheel-test lint format clean help
@@ -26,7 +28,9 @@ $(READY): pyproject.toml constraints.txt
 	@# torch by itself and first: resolved together with the rest, pip may take a newer build of it
 	@# with gigabytes of GPU libraries.
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) --editable '.[dev]'
+	@# What every process imports is compiled meanwhile: else the first ones all do it at once.
+	@$(BIN)/python -W ignore -c 'import torch._dynamo, torch.export' & \
+		$(INSTALL) --editable '.[dev]'; done=$$?; wait; exit $$done
 	@touch $@
 
 install: $(READY)

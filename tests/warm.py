@@ -15,8 +15,9 @@ from pathlib import Path
 
 SERVER = """
 import json, os, signal, sys
-import torch, torch._dynamo, torch.export
 from netadapt import program
+program.skip_teardown()
+import torch, torch._dynamo, torch.export
 from netadapt.commands import (
     cli, devices, fit, init, profile, report, search, spaces, table, time
 )
