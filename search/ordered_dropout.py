@@ -11,12 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from netadapt.search.sampling_law import Floats, SamplingLaw
 from netadapt.search.space import Arch, Dimension, Space
 from netadapt.search.training.settings import OrderedDropoutSettings
 
 
 class OrderedDropout:
     """Draws the archs of a batch: every dimension of the space uniformly (assumption).
+
+    Other laws of widths and depths are `netadapt.search.sampling_law`'s; it says what it raises.
 
     A batch has one resolution, since it is resized as a whole (Once-for-all's way). With kernel
     sizes drawn for each image, the images of equal size stand next to each other, at places drawn
@@ -27,6 +30,9 @@ class OrderedDropout:
     def __init__(self, space: Space, settings: OrderedDropoutSettings | None = None) -> None:
         self.space = space
         self.settings = OrderedDropoutSettings() if settings is None else settings
+        uniform = self.settings.law == "uniform" and self.settings.removal is None
+        none = uniform or not space.dimensions
+        self._law = None if none else SamplingLaw(space, self.settings)
 
     def __call__(
         self, count: int, rng: np.random.Generator, progress: float = 1.0
@@ -42,7 +48,8 @@ class OrderedDropout:
 
         if not self.space.dimensions:
             return full
-        columns = [self._draw(d, count, rng, drawn) for d in self.space.dimensions]
+        tilts = None if self._law is None else self._law.tilts(count, rng)
+        columns = [self._draw(d, count, rng, drawn, tilts) for d in self.space.dimensions]
         return self.space.points(np.stack(columns, axis=1))
 
     def _drawn_share(self, progress: float) -> float:
@@ -52,11 +59,20 @@ class OrderedDropout:
         return max(0.0, (progress - begin) / (end - begin))
 
     def _draw(
-        self, dimension: Dimension, count: int, rng: np.random.Generator, drawn: float
+        self,
+        dimension: Dimension,
+        count: int,
+        rng: np.random.Generator,
+        drawn: float,
+        tilts: Floats | None,
     ) -> NDArray[np.int64]:
         values = np.array(dimension.values)
         if dimension.kind in ("width", "depth"):
-            chosen = values[rng.integers(len(values), size=count)]
+            if self._law is None or tilts is None:
+                places = rng.integers(len(values), size=count)
+            else:
+                places = self._law.places(dimension, tilts, rng.random(count))
+            chosen = values[places]
             return np.where(rng.random(count) < drawn, chosen, values[-1])
         if dimension.kind == "resolution" or self.settings.kernel_per == "step":
             return np.full(count, rng.choice(values) if rng.random() < drawn else values[-1])

@@ -151,6 +151,7 @@ SEARCHERS: Registry[Searcher] = Registry(
         "random": "netadapt.search.searchers.random_search:RandomSearch",
         "evolution": "netadapt.search.searchers.evolution:Evolution",
         "mcd_evolution": "netadapt.search.searchers.evolution:DescentThenEvolution",
+        "nsga2": "netadapt.search.searchers.nsga2:Nsga2",
     },
 )
 """What comes along; a run file names one, or `package.module:Class`."""

@@ -98,11 +98,14 @@ def brought_to_budget(
     archs: Sequence[Arch],
     limits: Loads,
     rng: np.random.Generator,
+    *,
+    growing: int | None = None,
 ) -> list[Draft]:
     """Each arch changed at random until it uses the limits, as near to that as it comes.
 
     One that is over a limit has random dimensions shrunk to random values until it fits; then
-    random dimensions grow to random values that still fit, until it uses the limits.
+    random dimensions grow to random values that still fit, until it uses the limits; only the first
+    `growing` archs do (None: all), the others may leave room.
     """
     fleet = [Draft(a, row) for a, row in zip(archs, loads_of(archs), strict=True)]
     dimensions = space.dimensions
@@ -120,7 +123,7 @@ def brought_to_budget(
         for (i, arch), row in zip(lost, rows, strict=True):
             fleet[i] = Draft(arch, row)
     for turn in range(len(dimensions)):
-        due = [i for i, draft in enumerate(fleet) if _has_room(draft.loads, limits)]
+        due = [i for i, draft in enumerate(fleet[:growing]) if _has_room(draft.loads, limits)]
         options = [larger(space, fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
         cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
         found = first_meeting(loads_of, cut, [limits] * len(due))

@@ -29,9 +29,10 @@ FORMER: Mapping[str, Any] = {
     "accumulate": 1,
     "ema": 0.0,
     "precision": "fp32",
+    "compile": False,
 }
-"""What 0.1 did not write down: its learning rate fell along a cosine, it knew no averages and no
-other precision; its step is not compared."""
+"""What 0.1 did not write down: its learning rate fell along a cosine, it knew no averages, no
+other precision and no compiler; its step is not compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import torch
 
+from netadapt.android_runner.text import printable
 from netadapt.search.errors import InvalidSettingError
 
 
@@ -32,3 +34,20 @@ def compute_device(name: str = "auto") -> torch.device:
             f"device{'' if gpus == 1 else 's'}, got {name!r} ({said}); set auto or cpu"
         ) from error
     return device
+
+
+@functools.cache
+def check_compiler(device: torch.device) -> None:
+    """Try torch.compile on one tensor, once in a process.
+
+    Raises `InvalidSettingError` where it cannot build programs for `device`.
+    """
+    try:
+        torch.compiler.reset()
+        torch.compile(torch.sin)(torch.ones(1, device=device))
+    except Exception as error:  # whatever a broken compiler leads torch to raise
+        said = printable(str(error).strip().partition("\n")[0])[:150]
+        raise InvalidSettingError(
+            f"compile = true needs a compiler that torch.compile can use, g++ or on a GPU Triton, "
+            f"it fails here ({said}); install one, or set compile = false"
+        ) from error

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from netadapt.search.ranks import Follower, Job, add_up_gradients, current
 from netadapt.search.task import Samples
 from netadapt.search.training.average import WeightAverage
 from netadapt.search.training.checkpoint import Done, fingerprint, resume, save
+from netadapt.search.training.compute import check_compiler
 from netadapt.search.training.optimizers import make_optimizer
 from netadapt.search.training.step import StepInput
 
@@ -79,7 +80,7 @@ def train(
 
     Raises `TrainingDivergedError` when the loss is not finite, `CheckpointError` when `checkpoint`
     is there but belongs to another training, `RankLostError` when another process is gone, and
-    `InvalidSettingError` when a batch has no equal parts for all.
+    `InvalidSettingError` when a batch has no equal parts for all, or nothing can be compiled here.
     """
     ranks = current()
     settings = settings.in_steps(task.train_images)
@@ -89,7 +90,9 @@ def train(
             f"{ranks.count} processes take equal parts of a batch, got {settings.batch_size} "
             f"images in {parts} parts; correct batch_size, accumulate or the processes"
         )
-    module.to(memory_format=_layout(settings))  # type: ignore[call-overload]  # torch's stub lacks it
+    if settings.compile:
+        check_compiler(device_of(module))
+    module.to(memory_format=layout_of(settings))  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = make_optimizer(module, settings)
     average = WeightAverage(module, settings.ema) if settings.ema else None
     kept = fingerprint(task, settings, step, seed)
@@ -164,20 +167,27 @@ def _steps(
 ) -> Iterator[tuple[float, float]]:
     """Take the steps from `begin` on; yields the loss and the learning rate of each."""
     module.train()
+    if settings.compile:
+        # As in a fresh process: what others compiled before would change what is made of this one.
+        torch.compiler.reset()
+        module = cast("nn.Module", torch.compile(module, dynamic=False))
     for number in range(begin, settings.steps):
         learning_rate = settings.learning_rate_at(number)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         optimizer.zero_grad(set_to_none=True)
-        loss = _gradients(module, task, settings, step, seed, number)
+        loss = add_gradients(module, task, settings, step, seed, number)
         optimizer.step()
         yield loss, learning_rate
 
 
-def _gradients(
+def add_gradients(
     module: nn.Module, task: Task, settings: TrainingSettings, step: Step, seed: int, number: int
 ) -> float:
-    """Add up the gradients of step `number`, part by part and rank by rank; its loss."""
+    """Add up the gradients of step `number`, part by part and rank by rank; its loss.
+
+    Raises `TrainingDivergedError` when that is not finite.
+    """
     device, ranks = device_of(module), current()
     parts, whole = settings.accumulate * ranks.count, 0.0
     mixed = settings.precision == "bf16"
@@ -188,7 +198,7 @@ def _gradients(
         given = StepInput(
             module,
             task,
-            placed(images, device, _layout(settings)),
+            placed(images, device, layout_of(settings)),
             settings.label_smoothing,
             rng,
             progress=number / settings.steps,
@@ -211,7 +221,8 @@ def _gradients(
     return whole
 
 
-def _layout(settings: TrainingSettings) -> torch.memory_format:
+def layout_of(settings: TrainingSettings) -> torch.memory_format:
+    """The memory layout of images and filters."""
     return torch.channels_last if settings.channels_last else torch.contiguous_format
 
 

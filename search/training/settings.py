@@ -15,6 +15,7 @@ Optimizer = Literal["adamw", "sgd", "rmsprop"]
 LearningRateSchedule = Literal["cosine", "linear", "constant", "exponential"]
 Precision = Literal["fp32", "bf16"]
 KernelPer = Literal["image", "step"]
+Law = Literal["uniform", "macs", "budget"]
 ShareOfTraining = Annotated[float, Interval(ge=0, le=1)]
 
 
@@ -43,6 +44,8 @@ class TrainingSettings:
     precision: what is computed with: "bf16" is torch's automatic mixed precision, weights and
         judging stay fp32.
     channels_last: the memory layout of images and filters.
+    compile: by torch.compile, which needs a compiler and a while before the first step; plain
+        networks only (`check_supernet`).
     checkpoint_every_steps: a kill loses at most as many.
 
     Raises `InvalidSettingError`.
@@ -67,6 +70,7 @@ class TrainingSettings:
     ema: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     precision: Precision = "fp32"
     channels_last: bool = True
+    compile: bool = False
     checkpoint_every_steps: Annotated[int, Interval(ge=1, le=1_000_000_000)] = 100
 
     def __post_init__(self) -> None:
@@ -113,6 +117,16 @@ class TrainingSettings:
         return self.learning_rate * (1 - done if self.schedule == "linear" else 1)
 
 
+def check_supernet(settings: TrainingSettings) -> None:
+    """Raises `InvalidSettingError` for what is no way to train a super-network."""
+    if settings.compile:
+        raise InvalidSettingError(
+            "compile is for plain networks, a super-network's shapes change with every batch and "
+            "torch's compiler fails on them, got compile = true of a super-network; set it in "
+            "[final] alone"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class OrderedDropoutSettings:
     """Which sub-network each image of a batch trains (NetAdaptV2's ordered dropout).
@@ -127,12 +141,22 @@ class OrderedDropoutSettings:
         measured: a small network in training from scratch does not get off the ground when all
         images see random archs, because the batch norms' statistics are those of a mixture in
         which the archs' differences drown the images'). (0, 0) draws everything from the start.
+    law: how widths and depths are drawn. "uniform": each by itself. "macs": so that the images'
+        multiply-accumulates spread evenly as far as widths and depths reach; kernel sizes and
+        resolutions stay uniform. "budget": so that their mean is `budget_share`
+        (`netadapt.search.sampling_law`; assumptions).
+    budget_share: of the reference's multiply-accumulates; counts for "budget" alone.
+    removal: probability that a block that can be removed is; None: as often as the law draws any 0
+        of its width and expansion, so the more often the fewer values they have.
 
     Raises `InvalidSettingError`.
     """
 
     kernel_per: KernelPer = "image"
     ramp: tuple[ShareOfTraining, ShareOfTraining] = (0.2, 0.6)
+    law: Law = "uniform"
+    budget_share: Annotated[float, Gt(0)] = 0.5
+    removal: Annotated[float, Interval(ge=0, lt=1)] | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self, InvalidSettingError)

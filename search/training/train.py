@@ -11,6 +11,7 @@ from torch import nn
 
 from netadapt.search.training.loop import ProgressCallback, device_of, train
 from netadapt.search.training.plain import PlainStep
+from netadapt.search.training.settings import check_supernet
 
 if TYPE_CHECKING:
     from netadapt.search.task import Samples, Task
@@ -31,8 +32,9 @@ def train_supernet(
     """Train `supernet` in place. Parameters and errors are those of `train`.
 
     `settings.norm_batches` counts for networks alone: a super-network's statistics are re-estimated
-    for each arch that it is asked for.
+    for each arch that it is asked for. Raises `InvalidSettingError` for `settings.compile` too.
     """
+    check_supernet(settings)
     train(supernet, task, settings, step, seed=seed, checkpoint=checkpoint, on_progress=on_progress)
 
 

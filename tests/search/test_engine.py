@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from netadapt.search.training import (
     train_supernet,
 )
 from netadapt.search.training.average import WeightAverage
+from netadapt.search.training.compute import check_compiler
 from netadapt.search.training.optimizers import RMSpropTF
 
 SETTINGS = TrainingSettings(
@@ -232,3 +234,53 @@ def test_bf16_learns_as_fp32_does(task: ClutteredDigits) -> None:
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
     assert all(map(math.isfinite, losses["bf16"]))
+
+
+class TestCompiled:
+    SETTINGS = replace(SETTINGS, compile=True, steps=4)
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles by g++")
+    def test_resumed_it_equals_one_that_was_not_interrupted(
+        self, task: ClutteredDigits, tmp_path: Path
+    ) -> None:
+        def network() -> nn.Module:
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(576, 10))
+
+        whole, interrupted, resumed, plain = (network() for _ in range(4))
+        train_network(whole, task, self.SETTINGS, seed=0)
+        path = tmp_path / "network.pt"
+
+        def stop(progress: TrainingProgress) -> None:
+            if progress.step == 3:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train_network(
+                interrupted, task, self.SETTINGS, seed=0, checkpoint=path, on_progress=stop
+            )
+        train_network(resumed, task, self.SETTINGS, seed=0, checkpoint=path)
+        assert distance(whole, resumed) == 0
+        train_network(plain, task, replace(self.SETTINGS, compile=False), seed=0)
+        assert distance(whole, plain) > 0, "the compiler's dropout draws other masks"
+        assert whole.state_dict().keys() == plain.state_dict().keys()
+
+    def test_without_a_compiler_it_is_one_clear_line(self, task: ClutteredDigits) -> None:
+        from torch._inductor import config
+
+        check_compiler.cache_clear()
+        with (
+            config.patch({"cpp.cxx": ("/nowhere/g++",)}),
+            pytest.raises(
+                InvalidSettingError, match="install one, or set compile = false"
+            ) as caught,
+        ):
+            train_network(with_norms(), task, self.SETTINGS, seed=0)
+        assert "\n" not in str(caught.value)
+
+    def test_a_super_network_is_refused(self, task: ClutteredDigits) -> None:
+        space = Space.load("digits")
+        step = OrderedDropoutStep.of(OrderedDropoutSettings(), space)
+        with pytest.raises(InvalidSettingError, match=r"set it in \[final\] alone"):
+            train_supernet(space.supernetwork(), task, self.SETTINGS, step, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import zlib
 from collections.abc import Callable
 from itertools import pairwise
@@ -28,6 +29,7 @@ from netadapt.search.searchers.evolution import (
     EvolutionSettings,
 )
 from netadapt.search.searchers.mcd import McdSettings, MultiLayerCoordinateDescent
+from netadapt.search.searchers.nsga2 import Nsga2, Nsga2Settings
 from netadapt.search.searchers.random_search import RandomSearch, RandomSettings
 from netadapt.search.searchers.single_layer import SingleLayerCoordinateDescent, SingleLayerSettings
 from netadapt.search.space import Arch, Space
@@ -343,6 +345,46 @@ class TestDescentThenEvolution(UsesBudget):
             DescentEvolutionSettings(descent=McdSettings(evaluations=50))
 
 
+class TestNsga2(UsesBudget):
+    def searcher(self, space: Space) -> Searcher:
+        settings = Nsga2Settings(evaluations=80, population=30, round_size=20)
+        return Nsga2(space, settings)
+
+    def test_a_round_has_a_front_and_not_only_what_uses_the_budget(self) -> None:
+        session = Session()
+        budget = 0.5 * REFERENCE_MS
+        session.drive(self.search([Constraint(latency(), budget)]))
+        for request in session.evaluated:
+            loads = np.array([true_ms(arch) for arch in request.candidates]) / budget
+            assert loads.max() <= 1 + 1e-9
+            assert 0.1 <= (loads >= 0.97).mean() <= 0.7
+        scored = [arch for request in session.evaluated for arch in request.candidates]
+        assert len(set(scored)) == len(scored) >= 80
+
+    def test_its_front_is_better_than_that_of_as_many_random_networks(self) -> None:
+        """At all shares of the budget together; on the made-up score."""
+
+        def front(population: int) -> float:
+            settings = Nsga2Settings(evaluations=240, population=population)
+            session = Session()
+            constraints = [Constraint(latency(), 0.5 * REFERENCE_MS)]
+            session.drive(Search(Nsga2(SPACE, settings), constraints, seed=0))
+            found = [a for r in session.evaluated for a in r.candidates][:240]
+            points = np.array([(true_ms(arch), score(arch)) for arch in found])
+            shares = np.linspace(0.25, 1, 16) * 0.5 * REFERENCE_MS
+            return float(np.mean([points[points[:, 0] <= ms, 1].max() for ms in shares]))
+
+        assert front(40) > front(240)
+
+    def test_without_pymoo_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pymoo", None)
+        with pytest.raises(
+            InvalidSettingError, match=r"pip install 'netadapt\[pareto\]'"
+        ) as caught:
+            Nsga2(SPACE)
+        assert "\n" not in str(caught.value)
+
+
 class Shuffled(Searcher):
     """Somebody else's searcher, as small as one can be: random archs, whatever they take."""
 
@@ -391,7 +433,7 @@ def test_a_searcher_that_never_lands_is_stopped() -> None:
 
 
 def test_a_searcher_is_made_by_its_name_or_by_its_place() -> None:
-    for name in ("mcd", "single_layer", "random", "evolution", "mcd_evolution"):
+    for name in ("mcd", "single_layer", "random", "evolution", "mcd_evolution", "nsga2"):
         made = make_searcher(name, SPACE)
         assert made.name == name
         assert made.settings == SEARCHERS.settings_class(name)()
@@ -400,7 +442,7 @@ def test_a_searcher_is_made_by_its_name_or_by_its_place() -> None:
     assert own.name == f"{__name__}:Shuffled"
     with pytest.raises(
         PluginError,
-        match="a searcher is one of evolution, mcd, mcd_evolution, random, single_layer",
+        match="a searcher is one of evolution, mcd, mcd_evolution, nsga2, random, single_layer",
     ):
         make_searcher("annealing", SPACE)
 
