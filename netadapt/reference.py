@@ -14,6 +14,19 @@ from netadapt.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """What a network was judged by, as published, e.g. top-1 72.98 % on ImageNet."""
+
+    name: str
+    value: float
+    unit: str
+    data: str
+
+    def __str__(self) -> str:
+        return f"{self.data} {self.name} {self.value:g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceNetwork:
     """A published network.
 
@@ -25,19 +38,19 @@ class ReferenceNetwork:
         As `netadapt.models` knows it.
     input : int
         Pixels of each side, in RGB.
-    top1 : float
-        On ImageNet, per cent.
+    metrics : tuple of Metric
+        The first is what it is compared by.
     parameters : int
     macs : float
         Millions, of convolutions and matrix products.
     source : str
-        Of `top1`.
+        Of `metrics`.
     """
 
     name: str
     model: str
     input: int
-    top1: float
+    metrics: tuple[Metric, ...]
     parameters: int
     macs: float
     source: str
@@ -46,6 +59,12 @@ class ReferenceNetwork:
     def input_shape(self) -> tuple[int, ...]:
         """Of the images, batch of 1."""
         return (1, 3, self.input, self.input)
+
+    @property
+    def top1(self) -> float | None:
+        """On ImageNet, per cent; None of a network for something else."""
+        found = (m.value for m in self.metrics if (m.data, m.name) == ("ImageNet", "top-1"))
+        return next(found, None)
 
 
 def reference_networks(names: Sequence[str] = ()) -> list[ReferenceNetwork]:

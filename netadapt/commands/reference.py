@@ -10,6 +10,7 @@ import typer
 
 from netadapt.commands.options import DEVICE, Cpus, Json, Wait, open_device, print_json
 from netadapt.console import progress
+from netadapt.errors import ConfigError
 from netadapt.text import threads as said
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ def reference(
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Accuracy against latency, as a picture (.png, .svg).")
+        Path | None,
+        typer.Option(
+            help="Accuracy against latency, as a picture (.png, .svg), of those with ImageNet's "
+            "top-1."
+        ),
     ] = None,
     cpus: Cpus = None,
     wait: Wait = None,
@@ -42,15 +47,23 @@ def reference(
 ) -> None:
     """Time published networks on a device: accuracy as published, latency as measured here.
 
-    They are built by timm without weights (pip install 'netadapt[reference]'), exported and
-    lowered as your own are. Lowering one takes some 20 seconds, the first time.
+    They are built without weights, most of them by timm (pip install 'netadapt[reference]'),
+    exported and lowered as your own are. Lowering one takes some 20 seconds, the first time.
+    `netadapt report` puts those of a table beside a run's own networks.
 
-    Examples: netadapt reference --device phone --table pixel.sqlite --picture reference.png
-    netadapt reference MobileNetV3-Large EfficientNet-B0
+    Example: netadapt reference MobileNetV3-Large EfficientNet-B0
+
+    Example: netadapt reference --device phone --table pixel.sqlite --picture reference.png
     """
     from netadapt.reference import reference_networks
 
     networks = reference_networks(names or [])
+    drawn = {n.name: n.top1 for n in networks if n.top1 is not None}
+    if picture is not None and not drawn:
+        raise ConfigError(
+            "a picture is of networks with an ImageNet top-1, got "
+            f"{', '.join(n.name for n in networks)}; name others or leave --picture out"
+        )
     timings: dict[str, ModelTiming] = {}
     where = ""
     if not only_list:
@@ -74,8 +87,10 @@ def reference(
         if picture is not None:
             from netadapt.report.figures.reference import draw_reference
 
-            points = {n.name: (timings[n.name].ms, n.top1) for n in networks}
+            points = {name: (timings[name].ms, top1) for name, top1 in drawn.items()}
             draw_reference(points, where).savefig(picture, bbox_inches="tight", dpi=150)
+            if others := [n.name for n in networks if n.name not in drawn]:
+                shown.say(f"the picture is of ImageNet's top-1, not of {', '.join(others)}")
     if as_json:
         print_json(
             {"device": where, "networks": [_record(n, timings.get(n.name)) for n in networks]}
@@ -83,13 +98,17 @@ def reference(
         return
     if where:
         typer.echo(f"on {where}, {said(threads)}")
-    typer.echo(f"{'network':<20} {'top-1':>6} {'M MACs':>7} {'M params':>8} {'px':>4} {'ms':>9}")
-    for network in sorted(networks, key=lambda n: timings[n.name].ms if timings else -n.top1):
+    typer.echo(
+        f"{'network':<18} {'as published':<25} {'M MACs':>7} {'M params':>8} {'px':>4} {'ms':>9}"
+    )
+    for network in sorted(
+        networks, key=lambda n: timings[n.name].ms if timings else -(n.top1 or 0.0)
+    ):
         timing = timings.get(network.name)
         ms = "" if timing is None else f"{timing.ms:9.3f}"
         doubt = "" if timing is None or timing.quality == "ok" else f" [{timing.quality}]"
         typer.echo(
-            f"{network.name:<20} {network.top1:5.1f}% {network.macs:7.0f} "
+            f"{network.name:<18} {network.metrics[0]!s:<25} {network.macs:7.0f} "
             f"{network.parameters / 1e6:8.2f} {network.input:4} {ms}{doubt}"
         )
 

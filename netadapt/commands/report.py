@@ -21,6 +21,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Where the page goes; not given, into the folder.")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="A latency table (.sqlite) that `netadapt reference` filled under the run's "
+            "conditions: its networks are put beside the run's own.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a run's report, one HTML page.
@@ -28,22 +36,31 @@ def report(
     The run may be unfinished; the page then says what is missing.
 
     Example: netadapt report runs/demo
+
+    Example: netadapt report runs/demo --reference pixel.sqlite
     """
     from netadapt.runs.folder import RunFolder
+    from netadapt.tables import table_file
 
-    target = write_report(RunFolder(folder), out)
+    table = None if reference is None else table_file(reference)
+    target = write_report(RunFolder(folder), out, table)
     if as_json:
         print_json({"report": str(target)})
     else:
         typer.echo(str(target))
 
 
-def write_report(folder: RunFolder, out: Path | None) -> Path:
-    """Write the report of the run in `folder` to `out`, or beside the run; the page's path."""
+def write_report(folder: RunFolder, out: Path | None, reference: Path | None = None) -> Path:
+    """Write the report of the run in `folder` to `out`, or beside the run; the page's path.
+
+    Parameters
+    ----------
+    reference: as in `netadapt.report.reading.read_run`.
+    """
     from netadapt.report.page import write_page
     from netadapt.report.reading import read_run
 
     target = out or folder.report
     with progress().step("Writing the report"):
-        write_page(read_run(folder), target)
+        write_page(read_run(folder, reference), target)
     return target

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from netadapt import __version__
 from netadapt.config import RunConfig
@@ -12,6 +14,7 @@ from netadapt.predictor.errors import MissingKernelTypeError
 from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
 from netadapt.report import measured, predicted
 from netadapt.report.intervals import Z_95, Estimate
+from netadapt.report.published import read_published
 from netadapt.report.records import (
     Budget,
     Candidate,
@@ -31,6 +34,7 @@ from netadapt.runs.budgets import budgets_of
 from netadapt.runs.conclusion import source_commit
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.learning import learning_file, read_learning
+from netadapt.runs.masking_log import read_masking
 from netadapt.runs.parts import Parts
 from netadapt.runs.result import NetworkResult, RunResult, SearchOutcome
 from netadapt.runs.sessions import read_sessions
@@ -42,8 +46,12 @@ from netadapt.search.trials import Iteration, accepted_path, read_iterations
 logger = logging.getLogger(__name__)
 
 
-def read_run(folder: RunFolder) -> RunReport:
+def read_run(folder: RunFolder, reference: Path | None = None) -> RunReport:
     """The report of the run in `folder`, with what is there of it.
+
+    Parameters
+    ----------
+    reference: a latency table with published networks to put beside the run's own.
 
     Raises `RunFolderError` for a folder without a run, and what its files' readers raise.
     """
@@ -63,7 +71,12 @@ def read_run(folder: RunFolder) -> RunReport:
     by_loss = config.search.evaluation.score == "loss"
     # A search maximises its scores: a loss has its sign turned there
     sign = -1.0 if by_loss or not task.higher_is_better else 1.0
-    searches = _searches(config, space, result, logs, counted, metric, _reference_ms(folder), sign)
+    searches = tuple(
+        replace(search, masking=read_masking(folder.search(search.label).masking))
+        for search in _searches(
+            config, space, result, logs, counted, metric, _reference_ms(folder), sign
+        )
+    )
     archs = _archs(space, result, logs)
     return RunReport(
         name=config.run.name,
@@ -89,6 +102,7 @@ def read_run(folder: RunFolder) -> RunReport:
         conditions=table.conditions,
         settings=tuple(Fact(key, str(value)) for key, value in config.flat().items()),
         durations=tuple(Duration(step, s) for step, s in folder.durations_s().items()),
+        published=() if reference is None else read_published(reference, table.provenance, task),
     )
 
 

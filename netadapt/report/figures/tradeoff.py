@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from netadapt.report.figures.canvas import (
     BLUE,
+    GREY,
     KIND_STYLES,
     NORMAL,
     RED,
+    SMALL,
     Layout,
     around,
     canvas,
     legend_above,
     number_axis,
 )
-from netadapt.report.records import RunReport, TrainedNetwork
+from netadapt.report.records import PublishedNetwork, RunReport, TrainedNetwork
 from netadapt.text import LatencyUnit
 
 if TYPE_CHECKING:
@@ -30,8 +32,12 @@ _LEGEND = {
 
 
 def tradeoff(report: RunReport, layout: Layout) -> str:
-    """Every trained network with both its intervals, the budgets, the found ones joined."""
-    unit = LatencyUnit.of(n.measured_ms for n in report.networks)
+    """Every trained network with both its intervals, the budgets, the found ones joined.
+
+    Published networks whose scores compare are numbered as in the page's table of them.
+    """
+    published = [(n.measured_ms, n.score) for n in report.published if n.score is not None]
+    unit = LatencyUnit.of([n.measured_ms for n in report.networks] + [ms for ms, _ in published])
     scale = 100.0 if report.score_is_share else 1.0
     limits = [b.limit for s in report.searches if (b := s.budget("latency")) is not None]
     with canvas(
@@ -56,17 +62,18 @@ def tradeoff(report: RunReport, layout: Layout) -> str:
             axes.plot(*zip(*front, strict=True), "-", color=BLUE, lw=1.6, alpha=0.6)
         for kind, label in _LEGEND.items():
             _points(axes, [n for n in report.networks if n.kind == kind], label, unit, scale)
+        _numbered(axes, [(ms * unit.per_ms, score * scale) for ms, score in published])
         spans = [n.score_interval for n in report.networks]
-        low, high = around(
-            min(s.low for s in spans) * scale, max(s.high for s in spans) * scale, 0.1
-        )
+        scores = [end for s in spans for end in (s.low, s.high)] + [s for _, s in published]
+        low, high = around(min(scores) * scale, max(scores) * scale, 0.1)
         axes.set_ylim(low, high + 0.08 * (high - low))
         reach = [
             n.measured_ms * (1 + sign * n.measured_spread)
             for n in report.networks
             for sign in (-1, 1)
         ]
-        left, right = around(min(*reach, *limits), max(*reach, *limits), 0.08)
+        reach += [*limits, *(ms for ms, _ in published)]
+        left, right = around(min(reach), max(reach), 0.08)
         axes.set_xlim(left * unit.per_ms, right * unit.per_ms)
         number_axis(axes, [])
         named = [n for n in report.networks if n.kind != "scaled"]
@@ -101,6 +108,17 @@ def _points(
         capsize=3,
         label=label,
     )
+
+
+def _numbered(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    for number, (x, y) in enumerate(points, 1):
+        axes.plot(
+            [x], [y], "s", color=GREY, mfc="none", ms=6, label=None if number > 1 else "published"
+        )
+        axes.annotate(
+            str(number), (x, y), xytext=(0, 5), textcoords="offset points", color=GREY,
+            fontsize=SMALL, ha="center",
+        )  # fmt: skip
 
 
 def _names(
@@ -140,9 +158,11 @@ def _names(
 def _described(report: RunReport, unit: LatencyUnit, limits: Sequence[float]) -> str:
     share = 100.0 if report.score_is_share else 1.0
     sign = " %" if report.score_is_share else ""
+    networks: tuple[TrainedNetwork | PublishedNetwork, ...] = (*report.networks, *report.published)
     points = "; ".join(
         f"{n.label}: {unit.text(n.measured_ms)}, {n.score * share:.3g}{sign}"
-        for n in report.networks
+        for n in networks
+        if n.score is not None
     )
     budgets = ", ".join(unit.text(limit) for limit in limits)
     return f"{points}." + (f" Latency budget: {budgets}." if budgets else "")
