@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent
 QUICK_SPACE = str(FOLDER / "quick.toml")
+QUICK_COLOUR_SPACE = str(FOLDER / "quick_colour.toml")
 QUICK_PROFILE: dict[str, Any] = {
     "rounds": 4,
     "visit_ms": 0.5,

@@ -51,3 +51,11 @@ class ArchError(SearchError, ValueError):
 
 class ImageError(SearchError, ValueError):
     """A picture that cannot be read, or a folder of them that is none."""
+
+
+def no_mixtures(kind: str, name: str, what: str) -> ArchError:
+    """What a family that has no mixtures of archs raises when it is asked for one."""
+    return ArchError(
+        f"a differentiable search takes a family that mixes its archs, {kind} {name!r} has no "
+        f"{what}; search with the strategy supernet"
+    )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from netadapt.android_runner.errors import PluginError
 from netadapt.android_runner.text import shown
-from netadapt.search.errors import ArchError, SpaceFileError
+from netadapt.search.errors import ArchError, SpaceFileError, no_mixtures
 from netadapt.search.space_file import parse_space, read_space_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from netadapt.profiler.kernels import Kernel
+    from netadapt.search.mixture import Likely, Mixture
     from netadapt.search.supernet import SuperNetwork
 
 BYTES_PER_ELEMENT = 4
@@ -298,6 +299,16 @@ class Space(ABC):
     def kernels_by_part(self, arch: Arch) -> tuple[tuple[str, tuple[Kernel, ...]], ...]:
         """The same by part."""
         return tuple((part.name, part.kernels) for part in self.parts(arch))
+
+    def likely_kernels(self, mixture: Mixture, *, effective: bool = False) -> Sequence[Likely]:
+        """What a mixture of archs may hold, place by place, each kernel with its probability.
+
+        A place's kernels exclude each other, so a sum over kernels has as its expected value the
+        sum of all kernels' times their probabilities. `effective`: of the network in which every
+        width is the mixture's mean instead (FBNetV2's effective shape). A family that a
+        differentiable search takes writes this. Raises `ArchError`.
+        """
+        raise no_mixtures("space", self.name, "kernels of a mixture")
 
     def macs(self, arch: Arch) -> int:
         """Multiply-accumulates for one image."""

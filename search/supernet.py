@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from netadapt.profiler.kernels import ConvNorm
-from netadapt.search.errors import ArchError
+from netadapt.search.errors import ArchError, no_mixtures
+from netadapt.search.mixture import Mixture
 from netadapt.search.space import Arch, Space
 
 Normalize = Callable[[str, nn.BatchNorm2d, Tensor], Tensor]
@@ -73,6 +74,22 @@ class SuperNetwork(nn.Module, ABC):
 
         Raises `ArchError` for archs that do not fit.
         """
+
+    def compute_mixture(self, x: Tensor, mixture: Mixture, normalize: Normalize) -> Tensor:
+        """`mixed` with `normalize` in place of every batch norm.
+
+        A family that a differentiable search takes writes this too. Raises `ArchError`.
+        """
+        raise no_mixtures("space", self.space.name, "outputs of a mixture")
+
+    def mixed(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """Outputs `(B, classes)` of images `(B, *space.input_shape[1:])` for a mixture of archs.
+
+        One forward pass, however many archs there are; differentiable in the probabilities. Of a
+        mixture that is one arch the outputs are that arch's. Raises `ArchError` for a mixture that
+        does not fit, and of a family without mixtures.
+        """
+        return self.compute_mixture(x, mixture, self._by_buffers)
 
     def forward(
         self, x: Tensor, archs: Arch | Sequence[Arch], stats: BatchNormStats | None = None

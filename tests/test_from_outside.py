@@ -123,6 +123,7 @@ norm_batches = 1
 
 
 class TestFamily(SpaceContract):
+    mixes = False
     lowered = 0  # tests/search/test_families.py lowers a larger space of the family
 
     def make_space(self) -> Space:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.report import verdict
-from netadapt.report.figures import latency, networks, prediction, search, tradeoff, training
+from netadapt.report.figures import (
+    latency,
+    masking,
+    networks,
+    prediction,
+    search,
+    tradeoff,
+    training,
+)
 from netadapt.report.figures.canvas import words
 from netadapt.report.records import Budget, RunReport
 from netadapt.report.rendering import Draw, rendered
@@ -53,6 +61,7 @@ def render(report: RunReport) -> str:
         points=verdict.points(report),
         verdicts=verdict.verdicts(report, unit),
         unit=unit,
+        scale=LatencyUnit.of(n.measured_ms for n in report.beside_published),
         total_s=sum(step.seconds for step in report.durations),
     )
 
@@ -63,6 +72,9 @@ def _pictures(report: RunReport) -> dict[str, Draw]:
     if report.networks:
         wanted["tradeoff"] = partial(tradeoff.tradeoff, report)
     for one in report.searches:
+        if one.masking:
+            wanted[f"masking-{one.name}"] = partial(masking.masking_path, one)
+            wanted[f"choices-{one.name}"] = partial(masking.choices, one)
         if one.candidates:
             wanted[f"search-{one.name}"] = partial(search.search_path, report, one)
         if one.probes:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from netadapt.predictor.report import ErrorFigures, LearningRound
 from netadapt.report import intervals
 from netadapt.report.intervals import Estimate
 from netadapt.search.space import Layer
+
+if TYPE_CHECKING:
+    from netadapt.search.dmasking.points import MaskingPoint
 
 Kind = Literal["reference", "found", "scaled"]
 
@@ -73,6 +76,27 @@ class TrainedNetwork:
             gain = self.score - over.score
             return Estimate(gain, gain, gain)
         return intervals.difference(self.score_interval, over.score_interval)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedNetwork:
+    """A published network, as its authors judged it, timed under the run's conditions.
+
+    Parameters
+    ----------
+    metrics: in words, each with its data set.
+    score: what the run's own scores can be held against; None where they are of other images.
+    quality: as in the latency table.
+    """
+
+    label: str
+    metrics: tuple[str, ...]
+    source: str
+    score: float | None
+    measured_ms: float
+    quality: str
+    macs: float
+    params: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +169,7 @@ class SearchReport:
     probes: the candidates that the search measured, in their order.
     found_alone_ms: the found network timed by itself, and again.
     lead: by how much the loss of the next best candidate of its iteration is above the found one's.
+    masking: how a differentiable search went; empty for any other.
     """
 
     label: str
@@ -155,6 +180,7 @@ class SearchReport:
     probes: tuple[Probe, ...]
     found_alone_ms: tuple[float, ...]
     lead: Estimate | None = None
+    masking: tuple[MaskingPoint, ...] = ()
 
     @property
     def name(self) -> str:
@@ -280,6 +306,7 @@ class RunReport:
     searches: largest budget first; of an unfinished run those that have begun.
     networks: the reference, then of each search the found and the scaled ones, as far as trained.
     wholes, blocks, kernel_types: the reference beside the found networks.
+    published: by others, the fastest first, where somebody timed them for this page.
     """
 
     name: str
@@ -305,6 +332,7 @@ class RunReport:
     conditions: tuple[Fact, ...]
     settings: tuple[Fact, ...]
     durations: tuple[Duration, ...]
+    published: tuple[PublishedNetwork, ...] = ()
 
     @property
     def has_supernet(self) -> bool:
@@ -315,6 +343,12 @@ class RunReport:
     def reference(self) -> TrainedNetwork | None:
         """The space's reference network, None where it was not trained yet."""
         return next((n for n in self.networks if n.kind == "reference"), None)
+
+    @property
+    def beside_published(self) -> tuple[TrainedNetwork | PublishedNetwork, ...]:
+        """Published networks and those that the verdicts speak of, the fastest first."""
+        own = (n for n in self.networks if n.chosen)
+        return tuple(sorted((*own, *self.published), key=lambda n: n.measured_ms))
 
     def network(self, kind: Kind, search: str) -> TrainedNetwork | None:
         """The one of that kind that the verdict on a search speaks of."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from netadapt.runs.result import NetworkResult, RunResult
     from netadapt.search.driver import SearchResult
     from netadapt.search.landing import Search
+    from netadapt.search.searchers.base import Searcher
     from netadapt.search.space import Arch, Space
     from netadapt.search.task import Task
     from netadapt.search.training import TrainingProgress
@@ -158,13 +159,16 @@ class Context:
         folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def search(self, budget_ms: float | None) -> Search:
-        """The run's search for a latency budget, or for its other constraints alone."""
+    def search(self, budget_ms: float | None, searcher: Searcher | None = None) -> Search:
+        """The run's search for a latency budget, or for its other constraints alone.
+
+        `searcher` None: the one that the configuration names.
+        """
         latency = latency_metric(self.space, self._remembered)
         constraints = self.parts.counted_constraints()
         if budget_ms is not None:
             constraints.insert(0, Constraint(latency, budget_ms))
-        return self.parts.search(constraints)
+        return self.parts.search(constraints, searcher)
 
     def inputs(self, *own: str) -> str:
         """What a search's scores and times depend on beside its own settings, for its log.

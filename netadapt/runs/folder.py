@@ -37,6 +37,16 @@ class SearchFolder:
         return self.path / "trials.jsonl"
 
     @property
+    def masking(self) -> Path:
+        """How a differentiable search went: `netadapt.runs.masking_log`."""
+        return self.path / "masking.jsonl"
+
+    @property
+    def architecture(self) -> Path:
+        """The checkpoint of a differentiable search."""
+        return self.path / "architecture.pt"
+
+    @property
     def training(self) -> Path:
         """Checkpoints of the final trainings: the found network and the scaled ones."""
         return self.path / "training"

@@ -16,7 +16,8 @@ from netadapt.search.metrics import Constraint, make_metric
 from netadapt.search.searchers.base import make_searcher
 from netadapt.search.space import Space
 from netadapt.search.task import make_task
-from netadapt.search.training.compute import compute_device
+from netadapt.search.training.compute import check_compiler, compute_device
+from netadapt.search.training.settings import check_supernet
 from netadapt.search.training.step import STEPS
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Parts:
     @property
     def supernet_training(self) -> TrainingSettings:
         """How the super-network is trained, in steps. Raises `InvalidSettingError`."""
+        check_supernet(self.config.supernet.training)
         return self.config.supernet.training.in_steps(self.task.train_images)
 
     @property
@@ -99,6 +101,11 @@ class Parts:
     def compute(self) -> torch.device:
         """Where networks are trained and judged. Raises `InvalidSettingError`."""
         return compute_device(self.config.run.trains_on)
+
+    def check_compiler(self) -> None:
+        """Raises `InvalidSettingError` where a compiler is needed that does not work here."""
+        if self.config.final.training.compile:
+            check_compiler(self.compute)
 
     @property
     def provenance(self) -> Provenance:
@@ -130,11 +137,14 @@ class Parts:
             if limit is not None
         ]
 
-    def search(self, constraints: Sequence[Constraint]) -> Search:
-        """The search for a network that meets all of `constraints`."""
+    def search(self, constraints: Sequence[Constraint], searcher: Searcher | None = None) -> Search:
+        """The search for a network that meets all of `constraints`.
+
+        `searcher` None: the one that the configuration names.
+        """
         section = self.config.search
         return Search(
-            self.searcher,
+            self.searcher if searcher is None else searcher,
             constraints,
             seed=self.config.run.seed,
             landing=section.landing,

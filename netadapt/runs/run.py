@@ -80,6 +80,7 @@ def run(parts: Parts, folder: RunFolder, progress: Progress, *, adding: bool = F
         # One that is not there, or lacks the cores, raises before files are made.
         parts.device.cpus(parts.spec())
         _ = parts.lowering, parts.compute, parts.supernet_training, parts.final_training
+        parts.check_compiler()
     with folder.locked():
         parts = parts.with_config(folder.claim(parts.config, adding=adding))
         before = RunResult.load(folder.result) if folder.result.exists() else None

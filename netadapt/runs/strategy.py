@@ -80,8 +80,14 @@ class Strategy(ABC):
 STRATEGIES: Registry[Strategy] = Registry(
     "strategy",
     Strategy,
-    {"supernet": "netadapt.runs.supernet:SuperNetworkSearch"},
-    {"supernet": "netadapt.android_runner.plugins:NoSettings"},
+    {
+        "supernet": "netadapt.runs.supernet:SuperNetworkSearch",
+        "dmasking": "netadapt.runs.dmasking:DMaskingSearch",
+    },
+    {
+        "supernet": "netadapt.android_runner.plugins:NoSettings",
+        "dmasking": "netadapt.search.dmasking.settings:DMaskingSettings",
+    },
 )
 """What comes along; a run file names one, or `package.module:Class`."""
 

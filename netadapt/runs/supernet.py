@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.parts import Parts
     from netadapt.search.driver import SearchProgress, SearchResult
+    from netadapt.search.landing import Search
     from netadapt.search.space import Arch
 
 
@@ -63,28 +64,10 @@ class SuperNetworkSearch(Strategy):
 
     def find(self, context: Context, budget: Budget, budget_ms: float | None) -> SearchResult:
         assert self._supernet is not None, "prepare comes first"
-        folder = context.search_folder(budget)
         evaluator = Evaluator(self._supernet, context.task, context.config.search.evaluation)
-        search, digest = context.search(budget_ms), content_digest(self._supernet)
-        with (
-            open_log(folder.trials, search, context.inputs(digest)) as log,
-            context.progress.step(f"Searching {budget.label}") as update,
-        ):
-
-            def on_progress(p: SearchProgress) -> None:
-                done = max(p.iteration - 1, 0) * p.candidates + p.candidates_scored
-                update(done, (p.iteration + p.iterations_left) * p.candidates)
-
-            timer = context.timer
-            result = run_search(
-                search,
-                evaluator,
-                timer.measured,
-                log,
-                on_progress,
-                confirm=timer.twice,
-                batch_size=SCORED_AT_ONCE,
-            )
+        digest = content_digest(self._supernet)
+        result = run_logged(context, budget, context.search(budget_ms), evaluator, digest)
+        folder = context.search_folder(budget)
         other = runner_up(read_iterations(folder.trials), result.arch.to_json())
         if other is None or evaluator.settings.score != "loss":
             return result
@@ -114,6 +97,34 @@ class SuperNetworkSearch(Strategy):
         evaluations = sum(judged for judged, _ in known)
         seconds += evaluations * _evaluation_s(parts, supernet)
         return SearchForecast(steps, evaluations, sum(some for _, some in known), seconds)
+
+
+def run_logged(
+    context: Context, budget: Budget, search: Search, evaluator: Evaluator, digest: str
+) -> SearchResult:
+    """Run a search on the run's device with its log in the run's folder; resumes from there.
+
+    `digest`: of the weights that `evaluator` scores with.
+    """
+    timer = context.timer
+    with (
+        open_log(context.search_folder(budget).trials, search, context.inputs(digest)) as log,
+        context.progress.step(f"Searching {budget.label}") as update,
+    ):
+
+        def on_progress(p: SearchProgress) -> None:
+            done = max(p.iteration - 1, 0) * p.candidates + p.candidates_scored
+            update(done, (p.iteration + p.iterations_left) * p.candidates)
+
+        return run_search(
+            search,
+            evaluator,
+            timer.measured,
+            log,
+            on_progress,
+            confirm=timer.twice,
+            batch_size=SCORED_AT_ONCE,
+        )
 
 
 def _new_supernet(parts: Parts) -> SuperNetwork:

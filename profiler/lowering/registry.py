@@ -28,6 +28,13 @@ def pays_layout(recipe: Recipe) -> bool:
     return LOWERINGS.find(recipe.name).has_layout_cost
 
 
+def recipe_of_networks(recipe: Recipe) -> Recipe:
+    """The usual recipe where whole networks' programs are the same under it, else `recipe`."""
+    if recipe.name != NATIVE_RECIPE:
+        return recipe
+    return Recipe.parse(f"{DEFAULT_RECIPE}-{recipe.version}")
+
+
 def find_lowering(name: str = DEFAULT_RECIPE) -> Lowering:
     """The lowering of a registered recipe's name, or the one at `package.module:Class`.
 

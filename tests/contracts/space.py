@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections import Counter
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from netadapt.profiler.kernels import record_kernels
 from netadapt.profiler.lowering import find_lowering, lower
 from netadapt.search.errors import ArchError
+from netadapt.search.mixture import one_hot
 from netadapt.search.space import Arch, Space
 from netadapt.search.supernet import BatchNormStats, NormStats, SuperNetwork
 from tests.xnnpack_ops import expected_ops, lowered_ops
@@ -31,6 +34,8 @@ class SpaceContract(ABC):
 
     drawn: ClassVar[int] = 6
     lowered: ClassVar[int] = 1
+    mixes: ClassVar[bool] = True
+    """Whether the space mixes archs, as a differentiable search needs it."""
 
     @abstractmethod
     def make_space(self) -> Space:
@@ -187,6 +192,46 @@ class SpaceContract(ABC):
         assert all(g is not None and bool(g.isfinite().all()) for g in gradients)
         with pytest.raises(ArchError):
             supernet(images_of(space, 2), archs[:1])
+
+    @torch.no_grad()
+    def test_a_mixture_of_one_arch_is_that_arch(self, space: Space, archs: list[Arch]) -> None:
+        supernet, images = unsettled_supernetwork(space), images_of(space, 3)
+        if not self.mixes:
+            for ask in (partial(supernet.mixed, images), space.likely_kernels):
+                with pytest.raises(ArchError, match=r"^(?!.*\n).*; "):
+                    ask(one_hot(space, archs[0]))
+            return
+        stats = unsettled(supernet.calibrate(space.full(), images))
+        for arch in archs:
+            mixture = one_hot(space, arch)
+            found = supernet.compute_mixture(images, mixture, stats.normalize)
+            assert difference(found, supernet(images, arch, stats)) <= TOLERANCE
+            for effective in (False, True):
+                likely = space.likely_kernels(mixture, effective=effective)
+                kernels = Counter(
+                    kernel
+                    for place in likely
+                    for kernel, p in zip(place.kernels, place.probabilities.tolist(), strict=True)
+                    if p != 0
+                )
+                assert kernels == Counter(space.kernels(arch))
+
+    def test_a_mixture_holds_what_its_archs_hold_on_average(self, space: Space) -> None:
+        if not self.mixes:
+            pytest.skip("the space has no mixtures")
+        rng = np.random.default_rng(0)
+        mixture = {
+            d.name: torch.from_numpy(rng.dirichlet(np.ones(len(d.values))))
+            for d in space.dimensions
+        }
+        expected = sum(
+            float(p) * kernel.macs
+            for place in space.likely_kernels(mixture)
+            for kernel, p in zip(place.kernels, place.probabilities, strict=True)
+        )
+        columns = [rng.choice(d.values, 400, p=mixture[d.name].numpy()) for d in space.dimensions]
+        drawn = [space.macs(space.point(row)) for row in np.stack(columns, 1).tolist()]
+        assert abs(np.mean(drawn) - expected) <= 4 * np.std(drawn) / np.sqrt(len(drawn))
 
     @torch.no_grad()
     def test_lowered_programs_run_the_kernels_and_compute_what_networks_do(

@@ -21,11 +21,13 @@ from netadapt.report.records import (
     PredictedMeasured,
     PredictionErrors,
     Probe,
+    PublishedNetwork,
     RunReport,
     SearchReport,
     TrainedNetwork,
     WholeLatency,
 )
+from netadapt.search.dmasking.points import MaskingPoint
 from netadapt.search.space import Layer
 
 REFERENCE = TrainedNetwork(
@@ -72,6 +74,39 @@ SCALED = TrainedNetwork(
 )
 VARIANT = dataclasses.replace(
     SCALED, label="scaled 0.71 x, all 3x3", score=0.812, measured_ms=0.41, chosen=False
+)
+
+PUBLISHED = (
+    PublishedNetwork(
+        label="MobileNetV3-Small",
+        metrics=("ImageNet top-1 67.66 %",),
+        source="timm, lamb_in1k",
+        score=0.6766,
+        measured_ms=0.6,
+        quality="ok",
+        macs=56.5e6,
+        params=2_542_856,
+    ),
+    PublishedNetwork(
+        label="FastDepth",
+        metrics=("NYU Depth V2 RMSE 0.604 m", "NYU Depth V2 delta-1 0.771"),
+        source="arXiv 1903.03273, table of results",
+        score=None,
+        measured_ms=1.1,
+        quality="unstable",
+        macs=366.4e6,
+        params=1_360_786,
+    ),
+    PublishedNetwork(
+        label="MobileNetV2",
+        metrics=("ImageNet top-1 72.98 %",),
+        source="timm, ra_in1k",
+        score=0.7298,
+        measured_ms=1.2,
+        quality="ok",
+        macs=300.8e6,
+        params=3_504_872,
+    ),
 )
 
 _BLOCKS = [
@@ -136,6 +171,32 @@ def _search() -> SearchReport:
             for beside in range(3 if i else 1)
         ),
         found_alone_ms=(0.393, 0.396),
+        masking=tuple(map(_masking_point, range(50, 801, 50))),
+    )
+
+
+def _masking_point(step: int) -> MaskingPoint:
+    """Of a differentiable search, which a run has instead of many iterations; a page draws both."""
+    share = step / 800
+    decided = np.exp(6 * share * np.array([[0, 1, 0.4, 0], [0.2, 0, 0, 1]]))
+    expected_ms = 1.2 * (1 - share) + 0.39 * share
+    return MaskingPoint(
+        step=step,
+        steps=800,
+        loss=2.3 - share,
+        temperature=5 * 0.02**share,
+        entropy=1 - 0.8 * share,
+        costs={"latency": expected_ms},
+        budgets={"latency": 0.402},
+        multipliers={"latency": share},
+        corrections={"latency": 1.03},
+        likeliest="{}",
+        predicted={"latency": 0.38 * (1 + share) / 2},
+        measured={"latency": 0.39 * (1 + share) / 2} if step % 200 == 0 else {},
+        probabilities={
+            name: (row / row.sum()).tolist()
+            for name, row in zip(("stem", "blocks.0.kernel_size"), decided, strict=True)
+        },
     )
 
 

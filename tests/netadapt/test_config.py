@@ -27,6 +27,7 @@ from netadapt.devices import DeviceSettings
 from netadapt.errors import ConfigError
 from netadapt.profiler.settings import ProfileSettings, SampleSettings
 from netadapt.runs.parts import Parts
+from netadapt.search.errors import InvalidSettingError
 from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.landing import LandingSettings, LoopSettings
 from netadapt.search.metrics import Constraint, macs
@@ -251,7 +252,7 @@ def test_no_whole_number_is_without_end(key: str) -> None:
 def test_no_setting_is_defined_twice() -> None:
     """A key that stands in several settings is one that each of them means by itself."""
     shared = {"seed", "name", "evaluations", "retries", "schedule", "batch_size"}
-    shared |= {"temperature", "calibration_images", "validation_images", "random"}
+    shared |= {"temperature", "calibration_images", "validation_images", "random", "round_size"}
     shared |= {"channels", "test_images", "workers", "resolution", "breeding"}
     owners: dict[str, set[type]] = {}
     for _, kind in settings_tables():
@@ -333,3 +334,9 @@ def test_every_searcher_gets_the_loop(
     config = parse_config({"search": {"searcher": searcher, **section}}, "test")
     parts = Parts(config)
     assert parts.search([Constraint(macs(parts.space), 1e6)]).loop == expected
+
+
+def test_a_super_network_that_is_to_be_compiled_is_refused_at_the_start() -> None:
+    parts = Parts(parse_config({"supernet": {"compile": True}}, "test"))
+    with pytest.raises(InvalidSettingError, match=r"set it in \[final\] alone"):
+        _ = parts.supernet_training

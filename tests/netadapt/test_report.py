@@ -31,6 +31,7 @@ from netadapt.text import LatencyUnit, milliseconds, quantity
 from tests.netadapt.browser import check_shown, needs_browser
 from tests.netadapt.sample_report import (
     FOUND,
+    PUBLISHED,
     REFERENCE,
     SCALED,
     sample_front,
@@ -38,7 +39,7 @@ from tests.netadapt.sample_report import (
 )
 
 PICTURES = ["tradeoff", "search-0-5", "loop-0-5", "networks", "blocks", "kernels", "channels"]
-PICTURES += ["residuals", "errors", "learning", "losses", "durations"]
+PICTURES += ["masking-0-5", "choices-0-5", "residuals", "errors", "learning", "losses", "durations"]
 SVG = "{http://www.w3.org/2000/svg}"
 
 BARE = RunReport(
@@ -197,9 +198,8 @@ def test_ids_are_unique_over_all_pictures(front: str) -> None:
 def test_the_page_fetches_nothing(page: str) -> None:
     assert not re.findall(r"<(?:script|link rel=.stylesheet|img|iframe)", page)
     assert not re.findall(r"url\((?!#)", page)
-    assert not [
-        x for x in re.findall(r'(?:href|src)="([^"]*)"', page) if x[:1] != "#" and x != "data:,"
-    ]
+    places = re.findall(r'(?:href|src)="([^"]*)"', page)
+    assert all(place.startswith(("#", "data:")) for place in places)
 
 
 def test_the_verdict_is_a_difference_with_its_interval(page: str) -> None:
@@ -259,7 +259,7 @@ def test_each_search_has_its_part_and_the_front_joins_what_they_found(front: str
     figures = figures_of(front)
     for label in ("0-75", "0-5", "0-35"):
         assert {f"search-{label}", f"loop-{label}"} <= figures.keys()
-    assert front.count("<h3>Budget: ") == 6
+    assert front.count("<h3>Budget: ") == 9
     assert [text.count("times faster") for text in re.findall(r"<li>.*?</li>", front)].count(1) == 3
     assert "The line joins the networks found" in front
     said = described(front, "tradeoff")
@@ -293,6 +293,41 @@ def test_latencies_of_a_table_have_one_unit() -> None:
     assert "78.8 ± 1.5 %" in table
     assert " ms" not in table
     assert not re.findall(r"\d us\b", text)
+
+
+def test_published_networks_are_numbered_in_the_picture_and_named_in_their_table() -> None:
+    page = outcome(REFERENCE, FOUND, SCALED, published=PUBLISHED)
+    said = described(page, "tradeoff")
+    assert "MobileNetV3-Small: 0.600 ms, 67.7 %; MobileNetV2: 1.20 ms, 73 %." in said
+    assert "FastDepth" not in said, "metres are no accuracy"
+    wide, _ = figures_of(page)["tradeoff"]
+    texts = [text.text for text in wide.iter(f"{SVG}text")]
+    assert {"published", "1", "2"} <= set(texts)
+    (table,) = re.findall(r"<caption>Published networks.*?</table>", page, re.DOTALL)
+    assert re.findall(r'<th scope="row">([^<]*)</th>', table) == [
+        "this run: found",
+        "this run: scaled 0.62 x, own kernels",
+        "1: MobileNetV3-Small",
+        "this run: reference",
+        "FastDepth",
+        "2: MobileNetV2",
+    ]
+    assert "1.10 (unstable)" in table
+    assert "NYU Depth V2 RMSE 0.604 m, NYU Depth V2 delta-1 0.771 (arXiv 1903.03273" in table
+
+
+def test_where_accuracies_do_not_compare_published_networks_stand_in_a_table_alone() -> None:
+    apart = tuple(dataclasses.replace(n, score=None) for n in PUBLISHED)
+    text = outcome(REFERENCE, FOUND, published=apart)
+    assert "nothing but latency, MACs and parameters compares" in text
+    assert '<th scope="row">MobileNetV2</th>' in text
+    assert "Numbered squares" not in text
+    plain = figures_of(outcome(REFERENCE, FOUND))["tradeoff"]
+    assert [*map(ET.tostring, plain)] == [*map(ET.tostring, figures_of(text)["tradeoff"])]
+
+
+def test_published_networks_need_no_trained_ones() -> None:
+    assert "MobileNetV2" in render(dataclasses.replace(BARE, published=PUBLISHED))
 
 
 def test_the_page_says_where_it_comes_from(page: str) -> None:
@@ -403,4 +438,5 @@ def test_quantities_are_readable(value: float, text: str) -> None:
 
 @needs_browser
 def test_a_browser_shows_every_picture_without_complaint(tmp_path: Path) -> None:
-    check_shown(render(sample_report()), len(PICTURES), tmp_path)
+    report = dataclasses.replace(sample_report(), published=PUBLISHED)
+    check_shown(render(report), len(PICTURES), tmp_path)

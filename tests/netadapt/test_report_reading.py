@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 
 from netadapt.config import demo_config, write_config
+from netadapt.errors import ConfigError
 from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
-from netadapt.profiler.kernels import Kernel
-from netadapt.profiler.table import LatencyTable
+from netadapt.profiler.kernels import GlobalPoolKernel, Kernel
+from netadapt.profiler.lowering import Recipe
+from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.report import intervals, predicted
 from netadapt.report.intervals import Estimate
 from netadapt.report.measured import read_table
+from netadapt.report.published import read_published
 from netadapt.report.reading import read_run
 from netadapt.runs.folder import RunFolder
 from netadapt.search.space import Space
+from netadapt.search.task import Task, make_task
+from netadapt.search.tasks.settings import DigitsSettings
+from tests.command_line import exit_code
 from tests.predictor import made_up_device
 from tests.provenance import MADE_UP
 
@@ -106,6 +112,88 @@ def test_a_predictor_that_lacks_a_type_still_has_its_report(
     assert report.predictor
     assert (report.blocks, report.latency_map) == ((), None)
     assert "type linear" in caplog.text
+
+
+def _reference_table(path: Path, provenance: Provenance, *names: str) -> Path:
+    """As `netadapt reference` fills one; the first is the slowest."""
+    with LatencyTable(path) as table:
+        for number, name in enumerate(names):
+            networks = [[GlobalPoolKernel(8, 7, 7)]]
+            (row,) = made_up_device.rows(np.random.default_rng(0), (), (), networks, provenance)
+            row = replace(row, key=f"network({name})", kernels=(), label=name)
+            table.add([replace(row, latency_us=9000 / (number + 1))])
+    return path
+
+
+def _of_classes(labels: Iterable[str]) -> Task:
+    task = make_task("digits", DigitsSettings(), seed=0)
+    task.labels = tuple(labels)
+    return task
+
+
+DIGITS = _of_classes(map(str, range(10)))
+IMAGENET = _of_classes(f"n{number:08}" for number in range(1000))
+
+
+def test_published_networks_have_their_ms_and_a_score_where_it_compares(tmp_path: Path) -> None:
+    names = ("FastDepth", "MobileNetV2", "timm:mobilenetv2_100")
+    path = _reference_table(tmp_path / "t.sqlite", MADE_UP, *names)
+    first, second = read_published(path, MADE_UP, IMAGENET)
+    assert (first.label, first.measured_ms, first.score) == ("MobileNetV2", 4.5, 0.7298)
+    assert (second.label, second.measured_ms, second.score) == ("FastDepth", 9.0, None)
+    assert {n.score for n in read_published(path, MADE_UP, DIGITS)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (FOUR_THREADS, "differ in threads (4, the run's 1); do"),
+        (replace(MADE_UP, recipe=Recipe("made_up", "int8", 1)), "differ in recipe (made_up-int8-1"),
+        (replace(MADE_UP, cpus="0,1"), "differ in cpus (0,1, the run's 0)"),
+        (
+            replace(
+                MADE_UP, device=replace(MADE_UP.device, id="b", model="Other", soc="x", cores=8)
+            ),
+            "and 1 more; do `netadapt reference --table",
+        ),
+    ],
+)
+def test_published_networks_of_other_conditions_are_refused(
+    tmp_path: Path, theirs: Provenance, said: str
+) -> None:
+    path = _reference_table(tmp_path / "t.sqlite", theirs, "MobileNetV2")
+    with pytest.raises(ConfigError) as refused:
+        read_published(path, MADE_UP, IMAGENET)
+    assert said in str(refused.value)
+    _reference_table(path, MADE_UP, "MnasNet-A1")
+    assert [n.label for n in read_published(path, MADE_UP, IMAGENET)] == ["MnasNet-A1"]
+
+
+def test_networks_of_the_native_recipe_are_those_of_the_usual_one(tmp_path: Path) -> None:
+    """`netadapt reference` times under the native one, which makes the same programs of them."""
+    native, usual = (
+        replace(MADE_UP, recipe=Recipe(name, "fp32", 1)) for name in ("xnnpack_native", "xnnpack")
+    )
+    path = _reference_table(tmp_path / "t.sqlite", native, "MobileNetV2")
+    assert read_published(path, usual, DIGITS)
+
+
+def test_a_reference_is_asked_for_by_name(
+    tmp_path: Path, mixed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that measured nothing, one that did, and a table without published networks."""
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    write_config(demo_config(), folder.config)
+    path = _reference_table(tmp_path / "t.sqlite", MADE_UP, "MobileNetV2")
+    command = ("report", str(folder.path), "--reference")
+    assert exit_code(*command, str(path)) == 2
+    assert "beside a run that has measured something" in capsys.readouterr().err
+    folder.table.write_bytes(mixed.read_bytes())
+    assert exit_code(*command, str(mixed)) == 2
+    assert "has none of them; do `netadapt reference --table" in capsys.readouterr().err
+    assert exit_code(*command, str(path)) == 0
+    assert "ImageNet top-1 72.98 % (timm, ra_in1k)" in folder.report.read_text()
 
 
 def test_a_share_has_wilsons_interval() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netadapt.profiler.kernels import AddKernel, BypassKernel
-from netadapt.profiler.lowering import lower
 from netadapt.search.errors import ArchError, SpaceFileError
 from netadapt.search.families.inverted_residual import REMOVED, InvertedResidualSpace
 from netadapt.search.ordered_dropout import OrderedDropout
-from netadapt.search.space import Dimension, Space
-from netadapt.search.space_file import load_space_table
+from netadapt.search.space import Arch, Dimension, Space
 from tests.contracts.space import SpaceContract, images_of
 from tests.toy_family import STACK, Stack
-from tests.xnnpack_ops import expected_ops, lowered_ops
 
 
 def row(width: int, **keys: object) -> dict[str, object]:
@@ -174,6 +172,7 @@ class TestOnceForAll(SpaceContract):
     """Depths, ratios and resolutions to choose from, widths fixed."""
 
     drawn = 8
+    mixes = False  # of one resolution only
 
     def make_space(self) -> Space:
         return toy(
@@ -195,6 +194,7 @@ class TestDepthsAndWidths(SpaceContract):
 
     lowered = 0
     drawn = 12
+    mixes = False
 
     def make_space(self) -> Space:
         return toy(
@@ -211,8 +211,23 @@ class TestDepthsAndWidths(SpaceContract):
 class TestSomebodyElses(SpaceContract):
     """A family that the package does not know, named by its place."""
 
+    mixes = False
+
     def make_space(self) -> Space:
         return Space.from_table(STACK)
+
+
+@pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths])
+def test_depths_are_mixed_as_well(contract: type[SpaceContract]) -> None:
+    made = contract().make_space()
+    assert isinstance(made, InvertedResidualSpace)
+    space = replace(made, resolutions=())
+    assert any(dimension.kind == "depth" for dimension in space.dimensions)
+    rng = np.random.default_rng(0)
+    archs: list[Arch] = [space.random(rng) for _ in range(12)]
+    mixing = TestResidual()
+    mixing.test_a_mixture_of_one_arch_is_that_arch(space, archs)
+    mixing.test_a_mixture_holds_what_its_archs_hold_on_average(space)
 
 
 @pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths, TestSomebodyElses])
@@ -434,16 +449,3 @@ def test_any_value_anywhere_makes_a_space_or_a_named_error(data: st.DataObject) 
     for arch in (space.reference(), space.full(), space.random(np.random.default_rng(0))):
         space.validate(arch)
         assert space.macs(arch) <= space.macs(space.full())
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_a_published_network_is_lowered_as_it_is() -> None:
-    """At few pixels: what it runs does not depend on them."""
-    table, _ = load_space_table("efficientnet_b0")
-    space = Space.from_table(table | {"resolution": 32, "dropout": 0.0})
-    reference = space.reference()
-    network = space.network(reference, generator=torch.Generator().manual_seed(0)).eval()
-    with lowered_ops() as ops:
-        lower(network, (torch.zeros(space.input_shape),))
-    assert ops == expected_ops(space.kernels(reference))

@@ -128,12 +128,21 @@ def test_two_processes_train_and_score_as_one_does(tmp_path: Path) -> None:
     assert scored == pytest.approx(scores(expected.eval()), rel=1e-4)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a training that nobody interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "whole.pt"
+    for child in start(6, path):
+        child.rest()
+    return path
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("victim", range(COUNT))
-def test_none_waits_for_a_dead_one_and_the_next_start_resumes(victim: int, tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole.pt", tmp_path / "broken.pt"
-    for child in start(6, whole):
-        child.rest()
+def test_none_waits_for_a_dead_one_and_the_next_start_resumes(
+    victim: int, whole: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.pt"
     processes = start(6, broken)
     while processes[0].told() != 3:
         pass

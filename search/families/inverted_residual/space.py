@@ -65,8 +65,10 @@ from netadapt.search.space import Arch, Dimension, Layer, Part, Space, not_allow
 if TYPE_CHECKING:
     import torch
 
+    from netadapt.search.families.inverted_residual.mixing import Places
     from netadapt.search.families.inverted_residual.network import Network
     from netadapt.search.families.inverted_residual.supernet import InvertedResidualSuperNetwork
+    from netadapt.search.mixture import Likely, Mixture
 
 MAX_PARTS = 50_000
 """Parts of networks that a space remembers, some 2 KB each."""
@@ -197,22 +199,22 @@ class InvertedResidualSpace(Space):
         heights = tuple(height for height, _ in self.resolutions)
         found = [
             Dimension("resolution", heights, "resolution"),
-            Dimension("stem", self._widths(self.stem)),
+            Dimension("stem", self.layer_values(self.stem)),
         ]
         stages = {stage.first: stage for stage in self.stages}
         for index, block in enumerate(self.blocks):
             prefix = f"blocks.{index}"
             if index in stages:
                 found.append(Dimension(f"{prefix}.depth", stages[index].depths, "depth"))
-            found.append(Dimension(f"{prefix}.width", self._block_values(index, "width")))
+            found.append(Dimension(f"{prefix}.width", self.block_values(index, "width")))
             if block.expansion:
                 found.append(
-                    Dimension(f"{prefix}.expansion", self._block_values(index, "expansion"))
+                    Dimension(f"{prefix}.expansion", self.block_values(index, "expansion"))
                 )
-            sizes = self._block_values(index, "kernel_size")
+            sizes = self.block_values(index, "kernel_size")
             found.append(Dimension(f"{prefix}.kernel_size", sizes, "kernel_size"))
-        found.append(Dimension("head", self._widths(self.head)))
-        found.append(Dimension("hidden", self._widths(self.hidden)))
+        found.append(Dimension("head", self.layer_values(self.head)))
+        found.append(Dimension("hidden", self.layer_values(self.hidden)))
         return tuple(d for d in found if len(d.values) > 1)
 
     def removable(self, index: int) -> bool:
@@ -222,7 +224,7 @@ class InvertedResidualSpace(Space):
     def count(self) -> int:
         layers = max(len(self.resolutions), 1)
         for spec in (self.stem, self.head, self.hidden):
-            layers *= len(self._widths(spec))
+            layers *= len(self.layer_values(spec))
         choices = [
             math.prod(map(len, values.values())) + self.removable(index)
             for index, values in enumerate(self._present_values)
@@ -535,6 +537,15 @@ class InvertedResidualSpace(Space):
         classifier, _ = self._part(self._classifier_part, channels, own.hidden)
         return [*found, head, classifier]
 
+    def likely_kernels(self, mixture: Mixture, *, effective: bool = False) -> list[Likely]:
+        return self._places.likely(mixture, effective=effective)
+
+    @cached_property
+    def _places(self) -> Places:
+        from netadapt.search.families.inverted_residual.mixing import Places
+
+        return Places(self)
+
     def _part(self, make: Callable[..., _Made], *key: object) -> _Made:
         # Searchers ask for the same blocks about 10^5 times.
         named = (make.__name__, *key)
@@ -580,7 +591,8 @@ class InvertedResidualSpace(Space):
             )
         return arch
 
-    def _widths(self, spec: LayerSpec | None) -> tuple[int, ...]:
+    def layer_values(self, spec: LayerSpec | None) -> tuple[int, ...]:
+        """The widths that the stem, the head or the hidden layer may have; (0,) of none."""
         if spec is None:
             return (0,)
         fixed = not (spec.searched and self.search_widths)
@@ -591,13 +603,14 @@ class InvertedResidualSpace(Space):
         """What each value of an arch outside its blocks may be."""
         heights = tuple(height for height, _ in self.resolutions)
         return {
-            "stem": self._widths(self.stem),
-            "head": self._widths(self.head),
-            "hidden": self._widths(self.hidden),
+            "stem": self.layer_values(self.stem),
+            "head": self.layer_values(self.head),
+            "hidden": self.layer_values(self.hidden),
             "resolution": heights or (None,),
         }
 
-    def _block_values(self, index: int, attribute: str) -> tuple[int, ...]:
+    def block_values(self, index: int, attribute: str) -> tuple[int, ...]:
+        """What "width", "expansion" or "kernel_size" of block `index` may be, ascending."""
         block = self.blocks[index]
         if attribute == "kernel_size":
             return self.kernel_sizes if block.searched else (block.kernel_size,)
@@ -623,7 +636,7 @@ class InvertedResidualSpace(Space):
 
         def present(index: int, name: str) -> tuple[int, ...]:
             # 0 removes the block, but for an expansion that is not there: it is all there is.
-            return tuple(v for v in self._block_values(index, name) if v) or (0,)
+            return tuple(v for v in self.block_values(index, name) if v) or (0,)
 
         return tuple({n: present(i, n) for n in _COLUMNS} for i in range(len(self.blocks)))
 

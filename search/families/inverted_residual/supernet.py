@@ -4,7 +4,8 @@ Symbols as in the module `space` beside this one, with `B` images in a batch. A 
 first channels of every layer and the centre of every block's kernel. It is computed in one of two
 ways, by the same code: one arch on slices of the weights, or one arch an image at full size with
 the last channels of each image set to zero (ordered dropout, NetAdaptV2). Both give the same
-outputs in eval mode. Images of archs of different resolutions are computed in groups.
+outputs in eval mode. Images of archs of different resolutions are computed in groups. A mixture of
+archs is computed at full size as well, by masks between 0 and 1 that all images share (FBNetV2).
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from netadapt.search.families.inverted_residual.columns import (
     Integers,
     columns_of,
 )
+from netadapt.search.families.inverted_residual.mixing import NetworkMixture, network_mixture
 from netadapt.search.families.inverted_residual.network import Block, Network, passing_by
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
+from netadapt.search.mixture import Distribution, Mixture
 from netadapt.search.space import Arch
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
 
@@ -77,6 +80,11 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         ]
         return torch.cat(outputs)[torch.from_numpy(np.argsort(np.concatenate(groups)))]
 
+    def compute_mixture(self, x: Tensor, mixture: Mixture, normalize: Normalize) -> Tensor:
+        network = network_mixture(self.space, mixture)
+        masks = _soft_masks(self.space, self.full, network, x)
+        return self._run(x, self.full, masks, normalize)
+
     def _columns(self, archs: Sequence[Arch]) -> Columns:
         if isinstance(archs, DrawnArchs) and archs.space is self.space:
             return archs.columns  # valid by the way they were made
@@ -124,7 +132,7 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         assert isinstance(layers, Block)
         assert arch.kernel_size is not None
         activate = IN_PLACE[spec.activation]
-        sizes = mask.kernel_sizes or arch.kernel_size
+        sizes = arch.kernel_size if mask.kernel_sizes is None else mask.kernel_sizes
         dense = spec.kind != "inverted_residual"
         y = x
         if layers.expand is not None:
@@ -189,13 +197,16 @@ class _BlockMask:
     squeeze: for squeeze-excite's hidden channels.
     filters: for the project layer's M.
     joined: `(B, 1, 1, 1)`, the images with a residual addition where that depends on their arch.
+    kernel_sizes: image by image; or `(k, k)`, of every weight of the largest kernel its share.
+
+    Of a mixture of archs, which all images see, B is 1 and masks have values between 0 and 1.
     """
 
     inner: Tensor | None = None
     squeeze: Tensor | None = None
     filters: Tensor | None = None
     joined: Tensor | None = None
-    kernel_sizes: _Runs | None = None
+    kernel_sizes: _Runs | Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +278,67 @@ def make_masks(space: InvertedResidualSpace, columns: Columns, x: Tensor) -> _Ma
     )
 
 
+def _soft_masks(
+    space: InvertedResidualSpace, full: InvertedResidualArch, network: NetworkMixture, x: Tensor
+) -> _Masks:
+    """For a mixture of the space's archs: each choice's masks by its probability (FBNetV2)."""
+
+    def shaped(mask: Tensor) -> Tensor:
+        return mask.to(x)[None, :, None, None]
+
+    blocks, entering = [], full.stem
+    for index, (spec, largest, block) in enumerate(
+        zip(space.blocks, full.blocks, network.blocks, strict=True)
+    ):
+        inner, most = (
+            (block.expansion, largest.expansion)
+            if largest.expansion
+            else (block.entering, entering)
+        )
+        squeeze = joined = None
+        if spec.se:
+            hidden = inner.through(block.entering, space.squeeze_excite.channels)
+            squeeze = shaped(hidden.mask(space.squeeze_excite.channels(most, entering)))
+        if space.join(index) == "residual":
+            # Added where the shapes agree, and passed on where there is no block.
+            entered = dict(zip(block.entering.values, block.entering.probabilities, strict=True))
+            agreeing = [
+                p * entered[width]
+                for width, p in zip(block.width.values, block.width.probabilities, strict=True)
+                if width in entered and width
+            ]
+            share = block.staying * block.expanded
+            joined = 1 - block.present + share * sum(agreeing, share.new_zeros(()))
+            joined = joined.to(x).reshape(1, 1, 1, 1)
+        filters = block.width.mask(largest.width) * block.expanded * block.staying
+        assert largest.kernel_size is not None
+        blocks.append(
+            _BlockMask(
+                shaped(inner.mask(most)),
+                squeeze,
+                shaped(filters),
+                joined,
+                _kernel_mask(block.kernel_size, largest.kernel_size).to(x),
+            )
+        )
+        entering = largest.width
+    return _Masks(
+        shaped(network.stem.mask(full.stem)),
+        None if space.head is None else network.head.mask(full.head).to(x)[None],
+        None if space.hidden is None else network.hidden.mask(full.hidden).to(x)[None],
+        tuple(blocks),
+    )
+
+
+def _kernel_mask(size: Distribution, largest: int) -> Tensor:
+    """`(largest, largest)`: of each place of the largest kernel how likely a kernel has it."""
+    # A place belongs to all kernels that reach as far from the centre, in rows and in columns.
+    away = torch.arange(largest) - largest // 2
+    away = torch.maximum(away.abs()[:, None], away.abs())
+    reach = torch.tensor(size.values) // 2
+    return (size.probabilities[:, None, None] * (away <= reach[:, None, None])).sum(0)
+
+
 def _runs(sizes: Integers) -> _Runs:
     """Of kernel sizes `(B,)`; 0 stands for any, and takes what stands before it (or behind)."""
     known = np.flatnonzero(sizes)
@@ -284,23 +356,35 @@ def _runs(sizes: Integers) -> _Runs:
 
 
 def _conv(
-    layer: ConvNorm, x: Tensor, filters: int, kernel_size: int | _Runs | None = None
+    layer: ConvNorm, x: Tensor, filters: int, kernel_size: int | _Runs | Tensor | None = None
 ) -> Tensor:
     """A dense convolution; `kernel_size` None: as the layer has it."""
     if isinstance(kernel_size, _Runs):
         return _by_runs(x, kernel_size, lambda part, k: _conv(layer, part, filters, k))
-    conv = layer.conv
-    k = kernel_size or conv.kernel_size[0]
-    weight = part_of_weight(conv.weight, (filters, x.shape[1], k, k))
-    return functional.conv2d(x, weight, None, conv.stride, k // 2)
+    return _convolved(layer, x, (filters, x.shape[1]), kernel_size, groups=1)
 
 
-def _depthwise(layer: ConvNorm, x: Tensor, kernel_size: int | _Runs) -> Tensor:
+def _depthwise(layer: ConvNorm, x: Tensor, kernel_size: int | _Runs | Tensor) -> Tensor:
     if isinstance(kernel_size, _Runs):
         return _by_runs(x, kernel_size, lambda part, k: _depthwise(layer, part, k))
-    channels = x.shape[1]
-    weight = part_of_weight(layer.conv.weight, (channels, 1, kernel_size, kernel_size))
-    return functional.conv2d(x, weight, None, layer.conv.stride, kernel_size // 2, groups=channels)
+    return _convolved(layer, x, (x.shape[1], 1), kernel_size, groups=x.shape[1])
+
+
+def _convolved(
+    layer: ConvNorm,
+    x: Tensor,
+    channels: tuple[int, int],
+    kernel_size: int | Tensor | None,
+    *,
+    groups: int,
+) -> Tensor:
+    """By the first channels of the layer's weight; a tensor masks its largest kernel."""
+    conv = layer.conv
+    k = kernel_size if isinstance(kernel_size, int) else conv.kernel_size[0]
+    weight = part_of_weight(conv.weight, (*channels, k, k))
+    if isinstance(kernel_size, Tensor):
+        weight = weight * kernel_size
+    return functional.conv2d(x, weight, None, conv.stride, k // 2, groups=groups)
 
 
 def _by_runs(x: Tensor, runs: _Runs, convolve: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -1,0 +1,294 @@
+"""Mixtures of inverted residuals: how likely each width and each kernel is (FBNetV2).
+
+Symbols as in the module `space` beside this one. The dimensions of a mixture are independent; the
+channels that enter a block (C) depend on all before it, and are followed from block to block. A
+kernel depends on two or three of C, E, M and k, so that what a network may hold is a few tables,
+however many archs there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from netadapt.search.errors import ArchError
+from netadapt.search.families.inverted_residual.arch import BlockArch
+from netadapt.search.families.inverted_residual.kernels import (
+    block_kernels,
+    classifier_kernels,
+    head_kernels,
+    join_kernel,
+    stem_kernels,
+)
+from netadapt.search.mixture import Distribution, Likely, Mixture, check_mixture
+
+if TYPE_CHECKING:
+    from netadapt.profiler.kernels import Kernel
+    from netadapt.search.families.inverted_residual.file import LayerSpec
+    from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMixture:
+    """One block's numbers.
+
+    Parameters
+    ----------
+    entering, width, expansion, kernel_size: C, M, E and k; M = 0 and E = 0 remove the block.
+    staying: the probability, a scalar, that its stage is deep enough for it.
+    """
+
+    entering: Distribution
+    width: Distribution
+    expansion: Distribution
+    kernel_size: Distribution
+    staying: Tensor
+
+    @property
+    def expanded(self) -> Tensor:
+        """The probability that E does not remove it."""
+        if self.expansion.values == (0,):  # a block without an expand layer
+            return self.expansion.probabilities[0]
+        return self.expansion.where(lambda channels: channels > 0)
+
+    @property
+    def filtered(self) -> Tensor:
+        """The probability that M does not remove it."""
+        return self.width.where(lambda filters: filters > 0)
+
+    @property
+    def present(self) -> Tensor:
+        """The probability that it is there at all."""
+        return self.staying * self.expanded * self.filtered
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkMixture:
+    """The numbers of a whole network; `head` and `hidden` are 0 where there is no such layer."""
+
+    stem: Distribution
+    blocks: tuple[BlockMixture, ...]
+    leaving: Distribution
+    """The channels behind the last block."""
+    head: Distribution
+    hidden: Distribution
+
+
+def network_mixture(
+    space: InvertedResidualSpace, mixture: Mixture, *, effective: bool = False
+) -> NetworkMixture:
+    """The numbers of a mixture of the space's archs.
+
+    `effective`: every number is taken to be at its mean (`Distribution.sharpened`), and those
+    behind it follow from that. Raises `ArchError` for a mixture that is not of this space, and for
+    a space with a choice of resolutions.
+    """
+    check_mixture(space, mixture)
+    kinds = {dimension.kind for dimension in space.dimensions}
+    if "resolution" in kinds:
+        raise ArchError(
+            f"archs of one resolution are mixed so far, space {space.name!r} has several; leave "
+            "one of them in its file"
+        )
+    like = next(iter(mixture.values())) if mixture else torch.empty(0)
+
+    def number(name: str, values: tuple[int, ...]) -> Distribution:
+        if len(values) == 1:
+            return Distribution.sure(values[0], like)
+        found = Distribution(values, mixture[name])
+        return found.sharpened() if effective else found
+
+    def layer(name: str, spec: LayerSpec | None) -> Distribution:
+        return number(name, space.layer_values(spec))
+
+    stem = layer("stem", space.stem)
+    staying = _staying(space, number, like)
+    entering, blocks = stem, []
+    for index in range(len(space.blocks)):
+        width, expansion, kernel_size = (
+            number(f"blocks.{index}.{name}", space.block_values(index, name))
+            for name in ("width", "expansion", "kernel_size")
+        )
+        block = BlockMixture(entering, width, expansion, kernel_size, staying[index])
+        blocks.append(block)
+        entering = _leaving(space, index, block)
+        entering = entering.sharpened() if effective else entering
+    return NetworkMixture(
+        stem, tuple(blocks), entering, layer("head", space.head), layer("hidden", space.hidden)
+    )
+
+
+def _staying(
+    space: InvertedResidualSpace,
+    number: Callable[[str, tuple[int, ...]], Distribution],
+    like: Tensor,
+) -> list[Tensor]:
+    """Of each block the probability that its stage's depth reaches it."""
+    staying = [like.new_ones(())] * len(space.blocks)
+    for stage in space.stages:
+        depth = number(f"blocks.{stage.first}.depth", stage.depths)
+        for place in range(stage.depths[-1]):
+            staying[stage.first + place] = depth.where(lambda d, place=place: d > place)  # type: ignore[misc]  # mypy cannot see through the default
+    return staying
+
+
+def _leaving(space: InvertedResidualSpace, index: int, block: BlockMixture) -> Distribution:
+    """The channels behind a block."""
+
+    def channels(entering: int, filters: int) -> int:
+        return space.out_channels(index, entering, filters)
+
+    there = block.entering.through(block.width, channels)
+    without = block.entering.through(Distribution.sure(0, block.width.probabilities), channels)
+    return there.mixed(without, block.staying * block.expanded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where kernels of a kind stand: all there may be, by some of the numbers.
+
+    Parameters
+    ----------
+    axes: which of the numbers decide the kernel, by position.
+    kernels: in the order of the product of these numbers' values.
+    kept: the places of these kernels in that product, where not all of them have one.
+    """
+
+    axes: tuple[int, ...]
+    kernels: tuple[Kernel, ...]
+    kept: Tensor | None
+
+
+class Places:
+    """The kernels that networks of a space may hold, place by place; remembers what it made."""
+
+    def __init__(self, space: InvertedResidualSpace) -> None:
+        self._space = space
+        self._made: dict[tuple[object, ...], tuple[_Place, ...]] = {}
+
+    def likely(self, mixture: Mixture, *, effective: bool = False) -> list[Likely]:
+        """Every place with its kernels' probabilities; raises as `network_mixture` does."""
+        space = self._space
+        network = network_mixture(space, mixture, effective=effective)
+        size = space.resolution
+        first, *behind = space.sizes(size)
+        found = self._likely(
+            "stem",
+            lambda width: stem_kernels(space.stem, space.in_channels, width, size, first),
+            [network.stem],
+        )
+        for index, block in enumerate(network.blocks):
+            before = (first, *behind)[index]
+            found += self._block(index, block, before, behind[index])
+        last = (first, *behind)[-1]
+        found += self._likely(
+            "head",
+            lambda channels, width: head_kernels(space.head, channels, width, last),
+            [network.leaving, network.head],
+        )
+        features = network.leaving if space.head is None else network.head
+        return found + self._likely(
+            "classifier",
+            lambda channels, hidden: classifier_kernels(
+                space.hidden, channels, hidden, space.classes
+            ),
+            [features, network.hidden],
+        )
+
+    def _block(
+        self, index: int, block: BlockMixture, before: tuple[int, int], behind: tuple[int, int]
+    ) -> list[Likely]:
+        space, spec = self._space, self._space.blocks[index]
+
+        def kernels(entering: int, width: int, expansion: int, size: int) -> list[Kernel]:
+            arch = BlockArch(width, expansion, size)
+            return block_kernels(spec, space.squeeze_excite, entering, arch, before, behind)
+
+        def join(entering: int, width: int) -> list[Kernel | None]:
+            if not space.joined(index, entering, width):
+                return [None]
+            out_channels = space.out_channels(index, entering, width)
+            return [join_kernel(entering, width, out_channels, behind)]
+
+        width, expansion = _above_0(block.width), block.expansion
+        expansion = _above_0(expansion) if spec.expansion else expansion
+        numbers = [block.entering, width, expansion, block.kernel_size]
+        found = self._likely(f"block {index}", kernels, numbers, block.staying)
+        if space.join(index) != "none":
+            there = block.staying * block.expanded
+            found += self._likely(f"join {index}", join, [block.entering, width], there, sure=True)
+        return found
+
+    def _likely(
+        self,
+        name: str,
+        make: Callable[..., Sequence[Kernel | None]],
+        numbers: Sequence[Distribution],
+        share: Tensor | None = None,
+        *,
+        sure: bool = False,
+    ) -> list[Likely]:
+        """What `make` gives for each of the numbers' values, with its probability.
+
+        `share` is a factor of all; `sure`: each kernel depends on all numbers.
+        """
+        key = (name, *(number.values for number in numbers))
+        if key not in self._made:
+            self._made[key] = tuple(_places(make, [number.values for number in numbers], sure))
+        found = []
+        for place in self._made[key]:
+            total = numbers[0].probabilities.new_ones(()) if share is None else share
+            for axis, number in enumerate(numbers):
+                if axis in place.axes:
+                    total = total[..., None] * number.probabilities
+                else:
+                    total = total * number.probabilities.sum()
+            total = total.flatten()
+            found.append(Likely(place.kernels, total if place.kept is None else total[place.kept]))
+        return found
+
+
+def _above_0(number: Distribution) -> Distribution:
+    """Without the value 0, whose probability is then missing."""
+    if number.values[0] != 0:
+        return number
+    return Distribution(number.values[1:], number.probabilities[1:])
+
+
+def _places(
+    make: Callable[..., Sequence[Kernel | None]], values: Sequence[Sequence[int]], sure: bool
+) -> list[_Place]:
+    """One for each kernel that `make` gives; those are as many for all values."""
+    lowest, highest = [each[0] for each in values], [each[-1] for each in values]
+    found = []
+    for position in range(len(make(*lowest))):
+
+        def decides(axis: int, position: int = position) -> bool:
+            """Whether the kernel changes with this number, at either end of the others."""
+            ends = [
+                [*base[:axis], end[axis], *base[axis + 1 :]]
+                for base in (lowest, highest)
+                for end in (lowest, highest)
+            ]
+            kernels = [make(*each)[position] for each in ends]
+            return kernels[0] != kernels[1] or kernels[2] != kernels[3]
+
+        axes = tuple(
+            axis for axis in range(len(values)) if len(values[axis]) > 1 and (sure or decides(axis))
+        )
+        kernels: list[Kernel | None] = []
+        for chosen in product(*(values[axis] for axis in axes)):
+            numbers = list(lowest)
+            for axis, value in zip(axes, chosen, strict=True):
+                numbers[axis] = value
+            kernels.append(make(*numbers)[position])
+        made = [(i, kernel) for i, kernel in enumerate(kernels) if kernel is not None]
+        places = torch.tensor([i for i, _ in made], dtype=torch.int64)
+        kept = places if len(made) < len(kernels) else None
+        found.append(_Place(axes, tuple(kernel for _, kernel in made), kept))
+    return found

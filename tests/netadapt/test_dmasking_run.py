@@ -1,0 +1,91 @@
+"""A run whose strategy is DMaskingNAS: found at its budgets, read from its folder, reported.
+
+The device is made up, so that what is measured is known; all else is the real line at toy size.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netadapt.config import RunConfig, read_config
+from netadapt.console import PlainProgress
+from netadapt.errors import ConfigError
+from netadapt.report.page import render
+from netadapt.report.reading import read_run
+from netadapt.runs.context import Context
+from netadapt.runs.folder import RunFolder
+from netadapt.runs.masking_log import read_masking
+from netadapt.runs.parts import Parts
+from netadapt.runs.result import RunResult
+from netadapt.runs.run import run
+from netadapt.runs.training_log import read_metrics
+from tests.contracts.strategy import StrategyContract
+from tests.two_levels import TwoLevels
+
+TOY = Path(__file__).parent / "toy" / "run.toml"
+BUDGETS = (0.9, 0.7)
+
+
+def config() -> RunConfig:
+    return read_config(TOY).changed(
+        {
+            "search": {
+                "strategy": "dmasking",
+                "loop": "accepted",
+                "dmasking": {"candidates": 3, "draws": 64, "weight_steps": 2},
+                "constraints": {"latency_share": BUDGETS},
+            },
+            "task": {"digits": {"train_images": 192, "validation_images": 64}},
+            "supernet": {"steps": 24},
+            "final": {"weights": "scratch", "steps": 4},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = RunFolder(tmp_path_factory.mktemp("dmasking") / "run")
+    run(Parts(config(), given_device=TwoLevels()), folder, PlainProgress())
+    return folder
+
+
+@pytest.mark.slow
+class TestDMasking(StrategyContract):
+    """On the finished run."""
+
+    @pytest.fixture
+    def context(self, finished: RunFolder, tmp_path: Path) -> Iterator[Context]:
+        folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+        parts = Parts(folder.read_config(), given_device=TwoLevels())
+        with Context(parts, folder, PlainProgress()) as context:
+            yield context
+
+
+def test_how_it_went_is_kept(finished: RunFolder) -> None:
+    result = RunResult.load(finished.result)
+    assert [search.latency_share for search in result.searches] == list(BUDGETS)
+    for search in result.searches:
+        points = read_masking(finished.search(search.label).masking)
+        assert [p.step for p in points] == sorted({p.step for p in points})
+        assert len(points) >= 3
+        for point in points:
+            assert point.budgets["latency"] == pytest.approx(search.budget_ms)
+            assert point.corrections["latency"] == pytest.approx(
+                point.measured["latency"] / point.predicted["latency"]
+            )
+            assert 0 <= point.entropy <= 1
+    phases = {point.phase for point in read_metrics(finished.metrics)}
+    assert {"supernet", "search 0.9", "search 0.7"} <= phases
+    page = render(read_run(finished))
+    assert "How the architecture was learnt" in page
+
+
+def test_found_networks_begin_anew(tmp_path: Path) -> None:
+    wanted = config().changed({"final": {"weights": "supernet"}})
+    with pytest.raises(ConfigError, match="scratch") as caught:
+        run(Parts(wanted, given_device=TwoLevels()), RunFolder(tmp_path / "run"), PlainProgress())
+    assert "\n" not in str(caught.value)
