@@ -2,7 +2,7 @@
 
     python -m benchmarks.own_models [--quick]
 
-The reference networks are built by timm, exported and lowered; each program's outputs are held
+The reference networks are built, exported and lowered; each program's outputs are held
 against the module's, its kernels are timed by themselves and their sum against the whole. What was
 found of a network is kept, so that a run that was stopped goes on.
 

@@ -54,7 +54,7 @@ MAX_STARTS: Final = 4
 OUTPUT_TIMEOUT_S: Final = 3.0  # a silent runner is given up after that long
 
 Where = Literal["push", "program", "output"]
-QUICK: Final = ("cable_out", "mixed_output", "kill_9")
+QUICK: Final = ("cable_out", "kill_9")
 """The others' ways are those of `tests/android_runner/phone/test_faults.py`."""
 BOTH: Final[tuple[Where, ...]] = ("push", "program")
 

@@ -16,7 +16,7 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
-from benchmarks.common import QUICK_PROFILE, parser, print_result, work_folder
+from benchmarks.common import QUICK_COLOUR_SPACE, QUICK_PROFILE, parser, print_result, work_folder
 from benchmarks.found_against_scaled import figures, run_all
 from benchmarks.image_folder import make_pictures
 from netadapt.config import RunConfig, parse_config
@@ -81,6 +81,7 @@ def _config(seed: int, root: Path, steps: int | None, *, quick: bool) -> RunConf
         return config
     return config.changed(
         {
+            "space": {"name": QUICK_COLOUR_SPACE},
             "task": {"image_folder": {"skip_broken": True, "validation_images": 20}},
             "sample": {"kernels": 24, "chains": 2, "networks": 3},
             "profile": QUICK_PROFILE,

@@ -15,20 +15,12 @@ from hypothesis import settings
 
 from netadapt.android_runner.errors import DeviceError
 from netadapt.android_runner.phone import AdbServer, find_adb
-from netadapt.profiler.lowering import (
-    DEFAULT_RECIPE,
-    NATIVE_RECIPE,
-    ProgramCache,
-    find_lowering,
-)
-from netadapt.profiler.lowering.direct.operators import KNOWN_LAYERS
-from netadapt.profiler.lowering.writing import stamp_of
 from netadapt.virtual_phone import PIXEL_1, VirtualPhone
 from netadapt.virtual_phone.sandbox import ISOLATION_VARIABLE
 from tests.wheel import Installed, install_wheel
 
 # No test depends on a timing being fast, so no example of a property does either.
-settings.register_profile("unhurried", deadline=None)
+settings.register_profile("unhurried", deadline=None, max_examples=50)
 settings.load_profile("unhurried")
 
 
@@ -38,6 +30,18 @@ if TYPE_CHECKING:
 
 EACH_BY_ITSELF = "tests/benchmarks/test_quick.py"
 """Its tests share nothing, and are long."""
+
+TOGETHER = {
+    "tests/netadapt/test_readme.py": "the wheel",
+    "tests/test_packaging.py": "the wheel",
+    # What kills processes forks them from one that imported for seconds
+    "tests/profiler/test_profile.py": "killed",
+    "tests/profiler/test_table.py": "killed",
+    "tests/search/test_driver.py": "killed",
+    "tests/search/test_ranks.py": "killed",
+    "tests/search/test_training.py": "killed",
+}
+"""Files that share what takes seconds to make."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,8 +59,10 @@ def pytest_xdist_make_scheduler(
 
     class BySharedFixtures(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            alone = nodeid.startswith(EACH_BY_ITSELF)
-            return nodeid if alone else nodeid.partition("::")[0]
+            if nodeid.startswith(EACH_BY_ITSELF):
+                return nodeid
+            file = nodeid.partition("::")[0]
+            return TOGETHER.get(file, file)
 
     return BySharedFixtures(config, log)
 
@@ -81,6 +87,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     what tests/profiler/test_direct.py proves, with caches of its own. Else the first process of
     each kind of test would import the exporter to see it again.
     """
+    # Not where pytest's own process would import it too, which runs no test and waits for torch
+    from netadapt.profiler.lowering import (
+        DEFAULT_RECIPE,
+        NATIVE_RECIPE,
+        ProgramCache,
+        find_lowering,
+    )
+    from netadapt.profiler.lowering.direct.operators import KNOWN_LAYERS
+    from netadapt.profiler.lowering.writing import stamp_of
+
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent

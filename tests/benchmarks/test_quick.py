@@ -40,6 +40,7 @@ KEYS = {
         "masks_ms",
         "batch_size",
     },
+    "dmasking": {"log10_space", "time_ratio", "memory_ratio", "sizes"},
     "equivalence": {"archs", "max_rel_err", "pte_archs", "pte_max_rel_err"},
     "lowering": {"ms_per_kernel", "stock_ms_per_kernel", "equal_programs", "network_ratio"},
     "image_folder": {

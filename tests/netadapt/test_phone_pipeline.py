@@ -53,7 +53,9 @@ def test_profile_fit_and_search_on_a_phone(
     result = RunResult.load(folder.result)
     assert json.loads(output)["device"]["id"] == PIXEL_1.serial
     assert result.device.model == "Google Pixel"
-    assert 0 < result.searches[0].found.macs < result.reference.macs
+    # Of the table alone: what the phone says of both networks in the end decides nothing here.
+    (outcome,) = result.searches
+    assert 0 < outcome.found.predicted_ms <= outcome.budget_ms
     with LatencyTable(folder.table, must_exist=True) as table:
         (provenance,) = table.provenances()
         rows = table.rows()

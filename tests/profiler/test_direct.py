@@ -397,12 +397,12 @@ def test_networks_are_found_again_without_the_exporter(
 WITHOUT_EXPORTER = """
 import sys
 from netadapt.profiler.kernels import SqueezeExciteKernel
-from netadapt.profiler.lowering import Subject, find_lowering, lower
+from netadapt.profiler.lowering import Subject, find_lowering
 subject, lowering = Subject(SqueezeExciteKernel(8, 8, 4, 4)), find_lowering()
 draft = lowering.draft(subject.module(), subject.kernel.input_shapes)
 (written,) = lowering.write([draft])
+assert written
 assert "executorch.exir.emit" not in sys.modules
-assert written == lower(subject.module(), subject.kernel.example_inputs())
 import executorch.exir
 assert executorch.exir.to_edge
 """

@@ -61,6 +61,7 @@ def test_files_survive_the_way_there_and_back(adb: RealAdb, tmp_path: Path, name
 def test_a_new_computer_is_let_in_once_it_was_accepted(adb: RealAdb, tmp_path: Path) -> None:
     locked = dataclasses.replace(PIXEL_1, authorized=False)
     with VirtualPhone(locked, tmp_path) as phone:
+        adb("disconnect", phone.address)  # of a phone that had this port before
         assert b"failed to authenticate" in adb("connect", phone.address).stdout
         assert adb.state(phone.address) == "unauthorized"
         phone.accept_keys()

@@ -116,13 +116,13 @@ class TestSleepyPhone:
     ) -> None:
         phone = switched_on(dataclasses.replace(PIXEL_1, serial="COMA"))
         said: list[str] = []
-        settings = PhoneSettings(wait_s=3.0)
+        settings = PhoneSettings(wait_s=2.0)
         with PhoneDevice(phone.address, settings, server=adb_server, notify=said.append) as device:
             cue = phone.play(Fault("core_asleep", seconds=600.0))
             assert cue.struck.wait(5)
             with pytest.raises(CoresAsleepError, match=r"cores 2, 3 switched on"):
                 list(device.run(programs, QUICK))
-            assert "waiting, 0 of 3 s" in said[0]
+            assert "waiting, 0 of 2 s" in said[0]
             # Awake ones that were named serve
             (answer,) = device.run(programs[:1], dataclasses.replace(QUICK, cpus=(1,)))
             assert isinstance(answer, Measurement)
