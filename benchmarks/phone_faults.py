@@ -7,8 +7,8 @@ adb, in a process of its own; one fault strikes at a random moment while a file 
 program runs (the phone's log records which). A process that ends before its table is whole is
 started again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
-For each fault: `lost`, rows committed before it struck that are gone, or changed although they were
-steady (a profile that is started again measures flagged ones anew); `doubled`, rows
+For each fault: `lost`, rows committed before it struck that are gone, or replaced by a flagged one
+although they were steady (what turns out flagged is measured anew); `doubled`, rows
 beyond one for each kernel; `wrong`, rows of another program, phone or core, or not flagged and more
 than `WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
 phone was back; `stall_s`, the longest time from the phone's return until the next file has come or
@@ -295,8 +295,17 @@ class Bench:
     ) -> None:
         rows = _rows(task.table)
         by_key = {row.key: row for row in rows}
+        # A later look at the sentinel may flag a row, or replace it by a better one.
+        steady = {row.key for row in rows if row.quality == "ok"}
+        kept = {(row.key, row.latency_us) for row in rows}
         tally.lost += sum(
-            row not in rows and (row.quality == "ok" or row.key not in by_key) for row in before
+            row.key not in by_key
+            or (
+                row.quality == "ok"
+                and row.key not in steady
+                and (row.key, row.latency_us) not in kept
+            )
+            for row in before
         )
         tally.doubled += len(rows) - len(by_key)
         tally.missing += len(course.rows.keys() - by_key.keys())

@@ -31,11 +31,6 @@ Run = Mapping[str, Measurement]
 AGREEING = 0.015
 """Two runs agree when no program's share differs by more, or they are run again (assumption)."""
 
-DISTURBED = 0.06
-"""A run whose sentinel takes that much longer than it can was disturbed: more than the levels of a
-clock are apart. Other work slows some programs by a tenth more than others, so that shares are off
-too, however well two such runs agree (assumption, measured on two hardware threads)."""
-
 NORMAL_90 = 1.645
 
 
@@ -95,7 +90,7 @@ def time_beside(
         shares.append(_shares(runs[-1], base))
         if len(runs) < 2:
             continue
-        disturbed = _disturbed(runs, sentinel_course_us)
+        disturbed = _disturbed(runs, sentinel_course_us, gate)
         first, second = min(
             itertools.combinations(range(len(runs)), 2),
             key=lambda pair: (
@@ -127,12 +122,17 @@ def time_beside(
     }
 
 
-def _disturbed(runs: Sequence[Run], course_us: float | None) -> list[bool]:
-    """Whether each run throttled, or its sentinel took longer than it usually does."""
+def _disturbed(runs: Sequence[Run], course_us: float | None, gate: Gate) -> list[bool]:
+    """Whether each run throttled, or its sentinel took longer than it usually does.
+
+    Other work slows some programs by a tenth more than others, so that shares are off too, however
+    well two such runs agree.
+    """
     sentinels = [sentinel_of(list(run.values())) or 0.0 for run in runs]
     fastest = min([*sentinels, *(() if course_us is None else (course_us,))])
     return [
-        us > (1 + DISTURBED) * fastest or any(m.conditions.throttled for m in run.values())
+        us > (1 + gate.max_sentinel_dev) * fastest
+        or any(m.conditions.throttled for m in run.values())
         for us, run in zip(sentinels, runs, strict=True)
     ]
 

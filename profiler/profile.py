@@ -30,7 +30,7 @@ from netadapt.profiler.lowering.programs import lower_networks, lower_subjects
 from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Lowering
 from netadapt.profiler.lowering.subject import Subject
-from netadapt.profiler.row import Effort, Provenance, Row
+from netadapt.profiler.row import Effort, Provenance, Quality, Row
 from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.profiler.timing import Gate, Recording, Timing, time_programs
@@ -96,6 +96,7 @@ class Profiler:
 
     The programs of a batch are timed twice in processes of their own (`netadapt.profiler.timing`);
     a batch is written in one transaction, so that a kill loses the batch in flight and no more.
+    What is flagged when all are through is timed once more, some time after what disturbed it.
 
     What the table has is measured again where it is flagged, or was measured with less effort. The
     new row replaces the old one where it is better; see `netadapt.profiler.row.Standing`.
@@ -332,7 +333,27 @@ class Profiler:
         on_progress: OnProgress | None,
     ) -> ProfileSummary:
         report = _bind(on_progress, "measure")
-        measured = flagged = 0
+        measured = self._pass(jobs, program_of, failures, report and _of(report, len(jobs)))
+        again = self._doubtful(jobs, measured)
+        if again and not isinstance(self.device, Recording):
+            done = len(measured)
+            logger.info("%d of %d programs are flagged and timed once more", len(again), done)
+            onward = report and _of(report, done + len(again), done)
+            again = self._doubtful(again, self._pass(again, program_of, failures, onward))
+        return ProfileSummary(present, len(measured), len(again), tuple(failures))
+
+    def _pass(
+        self,
+        jobs: Sequence[_Job],
+        program_of: Callable[[_Job], bytes | None],
+        failures: list[Failure],
+        report: Callable[[float], None] | None,
+    ) -> dict[str, Quality]:
+        """Measure each job, batch by batch; how steady it was, by name, of those that ran.
+
+        report: called with how many jobs are done, in parts of a job.
+        """
+        measured: dict[str, Quality] = {}
         for start in range(0, len(jobs), self.settings.batch):
             batch = {job.name: job for job in jobs[start : start + self.settings.batch]}
             programs = []
@@ -352,17 +373,30 @@ class Profiler:
                 self._spec,
                 self.gate,
                 sentinel_course_us=self._sentinel_course_us(),
-                on_progress=report and _within(report, start, len(programs), len(jobs)),
+                on_progress=report and _within(report, start, len(programs)),
             ):
                 if isinstance(answer, Failure):
                     logger.warning("%s was not measured: %s", answer.program, answer.message)
                     failures.append(answer)
                 else:
                     rows.append(_row(batch[answer.program], answer, self.provenance))
+                    measured[answer.program] = answer.quality
             self._keep(rows)
-            measured += len(rows)
-            flagged += sum(row.quality != "ok" for row in rows)
-        return ProfileSummary(present, measured, flagged, tuple(failures))
+        return measured
+
+    def _doubtful(self, jobs: Sequence[_Job], measured: Mapping[str, Quality]) -> list[_Job]:
+        """Those that were flagged when measured, or are by what the sentinel has shown since."""
+        course_us = self._sentinel_course_us()
+        if course_us is not None and not isinstance(self.device, Recording):
+            limit_us = course_us * (1 + self.gate.max_sentinel_dev)
+            self.table.flag_drifted(self.provenance, limit_us)
+        standings = self.table.standings(self.provenance)
+        return [
+            job
+            for job in jobs
+            if job.name in measured
+            and (measured[job.name] != "ok" or standings[job.key, job.copies].quality != "ok")
+        ]
 
     def _warm_up(self, programs: Sequence[Program]) -> None:
         """Run once and throw away: the first run after idling deviates most."""
@@ -424,12 +458,11 @@ def _bind(on_progress: OnProgress | None, phase: Phase) -> Callable[[int, int], 
     return None if on_progress is None else functools.partial(on_progress, phase)
 
 
-def _within(
-    report: Callable[[int, int], None], before: int, size: int, total: int
-) -> Callable[[int, int], None]:
+def _of(report: Callable[[int, int], None], total: int, before: int = 0) -> Callable[[float], None]:
+    """Progress of jobs that come after `before` others, of `total` in all."""
+    return lambda done: report(before + round(done), total)
+
+
+def _within(report: Callable[[float], None], before: int, size: int) -> Callable[[int, int], None]:
     """Progress of a batch of `size` jobs, in visits, as progress of all jobs."""
-
-    def progress(done: int, visits: int) -> None:
-        report(before + round(size * done / max(visits, 1)), total)
-
-    return progress
+    return lambda done, visits: report(before + size * done / max(visits, 1))

@@ -218,6 +218,19 @@ class LatencyTable:
         standings = self.standings(provenance)
         return {name for name, standing in standings.items() if standing.settles(effort)}
 
+    def flag_drifted(self, provenance: Provenance, sentinel_us: float) -> int:
+        """Flag rows of one provenance whose sentinel took longer than this; how many there were.
+
+        A row is judged by what was known when it was measured, and the first ones know least.
+        """
+        provenance_id = self._provenance_id(provenance)
+        with self._guard(), schema.transaction(self._db):
+            return self._db.execute(
+                "UPDATE measurements SET quality = 'drifted'"
+                " WHERE provenance_id = ? AND quality = 'ok' AND sentinel_us > ?",
+                (provenance_id, sentinel_us),
+            ).rowcount
+
     def sentinels_us(self, provenance: Provenance) -> list[float]:
         """The sentinel kernel's latencies in the rows of one provenance that have one."""
         found = self._select(["m.sentinel_us"], provenance, "m.sentinel_us IS NOT NULL")

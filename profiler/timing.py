@@ -4,6 +4,10 @@ Run-to-run drift outweighs the variance within a run, so one run's own spread sa
 program's latency is accepted when two runs in separate runner processes agree and a sentinel
 program, timed through both, ran as fast as it always did. What never agrees is flagged, not
 averaged away.
+
+Two runs may agree and both be slow: beside a neighbour on the core's other hardware thread a kernel
+took a third longer and the sentinel a tenth, for half a second at a time. Other work slows a device
+down and nothing speeds it up, so that a run faster than both of a pair speaks against it.
 """
 
 from __future__ import annotations
@@ -35,13 +39,16 @@ class Gate:
 
     Parameters
     ----------
-    max_repeat_dev: largest |A'/A - 1| between the two runs.
-    max_sentinel_dev: largest deviation of the sentinel from its course, as a share.
+    max_repeat_dev: largest |A'/A - 1| between the two runs, and of the faster one to the fastest
+        that was not disturbed.
+    max_sentinel_dev: largest deviation of the sentinel from its course, as a share: more than the
+        levels of a clock are apart, less than a neighbour costs it (assumption, measured on two
+        hardware threads of one core).
     max_attempts: runs a program may take in all, at least 2.
     """
 
     max_repeat_dev: float = 0.04
-    max_sentinel_dev: float = 0.10
+    max_sentinel_dev: float = 0.06
     max_attempts: int = 4
 
     def __post_init__(self) -> None:
@@ -182,7 +189,7 @@ def judge(
     course_us: float | None,
     effort: Effort | None = None,
 ) -> Timing:
-    """The pair of runs that agree best, the steadier by the sentinel where several agree.
+    """The pair of runs that agree best among those that were disturbed least and took the shortest.
 
     Parameters
     ----------
@@ -194,21 +201,30 @@ def judge(
         sentinel = sentinel_of([run])
         return 0.0 if sentinel is None or course_us is None else abs(sentinel / course_us - 1)
 
-    def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, bool, float]:
+    def on_course(run: Measurement) -> bool:  # one that is no number at all is not
+        return off_course(run) <= gate.max_sentinel_dev
+
+    fastest_us = min(
+        (run.latency_us for run in runs if on_course(run) and not run.conditions.throttled),
+        default=0.0,
+    )
+
+    def rank(pair: tuple[Measurement, Measurement]) -> tuple[bool, bool, bool, float]:
         throttled = any(run.conditions.throttled for run in pair)
-        # A sentinel that is no number at all is off its course, too.
-        drifted = not all(off_course(run) <= gate.max_sentinel_dev for run in pair)
-        return throttled, drifted, abs(pair[1].latency_us / pair[0].latency_us - 1)
+        drifted = not all(map(on_course, pair))
+        disagreement = abs(pair[1].latency_us / pair[0].latency_us - 1)
+        slow = min(run.latency_us for run in pair) > (1 + gate.max_repeat_dev) * fastest_us > 0
+        return throttled, drifted, slow or disagreement > gate.max_repeat_dev, disagreement
 
     pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
     first, second = min(pairs, key=rank)
-    throttled, drifted, disagreement = rank((first, second))
+    throttled, drifted, unstable, _ = rank((first, second))
     quality: Quality = "ok"
     if throttled:
         quality = "throttled"
     elif drifted:
         quality = "drifted"
-    elif disagreement > gate.max_repeat_dev:
+    elif unstable:
         quality = "unstable"
     return Timing(
         _pool(first, second),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from torch import nn
 
+from netadapt.android_runner.device import Failure, Measurement, Program, RunProgress, RunSpec
 from netadapt.android_runner.runner.host import HostDevice
 from netadapt.profiler.kernels import (
     DepthwiseConvKernel,
@@ -26,6 +29,7 @@ from netadapt.profiler.table import LatencyTable
 from netadapt.profiler.timing import Gate
 from tests.killed import Child, Say
 from tests.profiler.test_lowering import network_with_statistics
+from tests.provenance import NOTHING_TOLD
 
 SUBJECTS = [
     Subject(PointwiseConvKernel(16, 24, 7, 7, "relu")),
@@ -101,6 +105,53 @@ def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache)
     assert again.kernels(SUBJECTS).measured == 0
     (failure,) = again.kernels([Subject(PointwiseConvKernel(8, 8, 3, 3))]).failures
     assert "must have been recorded" in failure.message
+
+
+class Neighbour(HostDevice):
+    """A machine on which all that runs beside `work`, of its first runs, takes a third longer."""
+
+    def __init__(self, work: int) -> None:
+        super().__init__()
+        self.work = work
+        self.runs = 0
+
+    def run(
+        self,
+        programs: Sequence[Program],
+        spec: RunSpec,
+        on_progress: Callable[[RunProgress], None] | None = None,
+    ) -> Iterator[Measurement | Failure]:
+        self.runs += 1
+        slow, sentinel = (4.0, 1.1) if self.runs <= self.work else (3.0, 1.0)
+        for program in programs:
+            yield Measurement(
+                program.name,
+                program.sha256,
+                ((slow * len(program.data),),) * spec.rounds,
+                1,
+                dataclasses.replace(NOTHING_TOLD, sentinel_us=(sentinel,) * spec.rounds),
+            )
+        if on_progress:
+            visits = len(programs) * spec.rounds
+            on_progress(RunProgress(visits, visits, programs[-1].name))
+
+
+def test_rows_of_a_disturbed_beginning_are_flagged_and_measured_once_more(
+    cache: ProgramCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    subjects = SUBJECTS[:3]
+    calm = Profiler(Neighbour(0), LatencyTable(), cache, QUICK)
+    assert calm.kernels(subjects).flagged == 0
+    seen: list[tuple[str, int, int]] = []
+    # Its warm-up and both runs of the first batch, which agree
+    disturbed = Profiler(Neighbour(3), LatencyTable(), cache, QUICK)
+    with caplog.at_level(logging.INFO):
+        summary = disturbed.kernels(subjects, lambda *event: seen.append(event))
+    assert "2 of 3 programs are flagged and timed once more" in caplog.text
+    assert (summary.measured, summary.flagged) == (3, 0)
+    assert seen[-1] == ("measure", 5, 5)
+    latencies_us = {(row.key, row.copies): row.latency_us for row in calm.table.rows()}
+    assert latencies_us == {(row.key, row.copies): row.latency_us for row in disturbed.table.rows()}
 
 
 def test_networks_are_timed_beside_each_other_and_get_rows(cache: ProgramCache) -> None:

@@ -488,6 +488,23 @@ def test_settled_rows_are_those_that_are_believed_and_careful_enough() -> None:
     assert table.standings(PROVENANCE) == {(r.key, r.copies): r.standing for r in rows[:4]}
 
 
+def test_steady_rows_beside_a_slow_sentinel_are_flagged() -> None:
+    table = LatencyTable()
+    table.add(
+        [
+            row("a(x=1)", sentinel_us=(80.0,)),
+            row("a(x=2)", sentinel_us=(88.0,)),
+            row("a(x=3)", sentinel_us=(88.0,), quality="throttled"),
+            row("a(x=4)", sentinel_us=()),
+            row("a(x=1)", sentinel_us=(88.0,), provenance=OTHER_PHONE),
+        ]
+    )
+    assert table.flag_drifted(PROVENANCE, 84.8) == 1
+    assert [r.quality for r in table.rows()] == ["ok", "drifted", "throttled", "ok", "ok"]
+    assert table.flag_drifted(PROVENANCE, 84.8) == 0
+    assert table.flag_drifted(dataclasses.replace(PROVENANCE, threads=7), 1.0) == 0
+
+
 def test_no_two_records_have_a_column_of_one_name() -> None:
     """A field that is added to one of them must not hide another's."""
     of_rows = [field.name for field in dataclasses.fields(Row)]

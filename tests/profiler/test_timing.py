@@ -17,7 +17,7 @@ from netadapt.android_runner.device import (
     RunProgress,
     RunSpec,
 )
-from netadapt.profiler.timing import Gate, Timing, time_programs
+from netadapt.profiler.timing import Gate, Timing, judge, time_programs
 from tests.provenance import NOTHING_TOLD
 
 CONDITIONS = dataclasses.replace(NOTHING_TOLD, sentinel_us=(80.0, 80.0))
@@ -70,6 +70,15 @@ def time_all(
     programs = [Program(name, name.encode()) for name in device.script]
     answers = time_programs(device, programs, SPEC, gate or Gate(), sentinel_course_us=course_us)
     return {answer.program: answer for answer in answers}
+
+
+def runs_of(device: ScriptedDevice) -> list[Measurement]:
+    """All that it has to say of its first program, run by run."""
+    (name, latencies), *_ = device.script.items()
+    runs = [
+        answer for _ in range(len(latencies)) for answer in device.run([Program(name, b"a")], SPEC)
+    ]
+    return [run for run in runs if isinstance(run, Measurement)]
 
 
 def test_agreeing_runs_are_pooled() -> None:
@@ -126,11 +135,39 @@ def test_what_never_agrees_is_flagged() -> None:
     assert (timing.quality, timing.attempts) == ("unstable", 4)
 
 
+def test_two_slow_runs_that_agree_do_not_outvote_a_fast_one() -> None:
+    device = ScriptedDevice({"a": [10.0, 13.0, 13.1, 10.1]})
+    timing = time_all(device)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.latency_us, timing.attempts) == ("ok", 10.0, 4)
+
+    never_again = ScriptedDevice({"a": [10.0, 13.0, 13.0, 13.2]})
+    timing = time_all(never_again)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.latency_us) == ("unstable", 13.0)
+
+
+def test_a_fast_run_beside_a_sentinel_off_its_course_speaks_against_nobody() -> None:
+    device = ScriptedDevice({"a": [10.0, 13.0, 13.1]}, sentinel_us=[60.0, 80.0, 80.0])
+    timing = judge(runs_of(device), Gate(), course_us=80.0)
+    assert (timing.quality, timing.latency_us) == ("ok", 13.0)
+
+
 def test_a_run_with_the_sentinel_off_course_is_not_believed() -> None:
     throttled = ScriptedDevice({"a": [15.0, 15.0, 10.0, 10.0]}, [120.0, 120.0, 80.0, 80.0])
     timing = time_all(throttled, course_us=80.0)["a"]
     assert isinstance(timing, Timing)
     assert (timing.quality, timing.latency_us, timing.attempts) == ("ok", 10.0, 4)
+
+    beside_a_neighbour = ScriptedDevice({"a": [13.0, 13.1, 10.0, 10.0]}, [87.0, 87.0, 80.0, 80.0])
+    timing = time_all(beside_a_neighbour)["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.latency_us) == ("ok", 13.0), "nothing tells it yet"
+    timing = time_all(
+        ScriptedDevice({"a": [13.0, 13.1, 10.0, 10.0]}, [87.0, 87.0, 80.0, 80.0]), course_us=80.0
+    )["a"]
+    assert isinstance(timing, Timing)
+    assert (timing.quality, timing.latency_us) == ("ok", 10.0)
 
     for_good = ScriptedDevice({"a": [15.0] * 4}, [120.0] * 4)
     timing = time_all(for_good, course_us=80.0)["a"]
