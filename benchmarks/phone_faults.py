@@ -7,19 +7,21 @@ adb, in a process of its own; one fault strikes at a random moment while a file 
 program runs (the phone's log records which). A process that ends before its table is whole is
 started again, as a user would with the same command; only Ctrl-C and kill -9 should need that.
 
-For each fault: `lost`, rows committed before it struck that are gone, or replaced by a flagged one
-although they were steady (what turns out flagged is measured anew); `doubled`, rows
-beyond one for each kernel; `wrong`, rows of another program, phone or core, or not flagged and more
-than `WRONG_SHARE` off an undisturbed run's; `hung`, runs that did not end `PATIENCE_S` after the
-phone was back; `stall_s`, the longest time from the phone's return until the next file has come or
-the next program starts;
-`restarts`, processes started again; `missing`, kernels that the finished tables lack.
+For each fault: `lost`, rows committed before it struck that are gone, or changed although they were
+steady (what is flagged, or turns out to be, is measured anew); `doubled`, rows beyond one for each
+kernel; `wrong`, rows of another program, phone or core, or not flagged and more than `WRONG_SHARE`
+off an undisturbed run's; `beside_others`, the same when the sentinel, by all that the benchmark has
+seen of it, shows that the machine had other work, which one short profile cannot know; `hung`, runs
+that did not end `PATIENCE_S` after the phone was back; `stall_s`, the longest time from the phone's
+return until the next file has come or the next program starts; `restarts`, processes started again;
+`missing`, kernels that the finished tables lack.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import multiprocessing
 import os
 import random
@@ -29,12 +31,14 @@ import stat
 import struct
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Final, Literal
+
+import numpy as np
 
 from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.phone.adb import AdbServer
@@ -42,9 +46,10 @@ from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.android_runner.phone.settings import PhoneSettings
 from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConvKernel
 from netadapt.profiler.lowering import Subject
-from netadapt.profiler.profile import Profiler
+from netadapt.profiler.profile import COURSE_QUANTILE, Profiler
 from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable, Row
+from netadapt.profiler.timing import Gate
 from netadapt.virtual_phone import PIXEL_1, Cue, Fault, Moment, VirtualPhone
 from netadapt.virtual_phone.faults import FaultKind
 
@@ -105,6 +110,7 @@ class Tally:
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
+    beside_others: int = 0
     hung: int = 0
     missing: int = 0
     restarts: int = 0
@@ -208,10 +214,12 @@ class Bench:
         self._chance = chance
         self._count = 0
         self._phones: list[VirtualPhone] = []
+        self._sentinels_us: list[float] = []
 
     def undisturbed(self) -> Course:
-        """A run without a fault; lowers the kernels and warms the machine up before."""
-        for _ in range(2):
+        """Runs without a fault, each kernel at its fastest; the first lowers, and warms up."""
+        rows: dict[str, Row] = {}
+        for _ in range(3):
             with ExitStack() as stack:
                 phone, task = self._phone(stack)
                 cues = {
@@ -222,7 +230,9 @@ class Bench:
                 process.join(10 * PATIENCE_S)
                 if process.exitcode != 0:
                     raise SystemExit(f"an undisturbed run failed: {_log(task)}")
-                rows = {row.key: row for row in _rows(task.table)}
+                for row in _rows(task.table):
+                    self._see(row)
+                    rows[row.key] = min(row, rows.get(row.key, row), key=lambda r: r.latency_us)
         return Course(
             cues["push"].pushed_bytes, cues["program"].program_s, cues["output"].output_bytes, rows
         )
@@ -291,33 +301,39 @@ class Bench:
         raise AssertionError("unreachable")
 
     def _judge(
-        self, name: str, task: Task, before: list[Row], course: Course, tally: Tally
+        self, name: str, task: Task, before: list[Row], undisturbed: Course, tally: Tally
     ) -> None:
         rows = _rows(task.table)
         by_key = {row.key: row for row in rows}
-        # A later look at the sentinel may flag a row, or replace it by a better one.
-        steady = {row.key for row in rows if row.quality == "ok"}
-        kept = {(row.key, row.latency_us) for row in rows}
+        for row in rows:
+            self._see(row)
+        # What turns out to be disturbed when all is measured is flagged, and measured anew.
+        course = _course_us([row.sentinel_us for row in (*before, *rows) if row.sentinel_us])
         tally.lost += sum(
             row.key not in by_key
-            or (
-                row.quality == "ok"
-                and row.key not in steady
-                and (row.key, row.latency_us) not in kept
-            )
+            or (row not in rows and row.quality == "ok" and not _disturbed(row, course))
             for row in before
         )
         tally.doubled += len(rows) - len(by_key)
-        tally.missing += len(course.rows.keys() - by_key.keys())
+        tally.missing += len(undisturbed.rows.keys() - by_key.keys())
         for row in rows:
-            right = course.rows[row.key]
+            right = undisturbed.rows[row.key]
             off = abs(row.latency_us / right.latency_us - 1)
             found = (row.program_sha256, row.provenance.device.id, row.provenance.cpus)
             strange = found != (right.program_sha256, task.phone_id, right.provenance.cpus)
             if strange or (row.quality == "ok" and off > WRONG_SHARE):
-                tally.wrong += 1
-                say(f"{name}: {row.key} took {row.latency_us:.2f} us, not {right.latency_us:.2f}")
+                known = not strange and _disturbed(row, _course_us(self._sentinels_us))
+                tally.beside_others += known
+                tally.wrong += not known
+                say(
+                    f"{name}: {row.key} took {row.latency_us:.2f} us, not {right.latency_us:.2f}, "
+                    f"the sentinel {row.sentinel_us} us"
+                )
         tally.flagged += sum(row.quality != "ok" for row in rows)
+
+    def _see(self, row: Row) -> None:
+        if row.sentinel_us is not None:
+            self._sentinels_us.append(row.sentinel_us)
 
     def _phone(self, stack: ExitStack) -> tuple[VirtualPhone, Task]:
         """A phone with nothing on it, whose sensors forget quickly, and a profile's task."""
@@ -392,6 +408,15 @@ _OUTSIDE: Final[
     "ctrl_c": Bench.interrupt,
     "kill_9": Bench.kill,
 }
+
+
+def _course_us(sentinels_us: Sequence[float]) -> float:
+    return float(np.quantile(sentinels_us, COURSE_QUANTILE)) if sentinels_us else math.inf
+
+
+def _disturbed(row: Row, course_us: float) -> bool:
+    """Whether its sentinel was slower than a profile that knows its course lets it be."""
+    return (row.sentinel_us or 0.0) > course_us * (1 + Gate().max_sentinel_dev)
 
 
 def profile(task: Task) -> None:
