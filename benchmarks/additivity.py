@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import nn
 
 from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
 from netadapt.android_runner.runner.host import HostDevice
@@ -22,12 +20,12 @@ from netadapt.profiler.lowering import DEFAULT_RECIPE, NATIVE_RECIPE, find_lower
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
+from netadapt.runs.network_timer import untrained
 from netadapt.runs.profile_plan import sample_space
 from netadapt.search.families.inverted_residual import (
     InvertedResidualArch,
     InvertedResidualSpace,
 )
-from netadapt.search.network import build_network
 
 LEARN, UNSEEN = "learn", "unseen"
 MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
@@ -58,16 +56,16 @@ def _figures(space: InvertedResidualSpace, recipe: str, *, quick: bool) -> dict[
         say(f"{recipe}: profiling about {kernels} kernels and {chains} chains")
         profiler.kernels(sample_space(space, kernels, chains, rng)[1])
         say(f"measuring {len(archs)} networks")
-        networks: dict[str, nn.Module] = {
-            n: build_network(space, arch, generator=torch.Generator().manual_seed(0))
+        networks = {
+            n: untrained(space, arch)
             for n, arch in {"reference": space.reference(), **archs}.items()
         }
-        summary = profiler.networks(networks, space.input_shape)
+        summary = profiler.networks(networks)
         if summary.failures:
             raise SystemExit(f"not measured: {summary.failures[0]}")
         measured = table.rows(profiler.provenance)
         rows = {row.key: row for row in measured if row.copies == 1}
-        keys = profiler.network_keys(networks, space.input_shape)
+        keys = profiler.network_keys(networks)
         held_out = {key for n, key in keys.items() if n.startswith(UNSEEN)}
         taught = [row for row in measured if row.key not in held_out]
 

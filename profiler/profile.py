@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from torch import nn
 
 from netadapt.android_runner.device import Device, Failure, Program, RunSpec
 from netadapt.profiler.beside import Beside, time_beside
@@ -29,7 +28,7 @@ from netadapt.profiler.lowering.cache import ProgramCache
 from netadapt.profiler.lowering.programs import lower_networks, lower_subjects
 from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Lowering
-from netadapt.profiler.lowering.subject import Subject
+from netadapt.profiler.lowering.subject import ShapedNetwork, Subject
 from netadapt.profiler.row import Effort, Provenance, Quality, Row
 from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
@@ -166,8 +165,7 @@ class Profiler:
 
     def networks(
         self,
-        networks: Mapping[str, nn.Module],
-        input_shape: Shape,
+        networks: Mapping[str, ShapedNetwork],
         on_progress: OnProgress | None = None,
         *,
         occasion: str = "",
@@ -182,13 +180,12 @@ class Profiler:
         """
         settled = self._settled()
         jobs: dict[str, _Job] = {}
-        for job in self._identify(networks, input_shape, occasion).values():
+        for job in self._identify(networks, occasion).values():
             if (job.key, 1) not in settled:
                 jobs.setdefault(job.key, job)
         wanted = {job.name: networks[job.name] for job in jobs.values()}
         lowered = lower_networks(
             list(wanted.values()),
-            input_shape,
             self.cache,
             lowering=self.lowering,
             workers=self.settings.workers,
@@ -233,21 +230,20 @@ class Profiler:
         return row
 
     def network_keys(
-        self, networks: Mapping[str, nn.Module], input_shape: Shape, *, occasion: str = ""
+        self, networks: Mapping[str, ShapedNetwork], *, occasion: str = ""
     ) -> dict[str, str]:
         """By label, the keys under which the table has networks, or will have them."""
-        found = self._identify(networks, input_shape, occasion)
+        found = self._identify(networks, occasion)
         return {label: job.key for label, job in found.items()}
 
-    def _identify(
-        self, networks: Mapping[str, nn.Module], input_shape: Shape, occasion: str
-    ) -> dict[str, _Job]:
+    def _identify(self, networks: Mapping[str, ShapedNetwork], occasion: str) -> dict[str, _Job]:
         """By label what a network's row is of; without kernels where some layer is not known."""
         found = {}
         for label, network in networks.items():
             try:
-                kernels = tuple(k.key for k in record_kernels(network, input_shape))
-                key = network_key(kernels, input_shape, occasion)
+                recorded = record_kernels(network.module, network.input_shape)
+                kernels = tuple(kernel.key for kernel in recorded)
+                key = network_key(kernels, network.input_shape, occasion)
             except UnknownLayerError as error:
                 logger.warning(
                     "%s is timed as a whole; its kernels are not known, so no predictor learns "
@@ -256,21 +252,20 @@ class Profiler:
                     error,
                 )
                 kernels = ()
-                program = hashlib.sha256(self.lower(network, input_shape)).hexdigest()
-                key = network_key(kernels, input_shape, f"{occasion}{program}")
-            found[label] = _Job(label, key, 1, kernels, tuple(input_shape))
+                program = hashlib.sha256(self.lower(network)).hexdigest()
+                key = network_key(kernels, network.input_shape, f"{occasion}{program}")
+            found[label] = _Job(label, key, 1, kernels, tuple(network.input_shape))
         return found
 
-    def lower(self, network: nn.Module, input_shape: Shape) -> bytes:
-        """The program of a network for inputs of `input_shape`, from the cache where it is."""
-        (program,) = lower_networks([network], input_shape, self.cache, lowering=self.lowering)
+    def lower(self, network: ShapedNetwork) -> bytes:
+        """The network's program, from the cache where it is."""
+        (program,) = lower_networks([network], self.cache, lowering=self.lowering)
         return program
 
     def beside(
         self,
-        networks: Mapping[str, nn.Module],
+        networks: Mapping[str, ShapedNetwork],
         base: str,
-        input_shape: Shape,
         companions: Sequence[Subject] = (),
         on_progress: OnProgress | None = None,
         *,
@@ -284,7 +279,6 @@ class Profiler:
         """
         lowered = lower_networks(
             list(networks.values()),
-            input_shape,
             self.cache,
             lowering=self.lowering,
             workers=self.settings.workers,
@@ -304,7 +298,7 @@ class Profiler:
             sentinel_course_us=self._sentinel_course_us(),
             on_progress=_bind(on_progress, "measure"),
         )
-        jobs = self._identify(networks, input_shape, occasion)
+        jobs = self._identify(networks, occasion)
         self._keep([_row(job, timed[name].timing, self.provenance) for name, job in jobs.items()])
         return timed
 

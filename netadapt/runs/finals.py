@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netadapt.profiler.lowering import ShapedNetwork
 from netadapt.runs.context import FinalNetwork, phases
 from netadapt.runs.folder import TRAINED
 from netadapt.runs.result import NetworkResult
@@ -66,7 +67,12 @@ class JudgeFinals:
 
     def do(self, context: Context) -> None:
         finals, space, task = _finals(context), context.space, context.task
-        trained = {f"{TRAINED}{final.label}": context.trained[final.label] for final in finals}
+        trained = {
+            f"{TRAINED}{final.label}": ShapedNetwork(
+                context.trained[final.label], space.input_shape_of(final.arch)
+            )
+            for final in finals
+        }
         with phases(context.progress, "final networks") as on_progress:
             timed = context.timer.together(trained, f"{TRAINED}{finals[0].label}", on_progress)
         reference_ms, reference_spread = context.timer.reference()

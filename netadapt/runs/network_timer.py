@@ -15,18 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from netadapt.profiler.beside import NORMAL_90, Beside
 from netadapt.profiler.errors import MeasurementError
 from netadapt.profiler.kernels import Kernel
-from netadapt.profiler.lowering import Subject, lower_networks
+from netadapt.profiler.lowering import ShapedNetwork, Subject, lower_networks
 from netadapt.profiler.profile import OnProgress, Profiler, ProfileSummary
 from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.runs.parts import Parts
 from netadapt.runs.sessions import DeviceSession, NetworkTiming, SessionLog
 from netadapt.search.network import build_network
-from netadapt.search.space import Arch
+from netadapt.search.space import Arch, Space
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +132,7 @@ class NetworkTimer:
 
     def together(
         self,
-        networks: Mapping[str, nn.Module],
+        networks: Mapping[str, ShapedNetwork],
         base: str,
         on_progress: OnProgress | None = None,
     ) -> dict[str, NetworkTiming]:
@@ -144,7 +143,6 @@ class NetworkTimer:
         """The programs of the archs' networks, lowered in parallel where the cache has none."""
         return lower_networks(
             [self._network(arch) for arch in archs],
-            self._space.input_shape,
             self._profiler.cache,
             lowering=self._profiler.lowering,
             workers=self._profiler.settings.workers,
@@ -153,7 +151,7 @@ class NetworkTimer:
     def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
         """See that the table has the networks of `archs`, weights as they are before training."""
         networks = {arch.to_json(): self._network(arch) for arch in archs}
-        summary = self._profiler.networks(networks, self._space.input_shape, on_progress)
+        summary = self._profiler.networks(networks, on_progress)
         if summary.failures:
             failure = summary.failures[0]
             raise MeasurementError(
@@ -168,14 +166,10 @@ class NetworkTimer:
             )
         return summary
 
-    def lower(self, network: nn.Module) -> bytes:
-        """The network's program, from the cache where it is."""
-        return self._profiler.lower(network, self._space.input_shape)
-
     def _session(
         self,
         purpose: str,
-        networks: Mapping[str, nn.Module],
+        networks: Mapping[str, ShapedNetwork],
         base: str | None = None,
         companions: Sequence[Subject] = (),
         on_progress: OnProgress | None = None,
@@ -201,7 +195,7 @@ class NetworkTimer:
 
     def _beside(
         self,
-        networks: Mapping[str, nn.Module],
+        networks: Mapping[str, ShapedNetwork],
         base: str,
         companions: Sequence[Subject],
         on_progress: OnProgress | None = None,
@@ -210,7 +204,6 @@ class NetworkTimer:
         return self._profiler.beside(
             networks,
             base,
-            self._space.input_shape,
             companions,
             on_progress,
             occasion=occasion,
@@ -251,14 +244,17 @@ class NetworkTimer:
             self._companions = _at_even_ranks(cached, COMPANIONS)
         return _at_even_ranks(self._companions, count)
 
-    def _network(self, arch: Arch) -> nn.Module:
-        if self._space.input_shape_of(arch) != self._space.input_shape:
-            raise MeasurementError(
-                f"networks are timed at their space's largest resolution so far, got "
-                f"{arch.to_json()} of space {self._space.name!r}; leave one of its resolutions"
-            )
-        # The same weights each time, so that the program is found in the cache
-        return build_network(self._space, arch, generator=torch.Generator().manual_seed(0))
+    def _network(self, arch: Arch) -> ShapedNetwork:
+        return untrained(self._space, arch)
+
+
+def untrained(space: Space, arch: Arch) -> ShapedNetwork:
+    """The arch's network at its resolution, with the same weights each time.
+
+    So its program is found in the cache.
+    """
+    network = build_network(space, arch, generator=torch.Generator().manual_seed(0))
+    return ShapedNetwork(network, space.input_shape_of(arch))
 
 
 def _at_even_ranks(

@@ -166,11 +166,6 @@ class Parts:
                 f"{task.outputs}; set classes and resolution in [space] (or another space), or "
                 f"the images in [task.{self.config.task.table}]"
             )
-        if any(dimension.kind == "resolution" for dimension in space.dimensions):
-            raise ConfigError(
-                f"a run times its networks at one resolution so far, but {space.name!r} has "
-                "several; leave one of them in its file (profile with --networks 0 to measure all)"
-            )
 
 
 def check_budget(search: Search) -> None:

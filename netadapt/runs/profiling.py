@@ -7,16 +7,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from netadapt.predictor.predictor import LatencyPredictor
 from netadapt.profiler.lowering import ProgramCache, lower_networks, lower_subjects
 from netadapt.profiler.profile import SENTINEL, Profiler, ProfileSummary
 from netadapt.profiler.table import LatencyTable, Provenance
 from netadapt.runs.context import phases
-from netadapt.runs.network_timer import NetworkTimer
+from netadapt.runs.network_timer import NetworkTimer, untrained
 from netadapt.runs.profile_plan import ProfilePlan, plan_profile, sample_run
-from netadapt.search.network import build_network
 
 if TYPE_CHECKING:
     from netadapt.console import Progress
@@ -101,14 +98,9 @@ def lower_space(parts: Parts, progress: Progress) -> None:
             workers=workers,
             on_progress=functools.partial(on_progress, "lower"),
         )
-    networks = [
-        build_network(sample.space, arch, generator=torch.Generator().manual_seed(0))
-        for arch in sample.archs
-    ]
+    networks = [untrained(sample.space, arch) for arch in sample.archs]
     with progress.step("Lowering networks"):
-        lower_networks(
-            networks, sample.space.input_shape, cache, lowering=lowering, workers=workers
-        )
+        lower_networks(networks, cache, lowering=lowering, workers=workers)
 
 
 def fit_predictor(

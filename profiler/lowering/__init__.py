@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from netadapt.profiler.lowering.registry import LOWERINGS, find_lowering, pays_layout
     from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, fold_norms
-    from netadapt.profiler.lowering.subject import Subject
+    from netadapt.profiler.lowering.subject import ShapedNetwork, Subject
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -35,6 +35,7 @@ __all__ = [
     "LoweringFailure",
     "ProgramCache",
     "Recipe",
+    "ShapedNetwork",
     "Subject",
     "find_lowering",
     "fold_norms",
@@ -55,6 +56,7 @@ _HOMES = {
     "LoweringFailure": "netadapt.profiler.lowering.programs",
     "ProgramCache": "netadapt.profiler.lowering.cache",
     "Recipe": "netadapt.profiler.lowering.recipe",
+    "ShapedNetwork": "netadapt.profiler.lowering.subject",
     "Subject": "netadapt.profiler.lowering.subject",
     "find_lowering": "netadapt.profiler.lowering.registry",
     "fold_norms": "netadapt.profiler.lowering.seam",

@@ -26,7 +26,7 @@ from netadapt.profiler.kernels import Shape
 from netadapt.profiler.lowering.cache import GRAPH, ProgramCache
 from netadapt.profiler.lowering.registry import find_lowering
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering
-from netadapt.profiler.lowering.subject import Subject
+from netadapt.profiler.lowering.subject import ShapedNetwork, Subject
 from netadapt.profiler.lowering.workers import in_processes, one_thread
 from netadapt.profiler.lowering.writing import Result, stamp_of, write_compared
 
@@ -131,21 +131,20 @@ def lower_subjects(
 
 
 def lower_networks(
-    networks: Sequence[nn.Module],
-    input_shape: Shape,
+    networks: Sequence[ShapedNetwork],
     cache: ProgramCache,
     *,
     lowering: Lowering | None = None,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[bytes]:
-    """The programs of whole networks, in their order, for inputs of `input_shape`.
+    """The programs of whole networks, in their order.
 
     The parameters are those of `lower_subjects`. Raises `LoweringError` for the first that cannot
     be lowered.
     """
     lowering = lowering or find_lowering()
-    jobs = [_Job(network, (input_shape,)) for network in networks]
+    jobs = [_Job(network.module, (network.input_shape,)) for network in networks]
     programs = []
     for result in _make(jobs, cache, lowering, workers, NETWORKS_PAY_FROM, on_progress):
         if isinstance(result, LoweringError):

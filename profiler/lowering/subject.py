@@ -1,4 +1,4 @@
-"""What is lowered and timed alone: a kernel, or a chain of it."""
+"""What is lowered and timed: a kernel, a chain of it, or a whole network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netadapt.profiler.kernels import Kernel
+from netadapt.profiler.kernels import Kernel, Shape
 from netadapt.profiler.lowering.seam import Lowering
 
 
@@ -46,6 +46,14 @@ class Subject:
             if self.copies == 1:
                 return self.kernel.module()
             return _Chain(self.kernel, self.copies).eval()
+
+
+@dataclass(frozen=True, slots=True)
+class ShapedNetwork:
+    """A network and the shape of its input, batch of 1 included."""
+
+    module: nn.Module
+    input_shape: Shape
 
 
 class _Chain(nn.Module):

@@ -26,6 +26,7 @@ from netadapt.profiler.lowering import (
     Lowering,
     ProgramCache,
     Recipe,
+    ShapedNetwork,
     Subject,
     lower,
     lower_networks,
@@ -169,7 +170,8 @@ class RecipeContract:
         stamped: set[frozenset[str]] = set()
         for count, lowering in enumerate(made, 1):
             for _ in range(2):
-                lower_networks([network], tuple(inputs[0].shape), cache, lowering=lowering)
+                shaped = ShapedNetwork(network, tuple(inputs[0].shape))
+                lower_networks([shaped], cache, lowering=lowering)
                 stamped.add(frozenset(path.name for path in tmp_path.rglob("*.pte")))
             assert len(stamped) == count
 

@@ -180,6 +180,7 @@ class SpaceContract(ABC):
             fitted = space.fit_images(images[:2], arch)
             assert fitted.shape[1:] == space.input_shape_of(arch)[1:]
             assert difference(network(fitted), expected) <= TOLERANCE
+            assert difference(network(images[:2]), expected) <= TOLERANCE
             alone = supernet(images[index : index + 1], arch, common)
             assert difference(together[index : index + 1], alone) <= TOLERANCE
 

@@ -39,6 +39,7 @@ def config() -> RunConfig:
                 "dmasking": {"candidates": 3, "draws": 64, "weight_steps": 2},
                 "constraints": {"latency_share": BUDGETS},
             },
+            "space": {"name": str(TOY.with_name("sizes_space.toml"))},
             "task": {"digits": {"train_images": 192, "validation_images": 64}},
             "supernet": {"steps": 24},
             "final": {"weights": "scratch", "steps": 4},

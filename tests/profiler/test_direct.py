@@ -35,6 +35,7 @@ from netadapt.profiler.kernels import (
 from netadapt.profiler.lowering import (
     NATIVE_RECIPE,
     ProgramCache,
+    ShapedNetwork,
     Subject,
     find_lowering,
     lower,
@@ -384,13 +385,14 @@ def test_networks_are_found_again_without_the_exporter(
         _Stack(PointwiseConvNorm(8, 4), GlobalPool(), Linear(4, 3)),
         ProgramCache(tmp_path),
     )
-    first = lower_networks([network], (1, 8, 5, 5), cache)
+    five, six = (ShapedNetwork(network, (1, 8, size, 5)) for size in (5, 6))
+    first = lower_networks([five], cache)
     assert len(exports) == 1
-    assert lower_networks([network], (1, 8, 5, 5), cache) == first
-    assert lower_networks([network], (1, 8, 6, 5), cache) != first
+    assert lower_networks([five], cache) == first
+    assert lower_networks([six], cache) != first
     with torch.no_grad():
         network.get_submodule("layer2.linear").get_parameter("bias").add_(1)
-    assert lower_networks([network], (1, 8, 5, 5), cache) != first
+    assert lower_networks([five], cache) != first
     assert len(exports) == 1
 
 

@@ -22,6 +22,7 @@ from netadapt.profiler.kernels import (
 )
 from netadapt.profiler.lowering import (
     ProgramCache,
+    ShapedNetwork,
     Subject,
     find_lowering,
     fold_norms,
@@ -93,7 +94,7 @@ def test_cache_is_by_content(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path)
 
     def lowered(network: nn.Module, shape: tuple[int, ...] = (1, 8, 5, 5)) -> bytes:
-        (program,) = lower_networks([network], shape, cache)
+        (program,) = lower_networks([ShapedNetwork(network, shape)], cache)
         return program
 
     # Of a layer that no program was compared of, the exporter's own is kept beside ours.
@@ -173,7 +174,8 @@ def test_processes_fill_the_cache_and_name_what_fails(
 
 def test_networks_come_back_in_their_order_from_processes(tmp_path: Path) -> None:
     networks = [network_with_statistics(seed) for seed in range(NETWORKS_PAY_FROM)]
-    programs = lower_networks(networks, (1, 8, 5, 5), ProgramCache(tmp_path), workers=2)
+    shaped = [ShapedNetwork(network, (1, 8, 5, 5)) for network in networks]
+    programs = lower_networks(shaped, ProgramCache(tmp_path), workers=2)
     x = torch.randn(1, 8, 5, 5)
     for network, program in zip(networks, programs, strict=True):
         with torch.no_grad():

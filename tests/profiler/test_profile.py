@@ -21,7 +21,7 @@ from netadapt.profiler.kernels import (
     PointwiseConvNorm,
     SqueezeExciteKernel,
 )
-from netadapt.profiler.lowering import ProgramCache, Subject
+from netadapt.profiler.lowering import ProgramCache, ShapedNetwork, Subject
 from netadapt.profiler.profile import Profiler
 from netadapt.profiler.replay import replay_device
 from netadapt.profiler.settings import ProfileSettings
@@ -64,19 +64,22 @@ def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache)
     assert table.keys(profiler.provenance) == KEYS
 
     shape = (1, 8, 5, 5)
-    assert profiler.networks({"toy": network_with_statistics()}, shape).measured == 1
-    same = {"toy": network_with_statistics(), "same kernels": network_with_statistics(1)}
-    assert profiler.networks(same, shape).measured == 0
-    assert profiler.networks(same, (1, 8, 6, 6)).measured == 1, "another resolution"
-    assert profiler.networks(same, shape, occasion="trained").measured == 1
-    assert [r.label for r in table.rows()[-3:]] == ["toy"] * 3
+    toy = ShapedNetwork(network_with_statistics(), shape)
+    assert profiler.networks({"toy": toy}).measured == 1
+    same = {"toy": toy, "same kernels": ShapedNetwork(network_with_statistics(1), shape)}
+    assert profiler.networks(same).measured == 0
+    larger = ShapedNetwork(toy.module, (1, 8, 6, 6))
+    assert profiler.networks({**same, "larger": larger}).measured == 1, "another resolution"
+    assert profiler.networks(same, occasion="trained").measured == 1
+    assert [r.label for r in table.rows()[-3:]] == ["toy", "larger", "toy"]
     assert len({r.key for r in table.rows()[-3:]}) == 3
-    keys = profiler.network_keys(same, shape, occasion="trained")
+    keys = profiler.network_keys(same, occasion="trained")
     assert set(keys.values()) == {table.rows()[-1].key}
 
-    unknown = nn.Sequential(OrderedDict(plain=nn.Conv2d(8, 4, 3), known=PointwiseConvNorm(4, 8)))
-    assert profiler.networks({"unknown": unknown}, shape).measured == 1
-    assert profiler.networks({"unknown": unknown}, shape).measured == 0
+    layers = OrderedDict(plain=nn.Conv2d(8, 4, 3), known=PointwiseConvNorm(4, 8))
+    unknown = ShapedNetwork(nn.Sequential(layers), shape)
+    assert profiler.networks({"unknown": unknown}).measured == 1
+    assert profiler.networks({"unknown": unknown}).measured == 0
     assert (table.rows()[-1].kernels, table.rows()[-1].type) == ((), "network")
     network = table.rows()[-2]
     assert network.input_shape == shape
@@ -92,8 +95,8 @@ def test_profile_resume_networks_and_replay(tmp_path: Path, cache: ProgramCache)
     replayed = LatencyTable()
     again = Profiler(replay_device(table), replayed, cache, QUICK)
     again.kernels(SUBJECTS)
-    again.networks({"toy": network_with_statistics()}, shape)
-    again.beside({"toy": network_with_statistics()}, "toy", (1, 8, 6, 6))
+    again.networks({"toy": toy})
+    again.beside({"larger": larger}, "larger")
     found = {(row.key, row.copies): row for row in replayed.rows()}
     originals = [row for row in table.rows() if (row.key, row.copies) in found]
     assert len(found) == len(originals) == len(SUBJECTS) + 2
@@ -156,10 +159,10 @@ def test_rows_of_a_disturbed_beginning_are_flagged_and_measured_once_more(
 
 def test_networks_are_timed_beside_each_other_and_get_rows(cache: ProgramCache) -> None:
     profiler = Profiler(HostDevice(), LatencyTable(), cache, QUICK, gate=LENIENT)
-    network = network_with_statistics()
+    network = ShapedNetwork(network_with_statistics(), (1, 8, 5, 5))
     networks = {"one": network, "the same": network}
     for _ in range(2):
-        timed = profiler.beside(networks, "one", (1, 8, 5, 5), SUBJECTS[:1])
+        timed = profiler.beside(networks, "one", SUBJECTS[:1])
         assert timed["one"].ratio == 1
         assert timed["the same"].ratio > 0
         rows = profiler.table.rows()

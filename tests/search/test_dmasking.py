@@ -45,7 +45,7 @@ SETTINGS = DMaskingSettings(weight_steps=2, frozen=0.25, measure_epochs=1.0)
 
 @pytest.fixture(scope="module")
 def space() -> Space:
-    return Space.load(Path(__file__).parents[1] / "netadapt" / "toy" / "space.toml")
+    return Space.load(Path(__file__).parents[1] / "netadapt" / "toy" / "sizes_space.toml")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from netadapt.profiler.kernels import AddKernel, BypassKernel
 from netadapt.search.errors import ArchError, SpaceFileError
 from netadapt.search.families.inverted_residual import REMOVED, InvertedResidualSpace
 from netadapt.search.ordered_dropout import OrderedDropout
-from netadapt.search.space import Arch, Dimension, Space
+from netadapt.search.space import Dimension, Space
 from tests.contracts.space import SpaceContract, images_of
 from tests.toy_family import STACK, Stack
 
@@ -172,7 +171,6 @@ class TestOnceForAll(SpaceContract):
     """Depths, ratios and resolutions to choose from, widths fixed."""
 
     drawn = 8
-    mixes = False  # of one resolution only
 
     def make_space(self) -> Space:
         return toy(
@@ -194,7 +192,6 @@ class TestDepthsAndWidths(SpaceContract):
 
     lowered = 0
     drawn = 12
-    mixes = False
 
     def make_space(self) -> Space:
         return toy(
@@ -215,19 +212,6 @@ class TestSomebodyElses(SpaceContract):
 
     def make_space(self) -> Space:
         return Space.from_table(STACK)
-
-
-@pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths])
-def test_depths_are_mixed_as_well(contract: type[SpaceContract]) -> None:
-    made = contract().make_space()
-    assert isinstance(made, InvertedResidualSpace)
-    space = replace(made, resolutions=())
-    assert any(dimension.kind == "depth" for dimension in space.dimensions)
-    rng = np.random.default_rng(0)
-    archs: list[Arch] = [space.random(rng) for _ in range(12)]
-    mixing = TestResidual()
-    mixing.test_a_mixture_of_one_arch_is_that_arch(space, archs)
-    mixing.test_a_mixture_holds_what_its_archs_hold_on_average(space)
 
 
 @pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths, TestSomebodyElses])

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual.arch import BlockArch
 from netadapt.search.families.inverted_residual.kernels import (
     block_kernels,
@@ -71,6 +70,8 @@ class BlockMixture:
 class NetworkMixture:
     """The numbers of a whole network; `head` and `hidden` are 0 where there is no such layer."""
 
+    resolution: Distribution
+    """Height of the input in pixels."""
     stem: Distribution
     blocks: tuple[BlockMixture, ...]
     leaving: Distribution
@@ -85,16 +86,9 @@ def network_mixture(
     """The numbers of a mixture of the space's archs.
 
     `effective`: every number is taken to be at its mean (`Distribution.sharpened`), and those
-    behind it follow from that. Raises `ArchError` for a mixture that is not of this space, and for
-    a space with a choice of resolutions.
+    behind it follow from that. Raises `ArchError` for a mixture that is not of this space.
     """
     check_mixture(space, mixture)
-    kinds = {dimension.kind for dimension in space.dimensions}
-    if "resolution" in kinds:
-        raise ArchError(
-            f"archs of one resolution are mixed so far, space {space.name!r} has several; leave "
-            "one of them in its file"
-        )
     like = next(iter(mixture.values())) if mixture else torch.empty(0)
 
     def number(name: str, values: tuple[int, ...]) -> Distribution:
@@ -106,6 +100,7 @@ def network_mixture(
     def layer(name: str, spec: LayerSpec | None) -> Distribution:
         return number(name, space.layer_values(spec))
 
+    heights = tuple(height for height, _ in space.resolutions or (space.resolution,))
     stem = layer("stem", space.stem)
     staying = _staying(space, number, like)
     entering, blocks = stem, []
@@ -119,7 +114,12 @@ def network_mixture(
         entering = _leaving(space, index, block)
         entering = entering.sharpened() if effective else entering
     return NetworkMixture(
-        stem, tuple(blocks), entering, layer("head", space.head), layer("hidden", space.hidden)
+        number("resolution", heights),
+        stem,
+        tuple(blocks),
+        entering,
+        layer("head", space.head),
+        layer("hidden", space.hidden),
     )
 
 
@@ -173,23 +173,31 @@ class Places:
 
     def likely(self, mixture: Mixture, *, effective: bool = False) -> list[Likely]:
         """Every place with its kernels' probabilities; raises as `network_mixture` does."""
+        network = network_mixture(self._space, mixture, effective=effective)
+        heights = network.resolution
+        found: list[Likely] = []
+        for height, share in zip(heights.values, heights.probabilities, strict=True):
+            found += self._at(height, network, share if len(heights.values) > 1 else None)
+        return found
+
+    def _at(self, height: int, network: NetworkMixture, share: Tensor | None) -> list[Likely]:
+        """The places of networks whose input has this height, whose probability is `share`."""
         space = self._space
-        network = network_mixture(space, mixture, effective=effective)
-        size = space.resolution
-        first, *behind = space.sizes(size)
+        size = space.size_of(height if space.resolutions else None)
+        sizes = space.sizes(size)
         found = self._likely(
-            "stem",
-            lambda width: stem_kernels(space.stem, space.in_channels, width, size, first),
+            f"stem at {height}",
+            lambda width: stem_kernels(space.stem, space.in_channels, width, size, sizes[0]),
             [network.stem],
+            share,
         )
         for index, block in enumerate(network.blocks):
-            before = (first, *behind)[index]
-            found += self._block(index, block, before, behind[index])
-        last = (first, *behind)[-1]
+            found += self._block(f"{index} at {height}", index, block, sizes[index:][:2], share)
         found += self._likely(
-            "head",
-            lambda channels, width: head_kernels(space.head, channels, width, last),
+            f"head at {height}",
+            lambda channels, width: head_kernels(space.head, channels, width, sizes[-1]),
             [network.leaving, network.head],
+            share,
         )
         features = network.leaving if space.head is None else network.head
         return found + self._likely(
@@ -198,12 +206,21 @@ class Places:
                 space.hidden, channels, hidden, space.classes
             ),
             [features, network.hidden],
+            share,
         )
 
     def _block(
-        self, index: int, block: BlockMixture, before: tuple[int, int], behind: tuple[int, int]
+        self,
+        name: str,
+        index: int,
+        block: BlockMixture,
+        sizes: Sequence[tuple[int, int]],
+        share: Tensor | None,
     ) -> list[Likely]:
+        """`sizes` before and behind it; `share` as in `_at`."""
         space, spec = self._space, self._space.blocks[index]
+        before, behind = sizes
+        staying = block.staying if share is None else block.staying * share
 
         def kernels(entering: int, width: int, expansion: int, size: int) -> list[Kernel]:
             arch = BlockArch(width, expansion, size)
@@ -218,10 +235,10 @@ class Places:
         width, expansion = _above_0(block.width), block.expansion
         expansion = _above_0(expansion) if spec.expansion else expansion
         numbers = [block.entering, width, expansion, block.kernel_size]
-        found = self._likely(f"block {index}", kernels, numbers, block.staying)
+        found = self._likely(f"block {name}", kernels, numbers, staying)
         if space.join(index) != "none":
-            there = block.staying * block.expanded
-            found += self._likely(f"join {index}", join, [block.entering, width], there, sure=True)
+            there = staying * block.expanded
+            found += self._likely(f"join {name}", join, [block.entering, width], there, sure=True)
         return found
 
     def _likely(

@@ -143,7 +143,7 @@ class InvertedResidualSpace(Space):
         return (1, self.in_channels, *(self.resolutions or (self.resolution,))[-1])
 
     def input_shape_of(self, arch: Arch) -> tuple[int, int, int, int]:
-        return (1, self.in_channels, *self._size(self._own(arch).resolution))
+        return (1, self.in_channels, *self.size_of(self._own(arch).resolution))
 
     def sizes(self, resolution: Size) -> tuple[Size, ...]:
         """Height and width in pixels behind the stem and behind each block."""
@@ -161,7 +161,7 @@ class InvertedResidualSpace(Space):
             found[resolution] = tuple(sizes)
         return found
 
-    def _size(self, resolution: int | None) -> Size:
+    def size_of(self, resolution: int | None) -> Size:
         """Of the input of archs with this `resolution`."""
         return self.resolution if resolution is None else self._by_height[resolution]
 
@@ -487,7 +487,7 @@ class InvertedResidualSpace(Space):
 
     def drawing(self, arch: Arch) -> tuple[Layer, ...]:
         own = self._own(arch)
-        sizes = [height for height, _ in self.sizes(self._size(own.resolution))]
+        sizes = [height for height, _ in self.sizes(self.size_of(own.resolution))]
         layers = [Layer("stem", sizes[0], own.stem, self.stem.max_width, stride=self.stem.stride)]
         for index, (spec, block) in enumerate(zip(self.blocks, own.blocks, strict=True)):
             layers.append(
@@ -557,7 +557,7 @@ class InvertedResidualSpace(Space):
         return found
 
     def _stem_part(self, resolution: int | None, width: int) -> _Made:
-        size = self._size(resolution)
+        size = self.size_of(resolution)
         kernels = stem_kernels(self.stem, self.in_channels, width, size, self.sizes(size)[0])
         return Part.of("stem", kernels), width
 
@@ -568,14 +568,14 @@ class InvertedResidualSpace(Space):
         out_channels = self.out_channels(index, in_channels, block.width)
         if block.removed:
             return Part.of(name, ()), out_channels
-        spec, sizes = self.blocks[index], self.sizes(self._size(resolution))[index : index + 2]
+        spec, sizes = self.blocks[index], self.sizes(self.size_of(resolution))[index : index + 2]
         kernels = block_kernels(spec, self.squeeze_excite, in_channels, block, *sizes)
         if self.joined(index, in_channels, block.width):
             kernels.append(join_kernel(in_channels, block.width, out_channels, sizes[1]))
         return Part.of(name, kernels), out_channels
 
     def _head_part(self, resolution: int | None, in_channels: int, width: int) -> _Made:
-        size = self.sizes(self._size(resolution))[-1]
+        size = self.sizes(self.size_of(resolution))[-1]
         kernels = head_kernels(self.head, in_channels, width, size)
         return Part.of("head", kernels), width or in_channels
 

@@ -5,7 +5,8 @@ first channels of every layer and the centre of every block's kernel. It is comp
 ways, by the same code: one arch on slices of the weights, or one arch an image at full size with
 the last channels of each image set to zero (ordered dropout, NetAdaptV2). Both give the same
 outputs in eval mode. Images of archs of different resolutions are computed in groups. A mixture of
-archs is computed at full size as well, by masks between 0 and 1 that all images share (FBNetV2).
+archs is computed at full size as well, by masks between 0 and 1 that all images share (FBNetV2),
+and at each of its resolutions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from netadapt.search.families.inverted_residual.mixing import NetworkMixture, ne
 from netadapt.search.families.inverted_residual.network import Block, Network, passing_by
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
 from netadapt.search.mixture import Distribution, Mixture
-from netadapt.search.space import Arch
+from netadapt.search.resolutions import exchanged
+from netadapt.search.space import Arch, resized
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
 
 MAX_RUNS = 6
@@ -81,9 +83,17 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         return torch.cat(outputs)[torch.from_numpy(np.argsort(np.concatenate(groups)))]
 
     def compute_mixture(self, x: Tensor, mixture: Mixture, normalize: Normalize) -> Tensor:
-        network = network_mixture(self.space, mixture)
-        masks = _soft_masks(self.space, self.full, network, x)
-        return self._run(x, self.full, masks, normalize)
+        space = self.space
+        network = network_mixture(space, mixture)
+        masks = _soft_masks(space, self.full, network, x)
+        if not space.resolutions:
+            return self._run(x, self.full, masks, normalize)
+        images, shares = [], []
+        for size, share in zip(space.resolutions, network.resolution.probabilities, strict=True):
+            if share != 0:  # else nothing of it is left
+                images.append(resized(x, size))
+                shares.append(share.to(x))
+        return self._run_sizes(images, shares, self.full, masks, normalize)
 
     def _columns(self, archs: Sequence[Arch]) -> Columns:
         if isinstance(archs, DrawnArchs) and archs.space is self.space:
@@ -103,17 +113,40 @@ class InvertedResidualSuperNetwork(SuperNetwork):
     def _run(
         self, x: Tensor, arch: InvertedResidualArch, masks: _Masks, normalize: Normalize
     ) -> Tensor:
+        return self._run_sizes([x], [], arch, masks, normalize)
+
+    def _run_sizes(
+        self,
+        images: Sequence[Tensor],
+        shares: Sequence[Tensor],
+        arch: InvertedResidualArch,
+        masks: _Masks,
+        normalize: Normalize,
+    ) -> Tensor:
+        """The same images at one resolution, or at several that ascend, with their `shares`."""
         net, space = self.network, self.space
-        x = normalize("stem", norm_of(net.stem), _conv(net.stem, x, arch.stem))
-        x = IN_PLACE[space.stem.activation](_masked(x, masks.stem))
+
+        def stem(x: Tensor) -> Tensor:
+            x = normalize("stem", norm_of(net.stem), _conv(net.stem, x, arch.stem))
+            return IN_PLACE[space.stem.activation](_masked(x, masks.stem))
+
+        def pooled(x: Tensor) -> Tensor:
+            if net.head is not None and space.head is not None:
+                x = normalize("head", norm_of(net.head), _conv(net.head, x, arch.head))
+                x = IN_PLACE[space.head.activation](x)
+            return x.mean((2, 3))
+
+        maps = exchanged([stem(x) for x in images], shares)
         for index, block in enumerate(arch.blocks):
             if not block.removed:
-                x = self._block(index, x, block, masks.block(index), normalize)
-        if net.head is not None and space.head is not None:
-            x = normalize("head", norm_of(net.head), _conv(net.head, x, arch.head))
-            x = IN_PLACE[space.head.activation](x)
+                mask = masks.block(index)
+                maps = [self._block(index, x, block, mask, normalize) for x in maps]
+                maps = exchanged(maps, shares)
+        features = [pooled(x) for x in maps]
+        if shares:
+            features = [x * share for x, share in zip(features, shares, strict=True)]
         # The mask is the same for every pixel, so it may wait for the mean.
-        x = _masked(x.mean((2, 3)), masks.head)
+        x = _masked(sum(features[1:], features[0]), masks.head)
         if net.hidden is not None and space.hidden is not None:
             x = IN_PLACE[space.hidden.activation](_linear(net.hidden, x, arch.hidden))
             x = _masked(x, masks.hidden)
