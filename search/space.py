@@ -354,30 +354,23 @@ class Space(ABC):
 
     def fit_images(self, images: Tensor, arch: Arch) -> Tensor:
         """`images` `(B, C, H, W)` of any resolution at the one that `arch` takes."""
+        from netadapt.profiler.kernels import resized
+
         return resized(images, self.input_shape_of(arch)[2:])
 
     @abstractmethod
     def network(self, arch: Arch, *, generator: torch.Generator | None = None) -> nn.Module:
         """The network of `arch` in training mode, initialised from `generator` (None: torch's own).
 
-        Input `(B, *input_shape_of(arch)[1:])`, output `(B, classes)`; images of other sizes are
-        `resized` first. Its weights have names that
-        begin with letters, as the XNNPACK backend wants. Raises `ArchError` for an arch that is not
-        in the space.
+        Input `(B, *input_shape_of(arch)[1:])`, output `(B, classes)`; in a space with several
+        resolutions it resizes images of other sizes first (`kernels.Resize`). Its weights have
+        names that begin with letters, as the XNNPACK backend wants. Raises `ArchError` for an arch
+        that is not in the space.
         """
 
     @abstractmethod
     def supernetwork(self, *, generator: torch.Generator | None = None) -> SuperNetwork:
         """One set of weights for all archs, initialised from `generator` (None: torch's own)."""
-
-
-def resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    """`images` `(B, C, H, W)` at this height and width, smoothed where they shrink."""
-    if tuple(images.shape[2:]) == tuple(size):
-        return images
-    from torch.nn import functional
-
-    return functional.interpolate(images, tuple(size), mode="bilinear", antialias=True)
 
 
 def not_allowed(name: str, value: object, allowed: Sequence[object]) -> ArchError:

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -17,6 +18,7 @@
 
 #include "program.hpp"
 #include "protocol.hpp"
+#include "serving.hpp"
 #include "system.hpp"
 
 #ifdef NETADAPT_DEFINE_RUNTIME_ABORT
@@ -263,7 +265,9 @@ void run(const Settings& settings) {
   send(end);
 }
 
-int answer(int argc, char** argv, bool fixed_layout) {
+bool fixed_layout = false;
+
+int answer(int argc, char** argv) {
   executorch::runtime::runtime_init();
   send(JsonObject("hello")
            .add("protocol", kProtocolVersion)
@@ -289,8 +293,9 @@ int answer(int argc, char** argv, bool fixed_layout) {
 }  // namespace netadapt
 
 int main(int argc, char** argv, char** envp) {
-  const bool fixed_layout = netadapt::fix_layout(argv, envp);
-  const int code = netadapt::answer(argc, argv, fixed_layout);
+  netadapt::fixed_layout = netadapt::fix_layout(argv, envp);
+  const bool serves = argc == 2 && std::strcmp(argv[1], "serve") == 0;
+  const int code = serves ? netadapt::serve(netadapt::answer) : netadapt::answer(argc, argv);
   // All has been written; the libraries' destructors would take 0.1 s to no use
   std::_Exit(code);
 }

@@ -26,6 +26,7 @@ from netadapt.android_runner.device import (
 from netadapt.android_runner.errors import DeviceError
 from netadapt.android_runner.machine import machine_hash
 from netadapt.android_runner.runner.batch import greet, run_batch
+from netadapt.android_runner.runner.serving import RunnerServer
 from netadapt.android_runner.temporary import temporary_folder
 
 _READ_BYTES = 1 << 16
@@ -125,13 +126,24 @@ def cpu_model() -> str:
 
 
 class ChildProcess:
-    """A `RunnerProcess` on this machine; its standard error goes to a file."""
+    """A `RunnerProcess` on this machine.
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: Path) -> None:
-        self._process = process
+    Parameters
+    ----------
+    output: file descriptor of its standard output.
+    errors: the file that its standard error goes to.
+    kill, wait: end it, or wait for its end; its exit code, or a signal below 0. One of them is
+        called, once.
+    """
+
+    def __init__(
+        self, output: int, errors: Path, kill: Callable[[], int], wait: Callable[[], int]
+    ) -> None:
+        self._output = output
         self._errors = errors
-        assert process.stdout is not None
-        self._output = process.stdout.fileno()
+        self._kill = kill
+        self._wait = wait
+        self._code: int | None = None
 
     def read(self, timeout_s: float) -> bytes | None:
         """See `RunnerProcess.read`."""
@@ -140,11 +152,14 @@ class ChildProcess:
 
     def kill(self) -> None:
         """See `RunnerProcess.kill`."""
-        self._process.kill()
+        if self._code is None:
+            self._code = self._kill()
 
     def wait(self) -> str:
         """See `RunnerProcess.wait`."""
-        code = self._process.wait()
+        if self._code is None:
+            self._code = self._wait()
+        code = self._code
         ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         last_words = self._errors.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace")
         return f"{ending}: {' | '.join(last_words.split(chr(10))[-3:])}" if last_words else ending
@@ -156,6 +171,7 @@ class ChildProcessTransport:
     def __init__(self, binary: RunnerBinary, launcher: Sequence[str] = ()) -> None:
         self.binary = binary
         self._launcher = tuple(launcher)
+        self._server = RunnerServer(binary.path)
 
     @contextmanager
     def start(self, files: Mapping[str, bytes], arguments: Sequence[str]) -> Iterator[ChildProcess]:
@@ -164,16 +180,38 @@ class ChildProcessTransport:
             for file, data in files.items():
                 (folder / file).write_bytes(data)
             errors = folder / "stderr.txt"
-            with errors.open("wb") as stderr:
-                process = subprocess.Popen(
-                    [*self._launcher, self.binary.path, *arguments],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                )
-            with process:
+            output, written = os.pipe()
+            with open(output, "rb", buffering=0), errors.open("wb") as stderr:
+                start = self._launched if self._launcher else self._served
                 try:
-                    yield ChildProcess(process, errors)
+                    kill, wait = start(folder, arguments, written, stderr.fileno())
+                finally:
+                    os.close(written)
+                process = ChildProcess(output, errors, kill, wait)
+                try:
+                    yield process
                 finally:
                     process.kill()
+
+    def _served(
+        self, folder: Path, arguments: Sequence[str], output: int, errors: int
+    ) -> tuple[Callable[[], int], Callable[[], int]]:
+        run = self._server.start(folder, arguments, output, errors)
+        return run.kill, run.wait
+
+    def _launched(
+        self, folder: Path, arguments: Sequence[str], output: int, errors: int
+    ) -> tuple[Callable[[], int], Callable[[], int]]:
+        process = subprocess.Popen(
+            [*self._launcher, self.binary.path, *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+        )
+
+        def kill() -> int:
+            process.kill()
+            return process.wait()
+
+        return kill, process.wait

@@ -22,6 +22,7 @@ from netadapt.profiler.kernels.linear import (
 )
 from netadapt.profiler.kernels.operation import NodeKernel, PortableKernel
 from netadapt.profiler.kernels.pooling import GlobalPool, GlobalPoolKernel
+from netadapt.profiler.kernels.resizing import Resize, resized
 from netadapt.profiler.kernels.squeeze_excite import (
     GeneralSqueezeExcite,
     GeneralSqueezeExciteKernel,
@@ -54,6 +55,7 @@ __all__ = [
     "PointwiseConvKernel",
     "PointwiseConvNorm",
     "PortableKernel",
+    "Resize",
     "Shape",
     "SqueezeExcite",
     "SqueezeExciteKernel",
@@ -63,5 +65,6 @@ __all__ = [
     "kernel_types",
     "make_squeeze_excite",
     "record_kernels",
+    "resized",
     "squeeze_excite_kernel",
 ]

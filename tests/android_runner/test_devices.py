@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -104,7 +105,7 @@ class TestHostDevice(_Lowered):
         def kill_once(progress: RunProgress) -> None:
             if not victims and progress.done > 2 * len(programs):
                 victims.append(progress.program)
-                os.kill(_runner_pid(), signal.SIGKILL)
+                os.kill(_server_and_run()[1], signal.SIGKILL)
 
         answers = list(host.run(programs, spec, kill_once))
         assert victims
@@ -113,6 +114,37 @@ class TestHostDevice(_Lowered):
         assert crash.kind == "crash"
         assert "SIGKILL" in crash.message
         assert {answer.program for answer in answers} == {program.name for program in programs}
+
+    def test_a_server_killed_from_outside_is_started_again(
+        self, host: HostDevice, programs: list[Program]
+    ) -> None:
+        runs: list[int] = []
+
+        def kill_once(progress: RunProgress) -> None:
+            if not runs:
+                server, run = _server_and_run()
+                runs.append(run)
+                os.kill(server, signal.SIGKILL)
+
+        answers = list(host.run(programs, QUICK, kill_once))
+        assert {answer.program for answer in answers} == {program.name for program in programs}
+        assert sum(isinstance(answer, Failure) for answer in answers) <= 1, "the one in flight"
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{runs[0]}").exists():
+            assert time.monotonic() < deadline, "it ends with its server"
+            time.sleep(0.01)
+
+    def test_runs_side_by_side_and_from_a_copy_of_the_process(
+        self, host: HostDevice, programs: list[Program]
+    ) -> None:
+        first = host.run(programs, QUICK)
+        answers = [next(first)]  # under way while another one begins
+        assert len(list(host.run(programs[:1], QUICK))) == 1
+        if not (copy := os.fork()):
+            os._exit(len(list(host.run(programs[:1], QUICK))) != 1)
+        assert os.waitpid(copy, 0)[1] == 0
+        answers += first
+        assert len(answers) == len(programs)
 
     def test_batches_are_cut_into_chunks(
         self, host: HostDevice, programs: list[Program], monkeypatch: pytest.MonkeyPatch
@@ -151,7 +183,7 @@ class TestHostDevice(_Lowered):
         pids: list[int] = []
 
         def stop(progress: RunProgress) -> None:
-            pids.append(_runner_pid())
+            pids.append(_server_and_run()[1])
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -281,13 +313,22 @@ class TestReplayDevice(_Lowered):
         assert "'unheard of'" in answer.message
 
 
-def _runner_pid() -> int:
+def _runners_of(parent: int) -> list[int]:
+    """Its children that are runners."""
+    found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             pid, rest = stat.read_text().split(" ", 1)
         except OSError:  # ended while we looked
             continue
         name, _, fields = rest.rpartition(")")
-        if name == "(netadapt_runner" and int(fields.split()[1]) == os.getpid():
-            return int(pid)
-    raise AssertionError("no runner under way")
+        if name == "(netadapt_runner" and int(fields.split()[1]) == parent:
+            found.append(int(pid))
+    return found
+
+
+def _server_and_run() -> tuple[int, int]:
+    """The runner that stays, and the run under way that it started."""
+    found = [(server, run) for server in _runners_of(os.getpid()) for run in _runners_of(server)]
+    (pair,) = found
+    return pair

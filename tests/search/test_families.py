@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netadapt.profiler.kernels import AddKernel, BypassKernel
+from netadapt.profiler.lowering import find_lowering
 from netadapt.search.errors import ArchError, SpaceFileError
 from netadapt.search.families.inverted_residual import REMOVED, InvertedResidualSpace
 from netadapt.search.ordered_dropout import OrderedDropout
@@ -212,6 +213,18 @@ class TestSomebodyElses(SpaceContract):
 
     def make_space(self) -> Space:
         return Space.from_table(STACK)
+
+
+def test_nothing_is_left_of_resizing_in_a_program() -> None:
+    space = TestOnceForAll().make_space()
+    for size in (12, 16):
+        arch = space.point([size, *(d.values[0] for d in space.dimensions[1:])])
+        network = space.network(arch, generator=torch.Generator().manual_seed(0)).eval()
+        assert space.input_shape_of(arch)[2:] == (size, size)
+        assert find_lowering().draft(network, [space.input_shape_of(arch)]) is not None
+        other = (1, space.input_shape[1], size + 1, size)
+        assert find_lowering().draft(network, [other]) is None, "the exporter's to lower"
+        assert network(torch.zeros(other)).shape == (1, space.classes)
 
 
 @pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths, TestSomebodyElses])

@@ -24,6 +24,7 @@ from netadapt.profiler.kernels import (
     ConvNorm,
     GlobalPool,
     Linear,
+    Resize,
     Shape,
     SqueezeExcite,
 )
@@ -198,7 +199,13 @@ def _network(graph: Graph, network: nn.Module) -> int:
         if node.op != "call_module" or node.kwargs or len(inputs) < len(arguments) or name in seen:
             raise UnknownModuleError(f"{node.format_node()} is not known, or used twice")
         seen.add(name)
-        values[node] = _write(graph, network.get_submodule(name), inputs)
+        layer = network.get_submodule(name)
+        if isinstance(layer, Resize):
+            (values[node],) = inputs
+            if tuple(graph.shapes[values[node]][2:]) != layer.size:
+                raise UnknownModuleError(f"images of another size than {layer.size}")
+        else:
+            values[node] = _write(graph, layer, inputs)
     raise UnknownModuleError("no output")
 
 
@@ -212,7 +219,7 @@ def _write(graph: Graph, module: nn.Module, inputs: Sequence[int]) -> int:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in _WRITERS
+        return type(m) in _WRITERS or type(m) is Resize
 
 
 def _convolution(graph: Graph, layer: ConvNorm, x: int) -> int:

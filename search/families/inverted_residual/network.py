@@ -22,12 +22,12 @@ from netadapt.profiler.kernels import (
     GlobalPool,
     Linear,
     PointwiseConvNorm,
+    Resize,
     StandardConvNorm,
     make_squeeze_excite,
 )
 from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
 from netadapt.search.families.inverted_residual.file import STANDALONE, fused
-from netadapt.search.space import resized
 
 if TYPE_CHECKING:
     from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
@@ -128,14 +128,13 @@ def passing_by(x: Tensor, share: float) -> Tensor | None:
 class Network(nn.Module):
     """See `build_network`, which is how to make one. `block<i>` are the blocks that are left.
 
-    Images of another size than the arch's are brought to it first: one batch of a task serves
-    archs of all resolutions. What is lowered takes its own size alone, and resizes nothing.
+    In a space with several resolutions images are brought to the arch's first.
     """
 
     def __init__(self, space: InvertedResidualSpace, arch: InvertedResidualArch) -> None:
         super().__init__()
         stem, head, hidden = space.stem, space.head, space.hidden
-        self.size = space.input_shape_of(arch)[2:]
+        self.resize = Resize(space.input_shape_of(arch)[2:]) if space.resolutions else None
         self.stem = StandardConvNorm(
             space.in_channels,
             arch.stem,
@@ -172,9 +171,7 @@ class Network(nn.Module):
         self.classifier = Linear(channels, space.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _through(
-            resized(x, self.size), self.stem, self.stem_activation, *self.blocks.children()
-        )
+        x = _through(x, self.resize, self.stem, self.stem_activation, *self.blocks.children())
         x = self.pool(_through(x, self.head, self.head_activation))
         x = _through(x, self.hidden, self.hidden_activation)
         logits: Tensor = self.classifier(self.dropout(x))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from netadapt.profiler.kernels import ConvNorm, Linear, SqueezeExcite
+from netadapt.profiler.kernels import ConvNorm, Linear, SqueezeExcite, resized
 from netadapt.profiler.kernels.squeeze_excite import GATES, INNER
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
@@ -34,7 +34,7 @@ from netadapt.search.families.inverted_residual.network import Block, Network, p
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
 from netadapt.search.mixture import Distribution, Mixture
 from netadapt.search.resolutions import exchanged
-from netadapt.search.space import Arch, resized
+from netadapt.search.space import Arch
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
 
 MAX_RUNS = 6
