@@ -1,10 +1,10 @@
 """What the way over adb costs: the same kernels on this machine directly and through a phone.
 
 The phone is a virtual one on this machine, reached over the real adb server, and starts with
-nothing on it. Both sides run the same runner on the same core, and both start it anew for every run,
-which loads this machine's libraries: a phone's starts in milliseconds, and this machine's own runs
-are forked from one that has loaded them. Lowering is left out. Batches take turns, so that what else
-the machine does hits both alike.
+nothing on it. Both sides run the same runner on the same core, and both start it anew for every
+run, which loads this machine's libraries: a phone's starts in milliseconds, and this machine's own
+runs are forked from one that has loaded them. Lowering is left out. Batches take turns, so that
+what else the machine does hits both alike.
 """
 
 from __future__ import annotations
