@@ -158,7 +158,7 @@ def main() -> None:
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as folder, own_adb_server() as server:
         bench = Bench(Path(folder), server, workers, tuple(kernels), batch, chance)
-        course = bench.undisturbed()
+        course = bench.undisturbed(2 if options.quick else 3)
         tallies: dict[str, Tally] = {}
         for name in options.only or (QUICK if options.quick else TROUBLES):
             tally = tallies[name] = Tally()
@@ -216,10 +216,10 @@ class Bench:
         self._phones: list[VirtualPhone] = []
         self._sentinels_us: list[float] = []
 
-    def undisturbed(self) -> Course:
+    def undisturbed(self, runs: int) -> Course:
         """Runs without a fault, each kernel at its fastest; the first lowers, and warms up."""
         rows: dict[str, Row] = {}
-        for _ in range(3):
+        for _ in range(runs):
             with ExitStack() as stack:
                 phone, task = self._phone(stack)
                 cues = {

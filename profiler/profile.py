@@ -95,7 +95,8 @@ class Profiler:
 
     The programs of a batch are timed twice in processes of their own (`netadapt.profiler.timing`);
     a batch is written in one transaction, so that a kill loses the batch in flight and no more.
-    What is flagged when all are through is timed once more, some time after what disturbed it.
+    What is flagged when all are through is timed once more, some time after what disturbed it;
+    not with 2 attempts, which repeat nothing.
 
     What the table has is measured again where it is flagged, or was measured with less effort. The
     new row replaces the old one where it is better; see `netadapt.profiler.row.Standing`.
@@ -329,7 +330,7 @@ class Profiler:
         report = _bind(on_progress, "measure")
         measured = self._pass(jobs, program_of, failures, report and _of(report, len(jobs)))
         again = self._doubtful(jobs, measured)
-        if again and not isinstance(self.device, Recording):
+        if again and self.gate.max_attempts > 2 and not isinstance(self.device, Recording):
             done = len(measured)
             logger.info("%d of %d programs are flagged and timed once more", len(again), done)
             onward = report and _of(report, done + len(again), done)

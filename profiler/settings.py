@@ -28,6 +28,7 @@ class ProfileSettings:
     warmup_ms: untimed execution before a program's first round.
     visit_ms: time spent sampling one program in one round.
     attempts: runs of a program until two agree; of a network among others, half as many again.
+        With more than 2 what is flagged in the end is timed once more.
     batch: programs in one runner process and one transaction.
     workers: lowering processes at a time; None takes one for each core.
     recipe: how modules become programs: a registered recipe, or `package.module:Class`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,47 @@ from netadapt.search.errors import ArchError, no_mixtures
 from netadapt.search.mixture import Mixture
 from netadapt.search.space import Arch, Space
 
-Normalize = Callable[[str, nn.BatchNorm2d, Tensor], Tensor]
+
+class Norm(Protocol):
+    """What is asked of a batch norm; `torch.nn.BatchNorm2d` is one."""
+
+    weight: Any
+    bias: Any
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    eps: float
+    momentum: float | None
+
+
+@dataclass(slots=True)
+class MaskedNorm:
+    """A batch norm whose output is multiplied channel by channel.
+
+    Its scale and shift are, which gives the same: nothing of the output's size is kept for the
+    gradient of the mask.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    eps: float
+    momentum: float | None
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d, mask: Tensor) -> Self:
+        """`mask` `(channels,)`, of all of them."""
+        return cls(
+            norm.weight * mask,
+            norm.bias * mask,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.momentum,
+        )
+
+
+Normalize = Callable[[str, Norm, Tensor], Tensor]
 """(convolution's name, its batch norm, input) to output."""
 
 
@@ -50,7 +91,7 @@ class BatchNormStats:
             )
         return NormStats(found.mean[:channels], found.variance[:channels])
 
-    def normalize(self, name: str, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    def normalize(self, name: str, norm: Norm, x: Tensor) -> Tensor:
         """Normalise x `(B, channels, H, W)` by these statistics and the norm's scale and shift."""
         return batch_norm(norm, x, self.of(name, x.shape[1]), momentum=None)
 
@@ -110,7 +151,7 @@ class SuperNetwork(nn.Module, ABC):
             )
         return self.compute(x, archs, self._by_buffers if stats is None else stats.normalize)
 
-    def _by_buffers(self, name: str, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    def _by_buffers(self, name: str, norm: Norm, x: Tensor) -> Tensor:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         stats = NormStats(norm.running_mean[: x.shape[1]], norm.running_var[: x.shape[1]])
@@ -131,9 +172,7 @@ class SuperNetwork(nn.Module, ABC):
             for batch in torch.split(images, batch_size):
                 share = len(batch) / len(images)
 
-                def collect(
-                    name: str, norm: nn.BatchNorm2d, x: Tensor, share: float = share
-                ) -> Tensor:
+                def collect(name: str, norm: Norm, x: Tensor, share: float = share) -> Tensor:
                     seen = NormStats(x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1]))
                     x = batch_norm(norm, x, seen, momentum=1.0)
                     if name not in collected:
@@ -198,7 +237,7 @@ def part_of_weight(weight: Tensor, shape: Sequence[int]) -> Tensor:
     return weight[tuple(index)]
 
 
-def batch_norm(norm: nn.BatchNorm2d, x: Tensor, stats: NormStats, momentum: float | None) -> Tensor:
+def batch_norm(norm: Norm, x: Tensor, stats: NormStats, momentum: float | None) -> Tensor:
     """By `stats`; with a momentum by the batch's own, which move `stats` by it, in place."""
     channels = x.shape[1]
     return functional.batch_norm(

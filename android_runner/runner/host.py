@@ -26,7 +26,7 @@ from netadapt.android_runner.device import (
 from netadapt.android_runner.errors import DeviceError
 from netadapt.android_runner.machine import machine_hash
 from netadapt.android_runner.runner.batch import greet, run_batch
-from netadapt.android_runner.runner.serving import RunnerServer
+from netadapt.android_runner.runner.serving import NotServedError, RunnerServer
 from netadapt.android_runner.temporary import temporary_folder
 
 _READ_BYTES = 1 << 16
@@ -196,7 +196,10 @@ class ChildProcessTransport:
     def _served(
         self, folder: Path, arguments: Sequence[str], output: int, errors: int
     ) -> tuple[Callable[[], int], Callable[[], int]]:
-        run = self._server.start(folder, arguments, output, errors)
+        try:
+            run = self._server.start(folder, arguments, output, errors)
+        except NotServedError:  # it says itself what it is, or is not
+            return self._launched(folder, arguments, output, errors)
         return run.kill, run.wait
 
     def _launched(

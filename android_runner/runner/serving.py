@@ -7,6 +7,7 @@ its own, as if it had been started anew. docs/protocol.md has the other side.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,7 +22,12 @@ from pathlib import Path
 from netadapt.android_runner.errors import DeviceError
 
 _PATIENCE_S = 60.0
+_LAST_S = 5.0
 _ANSWER = struct.Struct("=i")
+
+
+class NotServedError(Exception):
+    """Whatever was started does not start runs."""
 
 
 class RunnerServer:
@@ -37,7 +43,8 @@ class RunnerServer:
     def start(self, folder: Path, arguments: Sequence[str], output: int, errors: int) -> Run:
         """Start a run in `folder`; both streams are file descriptors, which stay the caller's.
 
-        Raises `DeviceError` where no process can be started.
+        Raises `NotServedError` where it does not serve: another program, a runner of another
+        version. Raises `DeviceError` where no process can be started.
         """
         request = ["run", str(folder), *arguments]
         with self._asking:
@@ -49,10 +56,7 @@ class RunnerServer:
                     process = self._ask(self._linked(), request, [output, errors])
                 except OSError as error:
                     self._close()
-                    raise DeviceError(
-                        f"the runner at {self._path} must start runs, got {error}; remove it to "
-                        "have it built anew"
-                    ) from error
+                    raise NotServedError from error
             assert self._link is not None
             if process <= 0:
                 raise DeviceError(
@@ -119,9 +123,11 @@ class Run:
 
 
 def _end(process: subprocess.Popen[bytes], link: socket.socket) -> None:
-    link.close()
+    # Said, since a copy of this process may hold the socket open
+    with link, contextlib.suppress(OSError):
+        link.send(b"end")
     try:
-        process.wait(_PATIENCE_S)
+        process.wait(_LAST_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

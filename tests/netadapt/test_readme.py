@@ -113,6 +113,8 @@ def test_the_commands_run_from_top_to_bottom(
             assert program == "netadapt", "the block holds commands of netadapt alone"
             if words[0] == "virtual-phone":
                 serial = stack.enter_context(started(installed.program, words, tmp_path))
+                # Before it is switched off, or adb lists it as offline for as long as it lives
+                stack.callback(adb_server.disconnect, serial)
                 continue
             if "SERIAL" in words:
                 assert serial, "a phone is switched on before it is asked for"

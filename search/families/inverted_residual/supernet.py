@@ -35,7 +35,7 @@ from netadapt.search.families.inverted_residual.space import InvertedResidualSpa
 from netadapt.search.mixture import Distribution, Mixture
 from netadapt.search.resolutions import exchanged
 from netadapt.search.space import Arch
-from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
+from netadapt.search.supernet import MaskedNorm, Normalize, SuperNetwork, norm_of, part_of_weight
 
 MAX_RUNS = 6
 """More runs of equal kernel size in a batch than this are sorted together first."""
@@ -127,8 +127,8 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         net, space = self.network, self.space
 
         def stem(x: Tensor) -> Tensor:
-            x = normalize("stem", norm_of(net.stem), _conv(net.stem, x, arch.stem))
-            return IN_PLACE[space.stem.activation](_masked(x, masks.stem))
+            x = _normalized(normalize, "stem", net.stem, _conv(net.stem, x, arch.stem), masks.stem)
+            return IN_PLACE[space.stem.activation](x)
 
         def pooled(x: Tensor) -> Tensor:
             if net.head is not None and space.head is not None:
@@ -168,23 +168,30 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         sizes = arch.kernel_size if mask.kernel_sizes is None else mask.kernel_sizes
         dense = spec.kind != "inverted_residual"
         y = x
+        # Squeeze-excite masks its own input.
+        inner = None if layers.squeeze_excite is not None else mask.inner
         if layers.expand is not None:
             y = _conv(layers.expand, y, arch.expansion, sizes if dense else 1)
-            y = normalize(f"{name}.expand", norm_of(layers.expand), y)
+            own = inner if layers.depthwise is None else None
+            y = _normalized(normalize, f"{name}.expand", layers.expand, y, own)
             if layers.depthwise is not None:
                 # Not masked: the depthwise convolution mixes no channels, its mask does for both.
                 y = activate(y)
         if layers.depthwise is not None:
             y = _depthwise(layers.depthwise, y, sizes)
-            y = normalize(f"{name}.depthwise", norm_of(layers.depthwise), y)
+            y = _normalized(normalize, f"{name}.depthwise", layers.depthwise, y, inner)
         if layers.squeeze_excite is not None:
             hidden = self.space.squeeze_excite.channels(y.shape[1], x.shape[1])
             y = _squeeze_excite(layers.squeeze_excite, activate(y), hidden, mask)
         elif y is not x:
-            y = activate(_masked(y, mask.inner))
+            y = activate(y)
         alone = y is x  # one dense convolution is the whole block
         y = _conv(layers.project, y, arch.width, sizes if alone or spec.kind == "residual" else 1)
-        y = normalize(f"{name}.project", norm_of(layers.project), y)
+        # Of all images alike it goes with the norm; else with the addition, as one operation.
+        shared = mask.filters is not None and len(mask.filters) == 1 and not alone
+        filters = None if shared else mask.filters
+        own = mask.filters if shared else None
+        y = _normalized(normalize, f"{name}.project", layers.project, y, own)
         if alone:
             y = activate(y)
         bypass = self.space.join(index) == "bypass"
@@ -193,15 +200,16 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         else:
             joined = bypass or mask.joined is not None
         if not joined:
-            return _masked(y, mask.filters)
+            return _masked(y, filters)
         passing = passing_by(y, layers.drop_path) if self.training else None
         if mask.filters is None:
             return _joined(x, _masked(y, passing))
         if bypass:
             # Each image is zero beyond its own channels, so that this is CBC image by image.
-            filters = _masked(mask.filters, passing)
-            return torch.addcmul(_padded(x, y.shape[1]), y, filters)
-        y = y * mask.filters
+            factor = passing if filters is None else _masked(filters, passing)
+            x = _padded(x, y.shape[1])
+            return x + y if factor is None else torch.addcmul(x, y, factor)
+        y = _masked(y, filters)
         assert mask.joined is not None
         if passing is not None:  # only where the image has a way past the block
             y = y * torch.where(mask.joined > 0, passing, 1)
@@ -448,6 +456,16 @@ def _squeeze_excite(layer: SqueezeExcite, x: Tensor, squeezed: int, mask: _Block
 def _linear(layer: Linear, x: Tensor, features: int) -> Tensor:
     linear = layer.linear
     return functional.linear(x, linear.weight[:features, : x.shape[1]], linear.bias[:features])
+
+
+def _normalized(
+    normalize: Normalize, name: str, layer: ConvNorm, x: Tensor, mask: Tensor | None
+) -> Tensor:
+    """By the layer's norm, and masked: by that norm too where all images have the same mask."""
+    norm = norm_of(layer)
+    if mask is None or len(mask) > 1:
+        return _masked(normalize(name, norm, x), mask)
+    return normalize(name, MaskedNorm.of(norm, mask.flatten()), x)
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
