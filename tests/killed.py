@@ -5,6 +5,7 @@ They are forked from one that has imported what they need, which takes each by i
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -49,7 +50,8 @@ class Child:
     def kill(self) -> list[Any]:
         """End it at once; what it had said until then and nobody has read."""
         assert self._process.pid is not None
-        os.kill(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # ended by itself a moment ago
+            os.kill(self._process.pid, signal.SIGKILL)
         return self.rest()
 
     def rest(self) -> list[Any]:

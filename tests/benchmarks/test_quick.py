@@ -78,7 +78,7 @@ KEYS = {
         "curves",
     },
     "search_quality": {"mcd", "single_layer", "random", "seeds", "evaluations", "real"},
-    "strategies": {"seeds", "dmasking", "mcd", "evolution", "random", "pairs", "by_macs"},
+    "strategies": {"seeds", "shares", "dmasking", "mcd", "pairs", "by_macs"},
     "table_speed": {"kernels", "seconds", "runner_seconds"},
     "table_scale": {"rows", "show_s", "show_mb", "export_mb", "fit_rows", "fit_s", "fit_mb"},
     "found_against_scaled": {

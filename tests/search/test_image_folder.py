@@ -173,7 +173,7 @@ def test_a_task_that_is_done_with_leaves_no_word_and_no_process(folder: Path) ->
     script = (
         "from netadapt.search.tasks.image_folder import ImageFolder\n"
         "from netadapt.search.tasks.settings import ImageFolderSettings\n"
-        f"task = ImageFolder(ImageFolderSettings(root={str(folder)!r}, workers=2))\n"
+        f"task = ImageFolder(ImageFolderSettings(root={str(folder)!r}, workers=1))\n"
         "for _ in range(2):\n"
         "    task = ImageFolder(task.settings)\n"
         "    for step in range(3): task.train_batch(step, 64)\n"
