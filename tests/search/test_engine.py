@@ -242,11 +242,8 @@ class TestCompiled:
     @pytest.mark.slow
     @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles by g++")
     def test_resumed_it_equals_one_that_was_not_interrupted(
-        self, task: ClutteredDigits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, task: ClutteredDigits, tmp_path: Path
     ) -> None:
-        # Finding out about the processor's vectors takes longer than what is compiled here.
-        monkeypatch.setattr("torch._inductor.cpu_vec_isa.valid_vec_isa_list", list)
-
         def network() -> nn.Module:
             torch.manual_seed(0)
             return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(576, 10))
