@@ -6,9 +6,10 @@ import argparse
 import json
 import logging
 import socket
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,11 @@ def own_adb_server() -> Iterator[AdbServer]:
         yield server
     finally:
         AdbClient(host="127.0.0.1", port=port).server_kill()
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of their mean; None of fewer than two."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def commit() -> str:

@@ -10,14 +10,21 @@ is made once. Runs are kept in the cache folder; an interrupted one is resumed.
 
 from __future__ import annotations
 
-import math
 import shutil
 import statistics
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
+from benchmarks.common import (
+    QUICK_PROFILE,
+    QUICK_SPACE,
+    parser,
+    print_result,
+    say,
+    standard_error,
+    work_folder,
+)
 from netadapt.config import RunConfig, demo_config
 from netadapt.console import progress
 from netadapt.runs.folder import RunFolder
@@ -68,7 +75,7 @@ def figures(results: Sequence[RunResult]) -> dict[str, object]:
         if scaled is not None
     ]
     differences = [found.test_metric - scaled.test_metric for found, scaled in pairs]
-    error = statistics.stdev(differences) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
+    error = standard_error(differences)
     return {
         "found_acc": _mean(found.test_metric for found, _ in pairs),
         "scaled_acc": _mean(scaled.test_metric for _, scaled in pairs),

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import multiprocessing
 import os
 import random
@@ -31,14 +30,12 @@ import stat
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Final, Literal
-
-import numpy as np
 
 from benchmarks.common import own_adb_server, parser, print_result, say
 from netadapt.android_runner.phone.adb import AdbServer
@@ -46,7 +43,7 @@ from netadapt.android_runner.phone.device import PhoneDevice
 from netadapt.android_runner.phone.settings import PhoneSettings
 from netadapt.profiler.kernels import ActivationKernel, AddKernel, Kernel, PointwiseConvKernel
 from netadapt.profiler.lowering import Subject
-from netadapt.profiler.profile import COURSE_QUANTILE, Profiler
+from netadapt.profiler.profile import Profiler, course_of
 from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable, Row
 from netadapt.profiler.timing import Gate
@@ -308,7 +305,7 @@ class Bench:
         for row in rows:
             self._see(row)
         # What turns out to be disturbed when all is measured is flagged, and measured anew.
-        course = _course_us([row.sentinel_us for row in (*before, *rows) if row.sentinel_us])
+        course = course_of([row.sentinel_us for row in (*before, *rows) if row.sentinel_us])
         tally.lost += sum(
             row.key not in by_key
             or (row not in rows and row.quality == "ok" and not _disturbed(row, course))
@@ -322,7 +319,7 @@ class Bench:
             found = (row.program_sha256, row.provenance.device.id, row.provenance.cpus)
             strange = found != (right.program_sha256, task.phone_id, right.provenance.cpus)
             if strange or (row.quality == "ok" and off > WRONG_SHARE):
-                known = not strange and _disturbed(row, _course_us(self._sentinels_us))
+                known = not strange and _disturbed(row, course_of(self._sentinels_us))
                 tally.beside_others += known
                 tally.wrong += not known
                 say(
@@ -410,13 +407,11 @@ _OUTSIDE: Final[
 }
 
 
-def _course_us(sentinels_us: Sequence[float]) -> float:
-    return float(np.quantile(sentinels_us, COURSE_QUANTILE)) if sentinels_us else math.inf
-
-
-def _disturbed(row: Row, course_us: float) -> bool:
+def _disturbed(row: Row, course_us: float | None) -> bool:
     """Whether its sentinel was slower than a profile that knows its course lets it be."""
-    return (row.sentinel_us or 0.0) > course_us * (1 + Gate().max_sentinel_dev)
+    if row.sentinel_us is None or course_us is None:
+        return False
+    return row.sentinel_us > course_us * (1 + Gate().max_sentinel_dev)
 
 
 def profile(task: Task) -> None:

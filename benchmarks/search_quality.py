@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.common import QUICK_SPACE, parser, print_result, say, work_folder
+from benchmarks.common import QUICK_SPACE, parser, print_result, say, standard_error, work_folder
 from netadapt.android_runner.files import write_atomically
 from netadapt.config import RunConfig, demo_config
 from netadapt.profiler.kernels import DepthwiseConvKernel
@@ -236,7 +236,7 @@ def real(supernets: int, folder: Path, *, quick: bool) -> dict[str, object]:
 def _paired(ones: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard error of the differences."""
     differences = [a - b for a, b in zip(ones, others, strict=True)]
-    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(ones) > 1 else None
+    error = standard_error(differences)
     return round(statistics.mean(differences), 4), None if error is None else round(error, 4)
 
 

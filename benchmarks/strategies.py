@@ -20,7 +20,6 @@ benchmark goes on. A seed takes about twenty minutes on two cores.
 
 from __future__ import annotations
 
-import math
 import shutil
 import statistics
 import time
@@ -30,7 +29,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
+from benchmarks.common import (
+    QUICK_PROFILE,
+    QUICK_SPACE,
+    parser,
+    print_result,
+    say,
+    standard_error,
+    work_folder,
+)
 from netadapt.config import RunConfig, demo_config
 from netadapt.console import progress
 from netadapt.runs.dmasking import DMaskingSearch
@@ -238,7 +245,7 @@ def _figures(searched: Sequence[Searched]) -> dict[str, object]:
 
 
 def _mean_and_error(points: Sequence[float]) -> dict[str, float | int | None]:
-    error = statistics.stdev(points) / math.sqrt(len(points)) if len(points) > 1 else None
+    error = standard_error(points)
     return {
         "points": round(statistics.mean(points), 2),
         "stderr": None if error is None else round(error, 2),

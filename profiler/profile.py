@@ -43,6 +43,11 @@ COURSE_QUANTILE = 0.1
 """Of a table's sentinels: its first batches may have been measured beside other work."""
 
 
+def course_of(sentinels_us: Sequence[float]) -> float | None:
+    """What the sentinel takes undisturbed, of what it took in many rows; None of nothing."""
+    return float(np.quantile(sentinels_us, COURSE_QUANTILE)) if sentinels_us else None
+
+
 def sentinel_program(cache: ProgramCache, lowering: Lowering) -> Program:
     """The sentinel's program, lowered where the cache has none.
 
@@ -404,8 +409,7 @@ class Profiler:
 
     def _sentinel_course_us(self) -> float | None:
         """What the sentinel takes when nothing else runs: a fast row's, though not the fastest."""
-        sentinels = self.table.sentinels_us(self.provenance)
-        return float(np.quantile(sentinels, COURSE_QUANTILE)) if sentinels else None
+        return course_of(self.table.sentinels_us(self.provenance))
 
 
 @dataclass(frozen=True, slots=True)
