@@ -182,6 +182,13 @@ class RunConfig:
         search = dataclasses.replace(self.search, constraints=constraints)
         return dataclasses.replace(self, search=search)
 
+    def with_steps(self, steps: int) -> Self:
+        """A copy whose trainings all have so many steps only: to try a run."""
+        own, last = self.supernet, self.final
+        supernet = dataclasses.replace(own, training=own.training.shortened(steps))
+        final = dataclasses.replace(last, training=last.training.shortened(steps))
+        return dataclasses.replace(self, supernet=supernet, final=final)
+
     def with_budgets(self, texts: Sequence[str]) -> Self:
         """A copy with latency budgets added: shares, or milliseconds (`12ms`) where the run's are.
 

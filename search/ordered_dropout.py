@@ -74,6 +74,9 @@ class OrderedDropout:
                 places = self._law.places(dimension, tilts, rng.random(count))
             chosen = values[places]
             return np.where(rng.random(count) < drawn, chosen, values[-1])
+        if dimension.kind == "operation":
+            chosen = rng.choice(values, count)
+            return np.where(rng.random(count) < drawn, chosen, values[-1])
         if dimension.kind == "resolution" or self.settings.kernel_per == "step":
             return np.full(count, rng.choice(values) if rng.random() < drawn else values[-1])
         # Places on a ring, so that images of equal size stand together: the first share of it is

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 BYTES_PER_ELEMENT = 4
 """Activations are fp32."""
 
-DimensionKind = Literal["width", "kernel_size", "depth", "resolution"]
+DimensionKind = Literal["width", "kernel_size", "depth", "resolution", "operation"]
 """What a dimension chooses, and so how a batch may be drawn in it.
 
 "width" and "depth": each image another value, at no cost (channels are masked). "kernel_size":
-images of equal value stand together. "resolution": a batch has one, for it is resized as a whole.
+images of equal value stand together. "operation", such as an activation: each image another one, at
+the price of computing all; its values have no size. "resolution": a batch has one, for it is
+resized as a whole.
 """
 
 
@@ -111,7 +113,7 @@ class Layer:
     size_px: height of its output.
     width: 0 where it is removed.
     expansion, max_expansion: 0 where it has none.
-    kernel_size: None where there is nothing to choose or nothing left.
+    kernel_size, activation: None where there is nothing to choose or nothing left.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Layer:
     kernel_size: int | None = None
     stride: int = 1
     se: bool = False
+    activation: str | None = None
 
     @property
     def removed(self) -> bool:

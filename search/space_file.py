@@ -24,9 +24,8 @@ def read_space_text(name_or_path: str | Path) -> tuple[str, str]:
     try:
         return path.read_text(encoding="utf-8"), str(path)
     except FileNotFoundError as error:
-        known = ", ".join(sorted(p.stem for p in SPACES.glob("*.toml")))
         raise SpaceFileError(
-            f"a space is one of {known} or a TOML file, got {str(name_or_path)!r}; "
+            f"a space is one of {', '.join(_names())} or a TOML file, got {str(name_or_path)!r}; "
             "check the spelling"
         ) from error
     except (OSError, ValueError) as error:  # not readable, not UTF-8, no path at all
@@ -34,17 +33,33 @@ def read_space_text(name_or_path: str | Path) -> tuple[str, str]:
 
 
 def parse_space(text: str, where: str | Path) -> dict[str, Any]:
-    """The table that a space's text is; errors name it `where`. Raises `SpaceFileError`."""
+    """The table that a space's text is; errors name it `where`. Raises `SpaceFileError`.
+
+    With `extends = "name"`, one of `SPACES`, its keys stand where the text has none.
+    """
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # not TOML, or nested without end
         raise _unreadable(where, error) from error
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if base not in _names():
+        raise SpaceFileError(
+            f"{where}: extends is one of {', '.join(_names())}, got {shown(base)}; check the "
+            "spelling, or copy what the file is to have"
+        )
+    return parse_space(*read_space_text(base)) | table
 
 
 def load_space_table(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """The parsed file of a space, and where it is. Raises `SpaceFileError`."""
     text, where = read_space_text(name_or_path)
     return parse_space(text, where), where
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in SPACES.glob("*.toml"))
 
 
 def _unreadable(where: str | Path, error: Exception) -> SpaceFileError:

@@ -64,6 +64,13 @@ def search(
             "milliseconds (12ms) where its others are. May be given several times.",
         ),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train for so many steps only, in every training: to try a run's whole line.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -76,6 +83,8 @@ def search(
 
     Example: netadapt search my-run.toml --loop top_k
 
+    Example: netadapt search my-run.toml --steps 3 --folder runs/trial
+
     Example: netadapt search --from runs/demo --budget 0.35
 
     Example: torchrun --nproc-per-node 4 -m netadapt search my-run.toml
@@ -85,10 +94,10 @@ def search(
         "device": {"id": device, "threads": threads, "cpus": parse_cpus(cpus), "wait_s": wait},
         "search": {"loop": loop, "top_k": top_k},
     }
-    if (source is None) == bool(budget) or (source and (run or folder or dry_run)):
+    if (source is None) == bool(budget) or (source and (run or folder or dry_run or steps)):
         raise ConfigError(
-            "--from FOLDER and --budget BUDGET go together, without another run, --folder or "
-            "--dry-run; try: netadapt search --from runs/demo --budget 0.35"
+            "--from FOLDER and --budget BUDGET go together, without another run, --folder, --steps "
+            "or --dry-run; try: netadapt search --from runs/demo --budget 0.35"
         )
     if source is not None:
         from netadapt.runs.folder import RunFolder
@@ -97,6 +106,8 @@ def search(
     config = read_run(source or run, options)
     if budget:
         config = config.with_budgets(budget)
+    if steps is not None:
+        config = config.with_steps(steps)
     if dry_run:
         _tell_plan(config, as_json)
     else:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from netadapt import __version__
 from netadapt.config import RunConfig
+from netadapt.errors import RunFolderError
 from netadapt.predictor.errors import MissingKernelTypeError
 from netadapt.predictor.predictor import LatencyPredictor, MemoisedPredictor
 from netadapt.report import measured, predicted
+from netadapt.report.beside import check_comparable, other_run
 from netadapt.report.intervals import Z_95, Estimate
 from netadapt.report.published import read_published
 from netadapt.report.records import (
@@ -23,6 +25,7 @@ from netadapt.report.records import (
     Fact,
     Kind,
     LossCurve,
+    OtherRun,
     PathStep,
     Probe,
     RunReport,
@@ -46,12 +49,15 @@ from netadapt.search.trials import Iteration, accepted_path, read_iterations
 logger = logging.getLogger(__name__)
 
 
-def read_run(folder: RunFolder, reference: Path | None = None) -> RunReport:
+def read_run(
+    folder: RunFolder, reference: Path | None = None, beside: Sequence[RunFolder] = ()
+) -> RunReport:
     """The report of the run in `folder`, with what is there of it.
 
     Parameters
     ----------
     reference: a latency table with published networks to put beside the run's own.
+    beside: finished runs whose networks compare with this one's.
 
     Raises `RunFolderError` for a folder without a run, and what its files' readers raise.
     """
@@ -78,6 +84,7 @@ def read_run(folder: RunFolder, reference: Path | None = None) -> RunReport:
         )
     )
     archs = _archs(space, result, logs)
+    others = tuple(_read_beside(config, result, folder, other) for other in beside)
     return RunReport(
         name=config.run.name,
         finished=result is not None,
@@ -103,7 +110,35 @@ def read_run(folder: RunFolder, reference: Path | None = None) -> RunReport:
         settings=tuple(Fact(key, str(value)) for key, value in config.flat().items()),
         durations=tuple(Duration(step, s) for step, s in folder.durations_s().items()),
         published=() if reference is None else read_published(reference, table.provenance, task),
+        this=_as_other(folder, config, result, result) if beside and result else None,
+        beside=others,
     )
+
+
+def _read_beside(
+    config: RunConfig, result: RunResult | None, folder: RunFolder, other: RunFolder
+) -> OtherRun:
+    theirs = other.read_config()
+    check_comparable(config, theirs, other)
+    for each in (folder, other):
+        if not each.result.exists():
+            raise RunFolderError(
+                f"runs stand beside each other when both are finished, {each.path} is not; "
+                "resume it: netadapt search"
+            )
+    found = RunResult.load(other.result)
+    assert result is not None
+    if found.reference.arch != result.reference.arch:
+        raise RunFolderError(
+            f"runs stand beside each other where their spaces have the same reference, "
+            f"{other.path} has another; search it again in this run's space"
+        )
+    return _as_other(other, theirs, found, result)
+
+
+def _as_other(folder: RunFolder, config: RunConfig, result: RunResult, this: RunResult) -> OtherRun:
+    reference, *_ = _networks(this)
+    return other_run(folder, config, _networks(result), reference)
 
 
 def _reference_ms(folder: RunFolder) -> float | None:

@@ -100,6 +100,23 @@ class PublishedNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherRun:
+    """Another run of the same device, task and final training, such as another strategy's.
+
+    Parameters
+    ----------
+    found_by: its strategy and searcher.
+    search_s: what training the super-network and searching took, all budgets together.
+    networks: those that it found; latencies as multiples of this run's reference.
+    """
+
+    name: str
+    found_by: str
+    search_s: float
+    networks: tuple[TrainedNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """A constraint and what the found network needs of it, both in `unit`."""
 
@@ -307,6 +324,7 @@ class RunReport:
     networks: the reference, then of each search the found and the scaled ones, as far as trained.
     wholes, blocks, kernel_types: the reference beside the found networks.
     published: by others, the fastest first, where somebody timed them for this page.
+    beside: other runs, where the page was asked for them; `this` is then this run as they are.
     """
 
     name: str
@@ -333,6 +351,8 @@ class RunReport:
     settings: tuple[Fact, ...]
     durations: tuple[Duration, ...]
     published: tuple[PublishedNetwork, ...] = ()
+    this: OtherRun | None = None
+    beside: tuple[OtherRun, ...] = ()
 
     @property
     def has_supernet(self) -> bool:
@@ -343,6 +363,19 @@ class RunReport:
     def reference(self) -> TrainedNetwork | None:
         """The space's reference network, None where it was not trained yet."""
         return next((n for n in self.networks if n.kind == "reference"), None)
+
+    @property
+    def side_by_side(self) -> tuple[tuple[OtherRun, TrainedNetwork, TrainedNetwork | None], ...]:
+        """Found networks by budget and run, each with this run's own of that budget."""
+        runs = (*([self.this] if self.this is not None else []), *self.beside)
+        labels = dict.fromkeys(n.search for run in runs for n in run.networks)
+        return tuple(
+            (run, network, self.network("found", label) if label is not None else None)
+            for label in labels
+            for run in runs
+            for network in run.networks
+            if network.search == label
+        )
 
     @property
     def beside_published(self) -> tuple[TrainedNetwork | PublishedNetwork, ...]:

@@ -103,6 +103,11 @@ class TrainingSettings:
         none = {"epochs": None, "decay_epochs": None, "warmup_epochs": None}
         return replace(self, **found, **none)  # type: ignore[arg-type]  # each of its own type
 
+    def shortened(self, steps: int) -> TrainingSettings:
+        """So many steps only, without a warm-up, to try what a training does."""
+        none = {"epochs": None, "decay_epochs": None, "warmup_epochs": None}
+        return replace(self, steps=steps, warmup_steps=0, **none)  # type: ignore[arg-type]  # of its own type
+
     def learning_rate_at(self, step: int) -> float:
         """Of the `step`-th step, counted from 0."""
         if step < self.warmup_steps:

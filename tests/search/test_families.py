@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,58 @@ class TestDepthsAndWidths(SpaceContract):
         )
 
 
+class TestOperations(SpaceContract):
+    """Squeeze-excite and activations to choose, widths one by one, blocks skipped (FBNetV2's)."""
+
+    drawn = 12
+
+    def make_space(self) -> Space:
+        either = {"either_se": True, "activations": ["relu", "hardswish"]}
+        return toy(
+            resolution=16,
+            resolutions=[12, 16],
+            width_step=4,
+            bypass=False,
+            hidden=None,
+            stem={"width": 8, "stride": 2, "searched": False},
+            blocks=[
+                row(8, widths=[8, 12], **either),
+                row(12, ratio=1.5, expansion_ratios=[0.75, 1.5, 2.5], widths=[8, 12], **either),
+                row(
+                    12,
+                    ratio=2,
+                    expansion_ratios=[1, 2],
+                    widths=[8, 12],
+                    skip=True,
+                    repeat=2,
+                    se=True,
+                    **either,
+                ),
+            ],
+        )
+
+
+class TestOperationsWithBypass(SpaceContract):
+    """The same beside channel-level bypass connections, in fused blocks too; two of one kind."""
+
+    lowered = 1
+
+    def make_space(self) -> Space:
+        return toy(
+            blocks=[
+                row(8, activations=["relu", "relu6"]),
+                row(16, kind="fused", expansion=16, either_se=True, stride=2),
+                row(
+                    16,
+                    expansion=24,
+                    activation="silu",
+                    activations=["relu6", "hardswish", "silu"],
+                    either_se=True,
+                ),
+            ],
+        )
+
+
 class TestSomebodyElses(SpaceContract):
     """A family that the package does not know, named by its place."""
 
@@ -227,7 +280,10 @@ def test_nothing_is_left_of_resizing_in_a_program() -> None:
         assert network(torch.zeros(other)).shape == (1, space.classes)
 
 
-@pytest.mark.parametrize("contract", [TestOnceForAll, TestDepthsAndWidths, TestSomebodyElses])
+DRAWN = [TestOnceForAll, TestDepthsAndWidths, TestOperations, TestSomebodyElses]
+
+
+@pytest.mark.parametrize("contract", DRAWN)
 def test_ordered_dropout_draws_any_space(contract: type[SpaceContract]) -> None:
     """Points of the space, one resolution a batch, each value as often as the others."""
     space = contract().make_space()
@@ -239,8 +295,9 @@ def test_ordered_dropout_draws_any_space(contract: type[SpaceContract]) -> None:
         for arch in archs[:4]:
             space.validate(arch)
     for dimension in space.dimensions:
-        if dimension.kind in ("depth", "resolution"):
+        if dimension.kind in ("depth", "resolution", "operation"):
             seen = [space.value(arch, dimension) for archs in batches for arch in archs]
+            seen = [value for value in seen if value]  # none of a removed block
             shares = np.array([seen.count(value) for value in dimension.values]) / len(seen)
             assert shares.sum() == pytest.approx(1)
             assert shares.min() > 0.5 / len(shares)
@@ -319,6 +376,82 @@ def test_archs_are_counted_with_depths_and_resolutions() -> None:
     values = (dimension.values for dimension in space.dimensions)
     found = {space.point(point) for point in itertools.product(*values)}
     assert len(found) == space.count() == 2 * (4 + 4**2 + 4**3) * (4 + 4**2)
+
+
+def test_archs_are_counted_with_operations_and_skipped_blocks() -> None:
+    either = {"either_se": True, "activations": ["relu", "silu"]}
+    blocks = [row(8, searched=False), row(8, ratio=1, skip=True, max_width=16, **either)]
+    space = toy(bypass=False, head=None, hidden=None, expansion_ratios=[1], blocks=blocks)
+    values = (dimension.values for dimension in space.dimensions)
+    found = {space.point(point) for point in itertools.product(*values)}
+    assert len(found) == space.count() == 1 + 2 * 2 * 2 * 2  # skipped; widths, kernels, operations
+    assert all(space.arch_from_json(arch.to_json()) == arch for arch in found)
+    for arch in found:
+        skipped, one = arch.blocks[1] == REMOVED, space.network(arch)
+        assert (len(list(one.blocks.children())) == 1) == skipped
+
+
+def test_operations_are_the_blocks_own() -> None:
+    space = TestOperations().make_space()
+    se, activation = named(space, "blocks.1.se"), named(space, "blocks.1.activation")
+    assert (se.kind, se.values, activation.values) == ("operation", (1, 2), (1, 3))
+    plain = space.with_value(space.with_value(space.full(), se, 1), activation, 1)
+    assert plain.blocks[1].se is False
+    assert plain.blocks[1].activation == "relu"
+    assert '12, 20, 5, false, "relu"]' in plain.to_json()
+    types = [type(kernel).__name__ for kernel in space.kernels(plain)]
+    full = [type(kernel).__name__ for kernel in space.kernels(space.full())]
+    assert full.count("SqueezeExciteKernel") == types.count("SqueezeExciteKernel") + 1
+    assert full.count("ActivationKernel") == types.count("ActivationKernel") + 2
+    # The last two widths of a reference are 12: what is listed is all there is.
+    assert named(space, "blocks.1.width").values == (8, 12)
+    assert space.scaled(0.6).blocks[1].width == 8
+    assert [layer.activation for layer in space.drawing(plain)][2] == "relu"
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"activations": ["relu"]}, "two or more"),
+        ({"activations": ["hardswish", "relu"]}, "in the order relu, hardswish"),
+        ({"activations": ["silu", "hardswish"]}, "'relu' among them"),
+        ({"activations": ["relu", "tanh"]}, "is one of relu"),
+        ({"either_se": True, "searched": False, "max_expansion": 16}, "so it is searched"),
+        ({"widths": [16, 8]}, "ascending multiples"),
+        ({"widths": [8, 24]}, "one of its widths"),
+        ({"widths": [8, 16], "max_width": 24}, "its maximum the last"),
+        ({"skip": True, "stride": 2}, "may be left out"),
+        ({"kind": "residual", "either_se": True}, "no se"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(changes: dict[str, object], refusal: str) -> None:
+    with pytest.raises(SpaceFileError, match=refusal):
+        toy(bypass=False, blocks=[row(16), row(16, expansion=16) | changes])
+
+
+def test_a_space_extends_one_that_comes_along(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "digits"\nname = "mine"\nkernel_sizes = [3, 5]\n')
+    space, digits = InvertedResidualSpace.load(mine), InvertedResidualSpace.load("digits")
+    assert (space.name, space.kernel_sizes, space.blocks) == ("mine", (3, 5), digits.blocks)
+    mine.write_text('extends = "other.toml"\nname = "mine"\n')
+    with pytest.raises(SpaceFileError, match="extends is one of digits"):
+        Space.load(mine)
+
+
+def test_fbnetv2_spaces_have_their_choices() -> None:
+    space = InvertedResidualSpace.load("fbnetv2_p")
+    assert space.input_shape == (1, 3, 288, 288)
+    assert space.count() > 10**30
+    first, last = space.blocks[1], space.blocks[-1]
+    assert first.widths == (16, 20, 24, 28)
+    assert last.ratios == ()
+    assert named(space, "blocks.17.expansion").values == (0, *space.ratio_values(17))
+    kinds = {d.name.split(".")[-1] for d in space.dimensions}
+    assert kinds == {"width", "expansion", "kernel_size", "se", "activation"}
+    others = [InvertedResidualSpace.load(name).resolutions for name in ("fbnetv2_f", "fbnetv2_l")]
+    assert [len(heights) for heights in others] == [4, 2]
+    assert InvertedResidualSpace.load("digits_sizes").count() > 1e20
 
 
 def test_a_family_comes_from_a_registered_name_or_from_outside() -> None:

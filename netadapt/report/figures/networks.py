@@ -72,6 +72,7 @@ def _label(layer: Layer) -> str:
     parts = [f"{layer.kernel_size}x{layer.kernel_size}"] if layer.kernel_size else []
     parts.append(f"{layer.expansion} to {layer.width}" if layer.expansion else f"{layer.width}")
     parts += ["SE"] if layer.se else []
+    parts += [layer.activation] if layer.activation else []
     return " · ".join(parts)
 
 

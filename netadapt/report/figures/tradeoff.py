@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from netadapt.report.figures.canvas import (
     BLUE,
+    FOUND_COLOURS,
     GREY,
     KIND_STYLES,
     NORMAL,
@@ -61,17 +63,18 @@ def tradeoff(report: RunReport, layout: Layout) -> str:
             front = sorted((n.measured_ms * unit.per_ms, n.score * scale) for n in found)
             axes.plot(*zip(*front, strict=True), "-", color=BLUE, lw=1.6, alpha=0.6)
         for kind, label in _LEGEND.items():
-            _points(axes, [n for n in report.networks if n.kind == kind], label, unit, scale)
+            networks = [n for n in report.networks if n.kind == kind]
+            _points(axes, networks, label, KIND_STYLES[kind], unit, scale)
+        for run, colour in zip(report.beside, cycle(FOUND_COLOURS[1:])):
+            label = f"found by {run.name} ({run.found_by})"
+            _points(axes, run.networks, label, (colour, "P"), unit, scale)
         _numbered(axes, [(ms * unit.per_ms, score * scale) for ms, score in published])
-        spans = [n.score_interval for n in report.networks]
+        shown = [*report.networks, *(n for run in report.beside for n in run.networks)]
+        spans = [n.score_interval for n in shown]
         scores = [end for s in spans for end in (s.low, s.high)] + [s for _, s in published]
         low, high = around(min(scores) * scale, max(scores) * scale, 0.1)
         axes.set_ylim(low, high + 0.08 * (high - low))
-        reach = [
-            n.measured_ms * (1 + sign * n.measured_spread)
-            for n in report.networks
-            for sign in (-1, 1)
-        ]
+        reach = [n.measured_ms * (1 + sign * n.measured_spread) for n in shown for sign in (-1, 1)]
         reach += [*limits, *(ms for ms, _ in published)]
         left, right = around(min(reach), max(reach), 0.08)
         axes.set_xlim(left * unit.per_ms, right * unit.per_ms)
@@ -86,11 +89,17 @@ def tradeoff(report: RunReport, layout: Layout) -> str:
 
 
 def _points(
-    axes: Axes, networks: Sequence[TrainedNetwork], label: str, unit: LatencyUnit, scale: float
+    axes: Axes,
+    networks: Sequence[TrainedNetwork],
+    label: str,
+    style: tuple[str, str],
+    unit: LatencyUnit,
+    scale: float,
 ) -> None:
+    """`style`: colour and marker."""
     if not networks:
         return
-    colour, marker = KIND_STYLES[networks[0].kind]
+    colour, marker = style
     spans = [n.score_interval for n in networks]
     xs = [n.measured_ms * unit.per_ms for n in networks]
     axes.errorbar(
@@ -158,7 +167,11 @@ def _names(
 def _described(report: RunReport, unit: LatencyUnit, limits: Sequence[float]) -> str:
     share = 100.0 if report.score_is_share else 1.0
     sign = " %" if report.score_is_share else ""
-    networks: tuple[TrainedNetwork | PublishedNetwork, ...] = (*report.networks, *report.published)
+    networks: tuple[TrainedNetwork | PublishedNetwork, ...] = (
+        *report.networks,
+        *(n for run in report.beside for n in run.networks),
+        *report.published,
+    )
     points = "; ".join(
         f"{n.label}: {unit.text(n.measured_ms)}, {n.score * share:.3g}{sign}"
         for n in networks

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from netadapt.search.errors import ArchError
+from netadapt.search.families.inverted_residual.activations import ACTIVATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +19,50 @@ class BlockArch:
     width: M, filters of the project layer; 0 for a removed block.
     expansion: E; 0 for a removed block and for one that has no expand layer.
     kernel_size: k of the depthwise or dense convolution; None for a removed block.
+    se, activation: whether it has squeeze-excite, and its activation; None where the space has one
+        choice only, and for a removed block.
     """
 
     width: int
     expansion: int
     kernel_size: int | None
+    se: bool | None = None
+    activation: str | None = None
 
     @property
     def removed(self) -> bool:
         return self.width == 0
 
+    @classmethod
+    def of_numbers(
+        cls, width: int, expansion: int, kernel_size: int, se: int, activation: int
+    ) -> Self:
+        """Of the values of its dimensions; 0 of what the space has no choice of."""
+        operations = named("se", se), named("activation", activation)
+        return cls(width, expansion, kernel_size, *operations)
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int, int]:
+        """The inverse of `of_numbers`; all 0 of a removed block."""
+        operations = numbered("se", self.se), numbered("activation", self.activation)
+        return (self.width, self.expansion, self.kernel_size or 0, *operations)
+
 
 REMOVED = BlockArch(0, 0, None)
 """The one form of a block that is not there."""
+
+OPERATIONS: dict[str, tuple[object, ...]] = {"se": (False, True), "activation": ACTIVATIONS}
+"""What a dimension of this kind chooses from: its values are places in here, from 1."""
+
+
+def named(attribute: str, number: int) -> Any:
+    """The operation that such a value stands for; None of 0, where there is no choice."""
+    return OPERATIONS[attribute][number - 1] if number else None
+
+
+def numbered(attribute: str, operation: object) -> int:
+    """The inverse of `named`."""
+    return 0 if operation is None else OPERATIONS[attribute].index(operation) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +82,13 @@ class InvertedResidualArch:
     resolution: int | None = None
 
     def to_json(self) -> str:
-        """Stable one-liner: `{"stem": 16, "blocks": [[width, expansion, kernel], ...], ...}`."""
+        """Stable one-liner: `{"stem": 16, "blocks": [[width, expansion, kernel], ...], ...}`.
+
+        Squeeze-excite and activation follow in a block whose space has a choice of them.
+        """
         record: dict[str, object] = {
             "stem": self.stem,
-            "blocks": [[b.width, b.expansion, b.kernel_size] for b in self.blocks],
+            "blocks": [_listed(block) for block in self.blocks],
             "head": self.head,
             "hidden": self.hidden,
         }
@@ -66,10 +101,7 @@ class InvertedResidualArch:
         """Of `to_json`'s text. Raises `ArchError`; whether a space has it is `validate`'s."""
         try:
             record = json.loads(text)
-            blocks = tuple(
-                BlockArch(_integer(width), _integer(expansion), _integer_or_none(kernel))
-                for width, expansion, kernel in record["blocks"]
-            )
+            blocks = tuple(_block(*values) for values in record["blocks"])
             stem, head, hidden = (_integer(record[name]) for name in ("stem", "head", "hidden"))
             resolution = _integer_or_none(record.get("resolution"))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -78,6 +110,20 @@ class InvertedResidualArch:
                 f"({type(error).__name__}); take it from a trial log unchanged"
             ) from error
         return cls(stem, blocks, head, hidden, resolution)
+
+
+def _listed(block: BlockArch) -> list[object]:
+    chosen = block.se is not None or block.activation is not None
+    operations = [block.se, block.activation] if chosen else []
+    return [block.width, block.expansion, block.kernel_size, *operations]
+
+
+def _block(
+    width: object, expansion: object, kernel: object, se: object = None, activation: object = None
+) -> BlockArch:
+    if not isinstance(se, bool | None) or not isinstance(activation, str | None):
+        raise TypeError(f"not a block's operations: {se!r}, {activation!r}")
+    return BlockArch(_integer(width), _integer(expansion), _integer_or_none(kernel), se, activation)
 
 
 def _integer(value: object) -> int:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from netadapt.android_runner.text import shown
 from netadapt.profiler.kernels.squeeze_excite import GATES, INNER
 from netadapt.search.errors import SpaceFileError
+from netadapt.search.families.inverted_residual.activations import ACTIVATIONS
 from netadapt.search.families.inverted_residual.file import (
-    ACTIVATIONS,
     BASES,
     KINDS,
     LARGEST_WIDTH,
     MAX_BLOCKS,
     MAX_RATIO,
     BlockSpec,
+    LayerSpec,
 )
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class _Checks:
         for name, layer in (("stem", space.stem), ("head", space.head), ("hidden", space.hidden)):
             if layer is not None:
                 self.width(name, layer.width, layer.max_width)
+                self.widths(name, layer, searched=layer.searched)
                 searched = layer.searched and space.search_widths
                 self.fixed(name, searched, layer.width, layer.max_width)
                 self.among(f"{name}'s activation", layer.activation, ("none", *ACTIVATIONS))
@@ -135,6 +137,7 @@ class _Checks:
         space, require, name = self.space, self.require, f"blocks.{index}"
         kernels = space.kernel_sizes
         self.width(name, block.width, block.max_width)
+        self.widths(name, block, searched=block.searched)
         if block.expansion or block.max_expansion:
             self.width(f"{name}.expansion", block.expansion, block.max_expansion)
         sizes = (block.width, block.expansion), (block.max_width, block.max_expansion)
@@ -145,21 +148,60 @@ class _Checks:
         require(block.kernel_size in kernels, rule, block.kernel_size)
         self.among(f"{name}'s activation", block.activation, ACTIVATIONS)
         self.among(f"{name}'s kind", block.kind, KINDS)
+        self.operations(name, block)
         dense = block.kind != "inverted_residual"
         smallest = kernels[0] if block.searched else block.kernel_size
         require(not dense or smallest >= 3, f"{name} is dense, its kernels 3 px or more", smallest)
         require(
-            block.kind != "residual" or (bool(block.expansion) and not block.se),
+            block.kind != "residual"
+            or (bool(block.expansion) and not (block.se or block.either_se)),
             f"{name} is a plain residual block, which has an expansion and no se",
-            (block.expansion, block.se),
+            (block.expansion, block.se or block.either_se),
         )
         rule = f"{name} has se, so a fused block needs an expansion"
-        require(not (dense and block.se) or bool(block.expansion), rule, block.expansion)
-        if space.expansion_ratios and block.expansion and block.searched:
-            allowed = space.ratio_values(index)
+        squeezed = block.se or block.either_se
+        require(not (dense and squeezed) or bool(block.expansion), rule, block.expansion)
+        allowed = space.ratio_values(index)
+        if allowed and block.expansion and block.searched:
             rule = f"{name}'s expansion and maximum are one of {allowed} by expansion_ratios"
             both = (block.expansion, block.max_expansion)
             require(block.expansion in allowed and block.max_expansion == allowed[-1], rule, both)
+
+    def widths(self, name: str, layer: LayerSpec | BlockSpec, *, searched: bool) -> None:
+        """Those listed one by one, if they are."""
+        space, widths = self.space, layer.widths
+        if not widths:
+            return
+        self.require(
+            searched and space.search_widths, f"{name} is not searched and has no widths", widths
+        )
+        self.require(
+            list(widths) == sorted(set(widths)) and not any(w % space.width_step for w in widths),
+            f"{name}'s widths are ascending multiples of width_step",
+            list(widths),
+        )
+        self.require(
+            layer.width in widths and layer.max_width == widths[-1],
+            f"{name}'s width is one of its widths {list(widths)} and its maximum the last",
+            (layer.width, layer.max_width),
+        )
+
+    def operations(self, name: str, block: BlockSpec) -> None:
+        """What a block may choose beside its sizes."""
+        require, found = self.require, block.activations
+        for activation in found:
+            self.among(f"{name}'s activations", activation, ACTIVATIONS)
+        require(
+            not found or (len(found) > 1 and block.activation in found),
+            f"{name}'s activations are two or more, {block.activation!r} among them",
+            list(found),
+        )
+        ordered = sorted(set(found), key=ACTIVATIONS.index)
+        rule = f"{name}'s activations are in the order {', '.join(ordered)}"
+        require(list(found) == ordered, rule, list(found))
+        chosen = block.either_se or bool(found)
+        rule = f"{name} has a choice of se or activations, so it is searched"
+        require(not chosen or block.searched, rule, block.searched)
 
     def join(self, index: int, block: BlockSpec, widest: int, *, droppable: bool) -> None:
         """A block behind `widest` channels; `droppable`: its stage may leave it out."""
@@ -176,10 +218,13 @@ class _Checks:
             (block.stride, join, block.searched),
         )
         self.require(
-            not droppable or (join == "residual" and block.max_width >= widest),
+            not (droppable or block.skip) or (join == "residual" and block.max_width >= widest),
             f"{name} may be left out, so it has stride 1, a residual join and a max_width of at "
             f"least its input's, {widest}",
             (join, block.max_width),
+        )
+        self.require(
+            not block.skip or block.searched, f"{name} may be skipped, so it is searched", False
         )
 
     def stages(self) -> set[int]:

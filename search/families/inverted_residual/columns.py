@@ -27,7 +27,8 @@ class Columns:
     Parameters
     ----------
     stem, head, hidden, resolution: `(B,)`; 0 of what the space does not have.
-    widths, expansions, kernel_sizes: `(B, N)`; all 0 of a removed block.
+    widths, expansions, kernel_sizes, ses, activations: `(B, N)`; all 0 of a removed block. The
+        last two are places from 1 in `OPERATIONS`, 0 where the space has no choice of them.
     """
 
     stem: Integers
@@ -37,6 +38,8 @@ class Columns:
     widths: Integers
     expansions: Integers
     kernel_sizes: Integers
+    ses: Integers
+    activations: Integers
 
     def of(self, chosen: Integers) -> Columns:
         """Those of these numbers."""
@@ -48,6 +51,8 @@ class Columns:
             self.widths[chosen],
             self.expansions[chosen],
             self.kernel_sizes[chosen],
+            self.ses[chosen],
+            self.activations[chosen],
         )
 
 
@@ -81,7 +86,5 @@ def columns_of(archs: Sequence[InvertedResidualArch]) -> Columns:
     if isinstance(archs, DrawnArchs):
         return archs.columns
     ends = np.array([(a.stem, a.head, a.hidden, a.resolution or 0) for a in archs])
-    blocks = np.array(
-        [[(b.width, b.expansion, b.kernel_size or 0) for b in a.blocks] for a in archs]
-    )
+    blocks = np.array([[block.numbers for block in arch.blocks] for arch in archs])
     return Columns(*ends.T, *np.moveaxis(blocks, 2, 0))

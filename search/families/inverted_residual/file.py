@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from netadapt.profiler.kernels.convolution import CLAMPS
 from netadapt.search.errors import SpaceFileError
 from netadapt.search.families.inverted_residual.columns import Integers
 from netadapt.search.space_file import TableReader
 
+if TYPE_CHECKING:
+    from netadapt.search.families.inverted_residual.arch import BlockArch
+
 BlockKind = Literal["inverted_residual", "fused", "residual"]
 KINDS = get_args(BlockKind)
-STANDALONE = ("hardswish", "silu")
-"""Activations that are kernels of their own."""
-ACTIVATIONS = (*CLAMPS, *STANDALONE)
 SqueezeBase = Literal["expansion", "input"]
 BASES = get_args(SqueezeBase)
 # Bounds far above any network's, so that a slip of the keyboard is an error, not a machine that
@@ -34,11 +33,6 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
-def fused(activation: str) -> str:
-    """What of an activation the runtime fuses into the layer before it, "none" or all of it."""
-    return activation if activation in CLAMPS else "none"
-
-
 def make_divisible(value: float, divisor: int) -> int:
     """`value` to the nearest multiple of `divisor`, never below 90 % of it (MobileNet's rule)."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
@@ -49,13 +43,15 @@ def make_divisible(value: float, divisor: int) -> int:
 class LayerSpec:
     """A layer with a plain width (no bypass): the stem, the head, the hidden linear layer.
 
-    `searched` false fixes it at the reference's width.
+    `searched` false fixes it at the reference's width. `widths` are those there may be, ascending;
+    none: every step up to the maximum.
     """
 
     width: int
     max_width: int
     activation: str = "hardswish"
     searched: bool = True
+    widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +101,11 @@ class BlockSpec:
     expansion: 0: no expand layer, and a plain width instead of a bypass (the first block).
     shortcut: whether its input may be joined with its output.
     extra: whether the reference does without it; what it has is then what there may be.
+    widths: as of a layer.
+    ratios: its own expansion ratios; none: those of the space.
+    either_se: whether squeeze-excite is chosen.
+    activations: to choose from, in the order of `ACTIVATIONS`; none: `activation` alone.
+    skip: whether it may be left out by itself without a bypass.
     """
 
     kernel_size: int
@@ -119,6 +120,19 @@ class BlockSpec:
     kind: str = "inverted_residual"
     shortcut: bool = True
     extra: bool = False
+    widths: tuple[int, ...] = ()
+    ratios: tuple[float, ...] = ()
+    either_se: bool = False
+    activations: tuple[str, ...] = ()
+    skip: bool = False
+
+    def se_of(self, block: BlockArch) -> bool:
+        """Whether an arch's block has squeeze-excite."""
+        return self.se if block.se is None else block.se
+
+    def activation_of(self, block: BlockArch) -> str:
+        """Of an arch's block."""
+        return self.activation if block.activation is None else block.activation
 
 
 def reference_width(blocks: Sequence[BlockSpec], stem: LayerSpec) -> int:
@@ -175,10 +189,10 @@ def read_space_file(table: dict[str, Any], where: str) -> dict[str, Any]:
     stem = read.table("stem")
     if stem is None:
         raise SpaceFileError(f"{where}: [stem] is missing; add it")
-    width, largest, activation, searched = _layer(stem, most)
+    layer_of = _layer(stem, most)
     kernel_size, stride = stem.take("kernel_size", int, 3), stem.take("stride", int)
     stem.finish()
-    arguments["stem"] = StemSpec(width, largest, activation, searched, kernel_size, stride)
+    arguments["stem"] = StemSpec(*layer_of, kernel_size, stride)
     for name in ("head", "hidden"):
         layer = read.table(name)
         arguments[name] = None if layer is None else LayerSpec(*_layer(layer, most))
@@ -197,14 +211,22 @@ def _size(read: TableReader, key: str, value: int | list[Any]) -> Size:
     return (sides[0], sides[1])
 
 
-def _layer(read: TableReader, most: Callable[[int], int]) -> tuple[int, int, str, bool]:
+def _layer(
+    read: TableReader, most: Callable[[int], int]
+) -> tuple[int, int, str, bool, tuple[int, ...]]:
+    """The fields of `LayerSpec`."""
     width, searched = read.take("width", int), read.take("searched", bool, True)
-    return (
-        width,
-        read.take("max_width", int, most(width) if searched else width),
-        read.take("activation", str, "hardswish"),
-        searched,
-    )
+    widths, largest = _widths(read, width, most, searched=searched)
+    return width, largest, read.take("activation", str, "hardswish"), searched, widths
+
+
+def _widths(
+    read: TableReader, width: int, most: Callable[[int], int], *, searched: bool
+) -> tuple[tuple[int, ...], int]:
+    """Those listed, if any are, and the largest."""
+    widths = tuple(read.many("widths", int, []))
+    largest = max(widths, default=most(width) if searched else width)
+    return widths, read.take("max_width", int, largest)
 
 
 def _squeeze_excite(read: TableReader) -> SqueezeExciteSpec:
@@ -269,7 +291,9 @@ def _block(
             raise read.refuse("ratio", f"is above 0 and at most {MAX_RATIO:g}", ratio)
         expansion = multiple(ratio, in_channels, space["width_step"])
     searched = read.take("searched", bool, True)
-    ratios = space["expansion_ratios"] if expansion and searched else ()
+    own_ratios = tuple(read.numbers("expansion_ratios", []))
+    ratios = (own_ratios or space["expansion_ratios"]) if expansion and searched else ()
+    widths, max_width = _widths(read, width, most, searched=searched)
     largest = max(
         (multiple(r, in_channels, space["width_step"]) for r in ratios),
         default=most(expansion) if expansion and searched else expansion,
@@ -279,7 +303,7 @@ def _block(
         expansion=expansion,
         max_expansion=read.take("max_expansion", int, largest),
         width=width,
-        max_width=read.take("max_width", int, most(width) if searched else width),
+        max_width=max_width,
         se=read.take("se", bool, False),
         activation=read.take("activation", str),
         stride=read.take("stride", int),
@@ -287,6 +311,11 @@ def _block(
         kind=read.take("kind", str, "inverted_residual"),
         shortcut=read.take("shortcut", bool, True),
         extra=read.take("extra", bool, False),
+        widths=widths,
+        ratios=own_ratios,
+        either_se=read.take("either_se", bool, False),
+        activations=tuple(read.many("activations", str, [])),
+        skip=read.take("skip", bool, False),
     )
     read.finish()
     return block

@@ -18,15 +18,14 @@ from netadapt.profiler.kernels import (
     StandardConvKernel,
     squeeze_excite_kernel,
 )
+from netadapt.search.families.inverted_residual.activations import STANDALONE, fused
 from netadapt.search.families.inverted_residual.arch import BlockArch
 from netadapt.search.families.inverted_residual.file import (
-    STANDALONE,
     BlockSpec,
     LayerSpec,
     Size,
     SqueezeExciteSpec,
     StemSpec,
-    fused,
 )
 
 
@@ -37,7 +36,7 @@ def stem_kernels(
     clamp = fused(spec.activation)
     return [
         StandardConvKernel(in_channels, width, spec.kernel_size, spec.stride, *before, clamp),
-        *_activation(spec.activation, width, behind),
+        *_there(_activation(spec.activation, width, behind)),
     ]
 
 
@@ -50,31 +49,49 @@ def block_kernels(
     behind: Size,
 ) -> list[Kernel]:
     """Of a block that is there, its join left out."""
-    k, clamp = block.kernel_size, fused(spec.activation)
+    return _there(*block_slots(spec, squeeze_excite, in_channels, block, before, behind))
+
+
+def block_slots(
+    spec: BlockSpec,
+    squeeze_excite: SqueezeExciteSpec,
+    in_channels: int,
+    block: BlockArch,
+    before: Size,
+    behind: Size,
+) -> list[Kernel | None]:
+    """The same, None where the block could have a kernel and has none.
+
+    As many for all archs of a block with an expansion, or all without.
+    """
+    k, activation = block.kernel_size, spec.activation_of(block)
     assert k is not None
-    channels, kernels = block.expansion, list[Kernel]()
+    clamp = fused(activation)
+    channels, kernels = block.expansion, list[Kernel | None]()
     if spec.kind == "inverted_residual":
         if channels:
             kernels.append(PointwiseConvKernel(in_channels, channels, *before, clamp))
-            kernels += _activation(spec.activation, channels, before)
+            kernels.append(_activation(activation, channels, before))
         else:
             channels = in_channels
         kernels.append(DepthwiseConvKernel(channels, k, spec.stride, *before, clamp))
-        kernels += _activation(spec.activation, channels, behind)
+        kernels.append(_activation(activation, channels, behind))
     elif channels:
         kernels.append(StandardConvKernel(in_channels, channels, k, spec.stride, *before, clamp))
-        kernels += _activation(spec.activation, channels, behind)
-    if spec.se:
+        kernels.append(_activation(activation, channels, behind))
+    if spec.se_of(block):
         hidden = squeeze_excite.channels(channels, in_channels)
         how = squeeze_excite.activation, squeeze_excite.gate
         kernels.append(squeeze_excite_kernel(channels, hidden, *behind, *how))
+    else:
+        kernels.append(None)
     if spec.kind == "residual":
         kernels.append(StandardConvKernel(channels, block.width, k, 1, *behind))
     elif channels:
         kernels.append(PointwiseConvKernel(channels, block.width, *behind))
     else:
         kernels.append(StandardConvKernel(in_channels, block.width, k, spec.stride, *before, clamp))
-        kernels += _activation(spec.activation, block.width, behind)
+        kernels.append(_activation(activation, block.width, behind))
     return kernels
 
 
@@ -91,7 +108,7 @@ def head_kernels(spec: LayerSpec | None, in_channels: int, width: int, size: Siz
         return [GlobalPoolKernel(in_channels, *size)]
     return [
         PointwiseConvKernel(in_channels, width, *size, fused(spec.activation)),
-        *_activation(spec.activation, width, size),
+        *_there(_activation(spec.activation, width, size)),
         GlobalPoolKernel(width, *size),
     ]
 
@@ -107,11 +124,15 @@ def classifier_kernels(
         LinearKernel(features, hidden)
         if clamp == "none"
         else ClampedLinearKernel(features, hidden, clamp),
-        *_activation(spec.activation, hidden, (1, 1)),
+        *_there(_activation(spec.activation, hidden, (1, 1))),
         LinearKernel(hidden, classes),
     ]
 
 
-def _activation(function: str, channels: int, size: Size) -> list[Kernel]:
-    """The kernel that it is by itself; none where it is fused, or none at all."""
-    return [ActivationKernel(function, channels, *size)] if function in STANDALONE else []
+def _activation(function: str, channels: int, size: Size) -> Kernel | None:
+    """The kernel that it is by itself; None where it is fused, or none at all."""
+    return ActivationKernel(function, channels, *size) if function in STANDALONE else None
+
+
+def _there(*slots: Kernel | None) -> list[Kernel]:
+    return [kernel for kernel in slots if kernel is not None]

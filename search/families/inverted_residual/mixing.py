@@ -2,8 +2,8 @@
 
 Symbols as in the module `space` beside this one. The dimensions of a mixture are independent; the
 channels that enter a block (C) depend on all before it, and are followed from block to block. A
-kernel depends on two or three of C, E, M and k, so that what a network may hold is a few tables,
-however many archs there are.
+kernel depends on two or three of C, E, M, k and the activation, so that what a network may hold is
+a few tables, however many archs there are.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from netadapt.search.families.inverted_residual.arch import BlockArch
+from netadapt.search.families.inverted_residual.arch import OPERATIONS, BlockArch
 from netadapt.search.families.inverted_residual.kernels import (
-    block_kernels,
+    block_slots,
     classifier_kernels,
     head_kernels,
     join_kernel,
@@ -39,6 +39,7 @@ class BlockMixture:
     Parameters
     ----------
     entering, width, expansion, kernel_size: C, M, E and k; M = 0 and E = 0 remove the block.
+    se, activation: places from 1 in `OPERATIONS`; surely 0 where the space has no choice of them.
     staying: the probability, a scalar, that its stage is deep enough for it.
     """
 
@@ -46,6 +47,8 @@ class BlockMixture:
     width: Distribution
     expansion: Distribution
     kernel_size: Distribution
+    se: Distribution
+    activation: Distribution
     staying: Tensor
 
     @property
@@ -86,16 +89,18 @@ def network_mixture(
     """The numbers of a mixture of the space's archs.
 
     `effective`: every number is taken to be at its mean (`Distribution.sharpened`), and those
-    behind it follow from that. Raises `ArchError` for a mixture that is not of this space.
+    behind it follow from that; operations have no mean and stay as they are. Raises `ArchError` for
+    a mixture that is not of this space.
     """
     check_mixture(space, mixture)
     like = next(iter(mixture.values())) if mixture else torch.empty(0)
+    operations = {d.name for d in space.dimensions if d.kind == "operation"}
 
     def number(name: str, values: tuple[int, ...]) -> Distribution:
         if len(values) == 1:
             return Distribution.sure(values[0], like)
         found = Distribution(values, mixture[name])
-        return found.sharpened() if effective else found
+        return found.sharpened() if effective and name not in operations else found
 
     def layer(name: str, spec: LayerSpec | None) -> Distribution:
         return number(name, space.layer_values(spec))
@@ -105,11 +110,12 @@ def network_mixture(
     staying = _staying(space, number, like)
     entering, blocks = stem, []
     for index in range(len(space.blocks)):
-        width, expansion, kernel_size = (
+        width, expansion, kernel_size, se, activation = (
             number(f"blocks.{index}.{name}", space.block_values(index, name))
-            for name in ("width", "expansion", "kernel_size")
+            for name in ("width", "expansion", "kernel_size", *OPERATIONS)
         )
-        block = BlockMixture(entering, width, expansion, kernel_size, staying[index])
+        sizes = width, expansion, kernel_size
+        block = BlockMixture(entering, *sizes, se, activation, staying[index])
         blocks.append(block)
         entering = _leaving(space, index, block)
         entering = entering.sharpened() if effective else entering
@@ -222,9 +228,9 @@ class Places:
         before, behind = sizes
         staying = block.staying if share is None else block.staying * share
 
-        def kernels(entering: int, width: int, expansion: int, size: int) -> list[Kernel]:
-            arch = BlockArch(width, expansion, size)
-            return block_kernels(spec, space.squeeze_excite, entering, arch, before, behind)
+        def kernels(entering: int, *numbers: int) -> list[Kernel | None]:
+            arch = BlockArch.of_numbers(*numbers)
+            return block_slots(spec, space.squeeze_excite, entering, arch, before, behind)
 
         def join(entering: int, width: int) -> list[Kernel | None]:
             if not space.joined(index, entering, width):
@@ -234,7 +240,8 @@ class Places:
 
         width, expansion = _above_0(block.width), block.expansion
         expansion = _above_0(expansion) if spec.expansion else expansion
-        numbers = [block.entering, width, expansion, block.kernel_size]
+        operations = [block.se, block.activation]
+        numbers = [block.entering, width, expansion, block.kernel_size, *operations]
         found = self._likely(f"block {name}", kernels, numbers, staying)
         if space.join(index) != "none":
             there = staying * block.expanded

@@ -26,8 +26,8 @@ from netadapt.profiler.kernels import (
     StandardConvNorm,
     make_squeeze_excite,
 )
+from netadapt.search.families.inverted_residual.activations import STANDALONE, fused
 from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
-from netadapt.search.families.inverted_residual.file import STANDALONE, fused
 
 if TYPE_CHECKING:
     from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
@@ -57,7 +57,8 @@ class Block(nn.Module):
         k = arch.kernel_size
         assert k is not None
         spec = space.blocks[index]
-        clamp, standalone = fused(spec.activation), _standalone(spec.activation)
+        activation = spec.activation_of(arch)
+        clamp, standalone = fused(activation), _standalone(activation)
         channels = arch.expansion or in_channels
         dense = spec.kind != "inverted_residual"
         self.expand: ConvNorm | None = None
@@ -79,7 +80,7 @@ class Block(nn.Module):
             make_squeeze_excite(
                 channels, squeeze.channels(channels, in_channels), squeeze.activation, squeeze.gate
             )
-            if spec.se
+            if spec.se_of(arch)
             else None
         )
         self.project: ConvNorm

@@ -35,9 +35,12 @@ from netadapt.android_runner.text import shown
 from netadapt.profiler.kernels.convolution import strided
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual.arch import (
+    OPERATIONS,
     REMOVED,
     BlockArch,
     InvertedResidualArch,
+    named,
+    numbered,
 )
 from netadapt.search.families.inverted_residual.checks import check_space
 from netadapt.search.families.inverted_residual.columns import Columns, DrawnArchs
@@ -213,13 +216,17 @@ class InvertedResidualSpace(Space):
                 )
             sizes = self.block_values(index, "kernel_size")
             found.append(Dimension(f"{prefix}.kernel_size", sizes, "kernel_size"))
+            for name in OPERATIONS:
+                numbers = self.block_values(index, name)
+                found.append(Dimension(f"{prefix}.{name}", numbers, "operation"))
         found.append(Dimension("head", self.layer_values(self.head)))
         found.append(Dimension("hidden", self.layer_values(self.hidden)))
         return tuple(d for d in found if len(d.values) > 1)
 
     def removable(self, index: int) -> bool:
         """Whether block `index` may be left out by itself."""
-        return self.join(index) == "bypass" and self.blocks[index].searched
+        block = self.blocks[index]
+        return block.skip or (self.join(index) == "bypass" and block.searched)
 
     def count(self) -> int:
         layers = max(len(self.resolutions), 1)
@@ -243,8 +250,13 @@ class InvertedResidualSpace(Space):
         return self._arch(
             lambda spec: spec.max_width,
             [
-                BlockArch(b.max_width, b.max_expansion, largest if b.searched else b.kernel_size)
-                for b in self.blocks
+                BlockArch.of_numbers(
+                    b.max_width,
+                    b.max_expansion,
+                    largest if b.searched else b.kernel_size,
+                    *(self.block_values(index, name)[-1] for name in OPERATIONS),
+                )
+                for index, b in enumerate(self.blocks)
             ],
             self.resolutions[-1] if self.resolutions else None,
         )
@@ -263,21 +275,27 @@ class InvertedResidualSpace(Space):
         if not multiplier > 0:
             raise ArchError(f"a width multiplier is above 0, got {multiplier}; 1 is the reference")
 
-        def scale(width: int) -> int:
+        def scale(width: int, allowed: Sequence[int] = ()) -> int:
+            if allowed:
+                return min(allowed, key=lambda value: abs(value - width * multiplier))
             return make_divisible(width * multiplier, self.width_step) if width else 0
 
         def block(index: int, spec: BlockSpec) -> BlockArch:
             if not spec.searched or spec.extra:
                 return self._reference_blocks[index]
-            expansion = scale(spec.expansion)
-            if self.expansion_ratios and spec.expansion:
-                allowed = self._present_values[index]["expansion"]
-                expansion = min(allowed, key=lambda v: abs(v - spec.expansion * multiplier))
-            width = scale(spec.width) if self.search_widths else spec.width
-            return BlockArch(width, expansion, kernel_size or spec.kernel_size)
+            return replace(
+                self._reference_blocks[index],
+                width=scale(spec.width, spec.widths) if self.search_widths else spec.width,
+                expansion=scale(spec.expansion, self.ratio_values(index) if spec.expansion else ()),
+                kernel_size=kernel_size or spec.kernel_size,
+            )
 
         arch = self._arch(
-            lambda spec: scale(spec.width) if spec.searched and self.search_widths else spec.width,
+            lambda spec: (
+                scale(spec.width, spec.widths)
+                if spec.searched and self.search_widths
+                else spec.width
+            ),
             self._at_reference_depths([block(i, b) for i, b in enumerate(self.blocks)]),
         )
         self.validate(arch)
@@ -303,8 +321,8 @@ class InvertedResidualSpace(Space):
     def _reference_blocks(self) -> tuple[BlockArch, ...]:
         """Those beyond the reference's depth too."""
         return tuple(
-            REMOVED if b.extra else BlockArch(b.width, b.expansion, b.kernel_size)
-            for b in self.blocks
+            REMOVED if spec.extra else BlockArch.of_numbers(*numbers)
+            for spec, numbers in zip(self.blocks, self._block_templates, strict=True)
         )
 
     def _at_reference_depths(self, blocks: list[BlockArch]) -> list[BlockArch]:
@@ -325,10 +343,10 @@ class InvertedResidualSpace(Space):
             else:
                 blocks[index][_COLUMNS[attribute]] = value
         found = [
-            BlockArch(width, expansion, size)
-            if width and (expansion or not spec.expansion)
+            BlockArch.of_numbers(*numbers)
+            if numbers[0] and (numbers[1] or not spec.expansion)
             else REMOVED
-            for (width, expansion, size), spec in zip(blocks, self.blocks, strict=True)
+            for numbers, spec in zip(blocks, self.blocks, strict=True)
         ]
         for stage in self.stages:
             last = stage.first + stage.depths[-1]
@@ -355,7 +373,7 @@ class InvertedResidualSpace(Space):
                 depths[index] = column
             else:
                 blocks[:, index, _COLUMNS[attribute]] = column
-        widths, expansions, _ = np.moveaxis(blocks, 2, 0)
+        widths, expansions, *_ = np.moveaxis(blocks, 2, 0)
         needs_expansion = np.array([spec.expansion > 0 for spec in self.blocks])
         kept = (widths > 0) & ((expansions > 0) | ~needs_expansion)
         for stage in self.stages:
@@ -377,8 +395,18 @@ class InvertedResidualSpace(Space):
         }
 
     @cached_property
-    def _block_templates(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple((b.width, b.expansion, b.kernel_size) for b in self.blocks)
+    def _block_templates(self) -> tuple[tuple[int, int, int, int, int], ...]:
+        """The reference's, in the order of `_COLUMNS`; of extra blocks too."""
+        return tuple(
+            (
+                b.width,
+                b.expansion,
+                b.kernel_size,
+                numbered("se", b.se if b.either_se else None),
+                numbered("activation", b.activation if b.activations else None),
+            )
+            for b in self.blocks
+        )
 
     def random(self, rng: np.random.Generator) -> InvertedResidualArch:
         """Every dimension uniformly; a block with any 0 is removed."""
@@ -396,7 +424,7 @@ class InvertedResidualSpace(Space):
             last = index + dimension.values[-1]
             return sum(not block.removed for block in own.blocks[index:last])
         found: int | None = getattr(own if index is None else own.blocks[index], attribute)
-        return found
+        return numbered(attribute, found) if attribute in OPERATIONS else found
 
     def with_value(self, arch: Arch, dimension: Dimension, value: int) -> InvertedResidualArch:
         """`arch` with this one value changed; removes the block for a value of 0.
@@ -423,7 +451,7 @@ class InvertedResidualSpace(Space):
                 "build an arch with all values of the block"
             )
         else:
-            change = {attribute: value}
+            change = {attribute: named(attribute, value) if attribute in OPERATIONS else value}
             block = replace(block, **change)
         return replace(own, blocks=(*own.blocks[:index], block, *own.blocks[index + 1 :]))
 
@@ -500,7 +528,8 @@ class InvertedResidualSpace(Space):
                     max_expansion=spec.max_expansion,
                     kernel_size=block.kernel_size,
                     stride=spec.stride,
-                    se=spec.se,
+                    se=not block.removed and spec.se_of(block),
+                    activation=block.activation,
                 )
             )
         if self.head is not None:
@@ -596,7 +625,7 @@ class InvertedResidualSpace(Space):
         if spec is None:
             return (0,)
         fixed = not (spec.searched and self.search_widths)
-        return (spec.width,) if fixed else self._steps(spec.max_width)
+        return (spec.width,) if fixed else spec.widths or self._steps(spec.max_width)
 
     @cached_property
     def _plain_values(self) -> dict[str, tuple[int | None, ...]]:
@@ -610,16 +639,20 @@ class InvertedResidualSpace(Space):
         }
 
     def block_values(self, index: int, attribute: str) -> tuple[int, ...]:
-        """What "width", "expansion" or "kernel_size" of block `index` may be, ascending."""
+        """What an attribute of block `index` may be, one of `_COLUMNS`, ascending."""
         block = self.blocks[index]
         if attribute == "kernel_size":
             return self.kernel_sizes if block.searched else (block.kernel_size,)
+        if attribute == "se":
+            return (1, 2) if block.either_se else (0,)
+        if attribute == "activation":
+            return tuple(numbered(attribute, a) for a in block.activations) or (0,)
         reference = block.width if attribute == "width" else block.expansion
         fixed = attribute == "width" and not self.search_widths
         if not block.searched or not reference or fixed:
             return (reference,)
         if attribute == "width":
-            values = self._steps(block.max_width)
+            values = block.widths or self._steps(block.max_width)
         else:
             values = self.ratio_values(index) or self._steps(block.max_expansion)
         return (0,) * self.removable(index) + values
@@ -627,16 +660,20 @@ class InvertedResidualSpace(Space):
     def ratio_values(self, index: int) -> tuple[int, ...]:
         """The expansions of block `index` by ratios; none where steps say which there are."""
         channels = reference_width(self.blocks[:index], self.stem)
-        found = {multiple(r, channels, self.width_step) for r in self.expansion_ratios}
+        ratios = self.blocks[index].ratios or self.expansion_ratios
+        found = {multiple(r, channels, self.width_step) for r in ratios}
         return tuple(sorted(found))
 
     @cached_property
-    def _present_values(self) -> tuple[dict[str, tuple[int, ...]], ...]:
+    def _present_values(self) -> tuple[dict[str, tuple[Any, ...]], ...]:
         """What each attribute of each block may be while the block is there."""
 
-        def present(index: int, name: str) -> tuple[int, ...]:
+        def present(index: int, name: str) -> tuple[Any, ...]:
+            values = self.block_values(index, name)
+            if name in OPERATIONS:
+                return tuple(named(name, number) for number in values)
             # 0 removes the block, but for an expansion that is not there: it is all there is.
-            return tuple(v for v in self.block_values(index, name) if v) or (0,)
+            return tuple(v for v in values if v) or (0,)
 
         return tuple({n: present(i, n) for n in _COLUMNS} for i in range(len(self.blocks)))
 
@@ -665,7 +702,7 @@ class InvertedResidualSpace(Space):
             ) from None
 
 
-_COLUMNS = {"width": 0, "expansion": 1, "kernel_size": 2}
+_COLUMNS = {"width": 0, "expansion": 1, "kernel_size": 2, "se": 3, "activation": 4}
 """What there is to choose in a block that is there."""
-_BLOCK_COLUMNS = ("widths", "expansions", "kernel_sizes")
+_BLOCK_COLUMNS = ("widths", "expansions", "kernel_sizes", "ses", "activations")
 """The same in `Columns`."""

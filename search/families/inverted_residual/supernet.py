@@ -11,6 +11,7 @@ and at each of its resolutions.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from netadapt.profiler.kernels import ConvNorm, Linear, SqueezeExcite, resized
+from netadapt.profiler.kernels.convolution import CLAMPS
 from netadapt.profiler.kernels.squeeze_excite import GATES, INNER
 from netadapt.search.errors import ArchError
 from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
@@ -48,6 +51,8 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
 }
 """Activations; may overwrite what they are given. All of them map 0 to 0."""
+NOT_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = IN_PLACE | CLAMPS
+"""The same, which leave it as it is."""
 
 
 class InvertedResidualSuperNetwork(SuperNetwork):
@@ -164,12 +169,15 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         layers = self.network.get_submodule(name)
         assert isinstance(layers, Block)
         assert arch.kernel_size is not None
-        activate = IN_PLACE[spec.activation]
+        squeeze_excite = layers.squeeze_excite if spec.se_of(arch) else None
+        activate = IN_PLACE[spec.activation_of(arch)]
+        if mask.activations is not None:
+            activate = functools.partial(_mixed, spec.activations, mask.activations)
         sizes = arch.kernel_size if mask.kernel_sizes is None else mask.kernel_sizes
         dense = spec.kind != "inverted_residual"
         y = x
         # Squeeze-excite masks its own input.
-        inner = None if layers.squeeze_excite is not None else mask.inner
+        inner = None if squeeze_excite is not None else mask.inner
         if layers.expand is not None:
             y = _conv(layers.expand, y, arch.expansion, sizes if dense else 1)
             own = inner if layers.depthwise is None else None
@@ -180,9 +188,9 @@ class InvertedResidualSuperNetwork(SuperNetwork):
         if layers.depthwise is not None:
             y = _depthwise(layers.depthwise, y, sizes)
             y = _normalized(normalize, f"{name}.depthwise", layers.depthwise, y, inner)
-        if layers.squeeze_excite is not None:
+        if squeeze_excite is not None:
             hidden = self.space.squeeze_excite.channels(y.shape[1], x.shape[1])
-            y = _squeeze_excite(layers.squeeze_excite, activate(y), hidden, mask)
+            y = _squeeze_excite(squeeze_excite, activate(y), hidden, mask)
         elif y is not x:
             y = activate(y)
         alone = y is x  # one dense convolution is the whole block
@@ -239,6 +247,8 @@ class _BlockMask:
     filters: for the project layer's M.
     joined: `(B, 1, 1, 1)`, the images with a residual addition where that depends on their arch.
     kernel_sizes: image by image; or `(k, k)`, of every weight of the largest kernel its share.
+    se: `(B, 1, 1, 1)`, the images with squeeze-excite where that is chosen.
+    activations: `(A, B, 1, 1, 1)`, of each activation the images that have it, where it is chosen.
 
     Of a mixture of archs, which all images see, B is 1 and masks have values between 0 and 1.
     """
@@ -248,6 +258,8 @@ class _BlockMask:
     filters: Tensor | None = None
     joined: Tensor | None = None
     kernel_sizes: _Runs | Tensor | None = None
+    se: Tensor | None = None
+    activations: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,22 +293,29 @@ def make_masks(space: InvertedResidualSpace, columns: Columns, x: Tensor) -> _Ma
     channels, largest = stem, full.stem
     for index, (spec, block) in enumerate(zip(space.blocks, full.blocks, strict=True)):
         # A removed block has no kernel size; any will do, for it is masked.
-        widths, expansions, sizes = (
+        widths, expansions, sizes, ses, activations = (
             column[:, index]
-            for column in (columns.widths, columns.expansions, columns.kernel_sizes)
+            for column in (
+                columns.widths,
+                columns.expansions,
+                columns.kernel_sizes,
+                columns.ses,
+                columns.activations,
+            )
         )
         inner, largest_inner = (
             (expansions, block.expansion) if block.expansion else (channels, largest)
         )
         squeeze, joined = None, None
         join = space.join(index)
-        if spec.se:
+        if spec.se_of(block):
             hidden_widths = space.squeeze_excite.channels_of_all(inner, channels)
             squeeze = first(hidden_widths, space.squeeze_excite.channels(largest_inner, largest))
         if join == "residual":
             # One channel, or none; an image without the block is its input.
             same = (channels == widths) | (widths == 0)
             joined = first(same.astype(np.int64), 1)
+        numbers = space.block_values(index, "activation") if spec.activations else ()
         blocks.append(
             _BlockMask(
                 first(inner, largest_inner),
@@ -304,6 +323,10 @@ def make_masks(space: InvertedResidualSpace, columns: Columns, x: Tensor) -> _Ma
                 first(widths, block.width),
                 joined,
                 _runs(sizes),
+                first(ses - 1, 1) if spec.either_se else None,
+                torch.stack([first(activations == number, 1) for number in numbers])
+                if numbers
+                else None,
             )
         )
         if join == "bypass":
@@ -337,7 +360,7 @@ def _soft_masks(
             else (block.entering, entering)
         )
         squeeze = joined = None
-        if spec.se:
+        if spec.se_of(largest):
             hidden = inner.through(block.entering, space.squeeze_excite.channels)
             squeeze = shaped(hidden.mask(space.squeeze_excite.channels(most, entering)))
         if space.join(index) == "residual":
@@ -360,6 +383,10 @@ def _soft_masks(
                 shaped(filters),
                 joined,
                 _kernel_mask(block.kernel_size, largest.kernel_size).to(x),
+                block.se.probabilities[1].to(x).reshape(1, 1, 1, 1) if spec.either_se else None,
+                block.activation.probabilities.to(x).reshape(-1, 1, 1, 1, 1)
+                if spec.activations
+                else None,
             )
         )
         entering = largest.width
@@ -449,8 +476,28 @@ def _squeeze_excite(layer: SqueezeExcite, x: Tensor, squeezed: int, mask: _Block
     gate = functional.conv2d(gate, reduce.weight[:squeezed, :channels], reduce.bias[:squeezed])
     gate = _masked(INNER[layer.activation](gate), mask.squeeze)
     gate = functional.conv2d(gate, expand.weight[:channels, :squeezed], expand.bias[:channels])
+    gate = GATES[layer.gate](gate)
+    if mask.se is not None:  # a gate of 1 is no squeeze-excite
+        gate = torch.lerp(torch.ones_like(gate), gate, mask.se)
     # Masking the gate masks the product, at the price of one pixel.
-    return x * _masked(GATES[layer.gate](gate), mask.inner)
+    return x * _masked(gate, mask.inner)
+
+
+def _mixed(activations: Sequence[str], shares: Tensor, x: Tensor) -> Tensor:
+    """The sum of activations of x, each times its share `(A, B, 1, 1, 1)`.
+
+    Only x is kept for the gradient, as for one activation: it is computed again.
+    """
+
+    def total(x: Tensor, shares: Tensor) -> Tensor:
+        parts = [
+            NOT_IN_PLACE[name](x) * share for name, share in zip(activations, shares, strict=True)
+        ]
+        return functools.reduce(torch.add, parts)
+
+    if not torch.is_grad_enabled():
+        return total(x, shares)
+    return checkpoint(total, x, shares, use_reentrant=False, preserve_rng_state=False)
 
 
 def _linear(layer: Linear, x: Tensor, features: int) -> Tensor:
