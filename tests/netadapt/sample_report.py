@@ -17,6 +17,7 @@ from netadapt.report.records import (
     LatencyMap,
     LatencyPart,
     LossCurve,
+    OtherRun,
     PathStep,
     PredictedMeasured,
     PredictionErrors,
@@ -76,6 +77,17 @@ VARIANT = dataclasses.replace(
     SCALED, label="scaled 0.71 x, all 3x3", score=0.812, measured_ms=0.41, chosen=False
 )
 
+THIS_RUN = OtherRun("sample", "supernet, mcd", 900.0, (FOUND,))
+BESIDE = OtherRun(
+    "masked",
+    "dmasking",
+    1400.0,
+    (
+        dataclasses.replace(
+            FOUND, label="masked: found", score=0.836, measured_ms=0.386, latency_ratio=0.48
+        ),
+    ),
+)
 PUBLISHED = (
     PublishedNetwork(
         label="MobileNetV3-Small",

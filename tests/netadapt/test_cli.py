@@ -182,6 +182,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["search", "nowhere.toml"], ["nowhere.toml"]),
         (["search", "--budget", "0.5"], ["--from FOLDER", "go together"]),
         (["search", "--from", "runs/demo"], ["--budget", "go together"]),
+        (["search", "--from", "runs/demo", "--budget", "1", "--steps", "2"], ["--steps"]),
+        (["search", "--steps", "0"], ["--steps", "greater than or equal to 1"]),
         (["search", "a.toml", "--from", "runs/demo", "--budget", "0.5"], ["without another run"]),
         (["search", "--from", "nowhere", "--budget", "0.5"], ["run.toml", "nowhere"]),
         (["search", "--loop", "often"], ["search.loop", "'often'", "'top_k'"]),

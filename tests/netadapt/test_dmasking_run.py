@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.config import RunConfig, read_config
+from netadapt.commands import cli
+from netadapt.config import RunConfig, read_config, write_config
 from netadapt.console import PlainProgress
-from netadapt.errors import ConfigError
+from netadapt.errors import ConfigError, RunFolderError
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
 from netadapt.runs.context import Context
@@ -83,6 +84,38 @@ def test_how_it_went_is_kept(finished: RunFolder) -> None:
     assert {"supernet", "search 0.9", "search 0.7"} <= phases
     page = render(read_run(finished))
     assert "How the architecture was learnt" in page
+
+
+def test_runs_stand_beside_each_other_where_they_compare(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    other = RunFolder(shutil.copytree(finished.path, tmp_path / "other"))
+    theirs = other.read_config().changed({"run": {"name": "other"}})
+    write_config(theirs, other.config)
+    page = tmp_path / "both.html"
+    assert cli_exit("report", finished.path, "--beside", other.path, "--out", page) == 0
+    assert "found by other (dmasking)" in page.read_text()
+    report = read_run(finished, beside=[other])
+    for run_, network, own in report.side_by_side:
+        assert own is not None
+        assert network.measured_ms == pytest.approx(own.measured_ms)
+        assert network.score == own.score
+        assert run_.search_s > 0
+    assert [n.search for _, n, _ in report.side_by_side] == ["0.9", "0.9", "0.7", "0.7"]
+    page.unlink()
+    write_config(theirs.changed({"final": {"steps": 5}}), other.config)
+    with pytest.raises(RunFolderError, match=r"differs in final.steps \(5, this run's 4\)"):
+        read_run(finished, beside=[other])
+    write_config(theirs, other.config)
+    other.result.unlink()
+    assert cli_exit("report", finished.path, "--beside", other.path, "--out", page) == 2
+    assert not page.exists()
+
+
+def cli_exit(*words: object) -> object:
+    with pytest.raises(SystemExit) as left:
+        cli.main([*map(str, words)])
+    return left.value.code
 
 
 def test_found_networks_begin_anew(tmp_path: Path) -> None:

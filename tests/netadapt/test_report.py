@@ -30,10 +30,12 @@ from netadapt.report.verdict import MINUS, PLUS_MINUS
 from netadapt.text import LatencyUnit, milliseconds, quantity
 from tests.netadapt.browser import check_shown, needs_browser
 from tests.netadapt.sample_report import (
+    BESIDE,
     FOUND,
     PUBLISHED,
     REFERENCE,
     SCALED,
+    THIS_RUN,
     sample_front,
     sample_report,
 )
@@ -429,6 +431,20 @@ def test_latencies_beside_each_other_share_a_unit(ms: tuple[float, ...], texts: 
     assert [unit.text(value) for value in ms] == texts
 
 
+def test_runs_stand_side_by_side() -> None:
+    page = outcome(REFERENCE, FOUND, SCALED, this=THIS_RUN, beside=(BESIDE,))
+    assert "masked (dmasking)" in page  # in the picture's legend
+    rows = re.findall(
+        r"<tr[^>]*>\s*<th scope=\"row\">(?:sample|masked)</th>.*?</tr>", page, re.DOTALL
+    )
+    own, other = (re.sub(r"<[^>]+>|\s+", " ", row) for row in rows)
+    assert "supernet, mcd" in own
+    assert "49.0 %" in own
+    assert "1.02 (" in other  # 0.49 / 0.48
+    assert f"{MINUS}0.6 {PLUS_MINUS}" in other
+    assert "23 min" in other
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(812, "812"), (48_210, "48.2 k"), (3.41e6, "3.41 M"), (2e9, "2 G")]
 )
@@ -438,5 +454,7 @@ def test_quantities_are_readable(value: float, text: str) -> None:
 
 @needs_browser
 def test_a_browser_shows_every_picture_without_complaint(tmp_path: Path) -> None:
-    report = dataclasses.replace(sample_report(), published=PUBLISHED)
+    report = dataclasses.replace(
+        sample_report(), published=PUBLISHED, this=THIS_RUN, beside=(BESIDE,)
+    )
     check_shown(render(report), len(PICTURES), tmp_path)
