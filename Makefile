@@ -25,6 +25,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "netadapt needs Python 3.11 or newer; call make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	@# pip unpacks one wheel after another, so several of it unpack what is known to be needed. What
+	@# they cannot get on some system, the lines below find or complain of.
+	@grep '==' constraints.txt | xargs -n 20 -P 2 $(BIN)/pip install --quiet \
+		--disable-pip-version-check --no-compile --no-deps 2>/dev/null || true
 	@# torch by itself and first: resolved together with the rest, pip may take a newer build of it
 	@# with gigabytes of GPU libraries.
 	$(INSTALL) torch==2.13.0

@@ -85,7 +85,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     It knows that programs of every kind of layer are written as the exporter makes them: that is
     what tests/profiler/test_direct.py proves, with caches of its own. Else the first process of
-    each kind of test would import the exporter to see it again.
+    each kind of test would import the exporter to see it again; nor is a share of all others
+    exported, which takes seconds each.
     """
     # Not where pytest's own process would import it too, which runs no test and waits for torch
     from netadapt.profiler.lowering import (
@@ -93,9 +94,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         NATIVE_RECIPE,
         ProgramCache,
         find_lowering,
+        writing,
     )
     from netadapt.profiler.lowering.direct.operators import KNOWN_LAYERS
-    from netadapt.profiler.lowering.writing import stamp_of
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -105,7 +106,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for recipe in (DEFAULT_RECIPE, NATIVE_RECIPE):
             wholes = ("Network", "_Chain", *(f"{layer} alone" for layer in KNOWN_LAYERS))
             layers = [*KNOWN_LAYERS, *wholes]
-            ProgramCache().note_compared(stamp_of(find_lowering(recipe)), layers)
+            ProgramCache().note_compared(writing.stamp_of(find_lowering(recipe)), layers)
+        patch.setattr(writing, "COMPARED_SHARE", 10**9)
         yield
 
 

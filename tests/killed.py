@@ -10,20 +10,28 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# Counts where nothing has been forked yet; without it all is as it should be, and slower.
-_CONTEXT.set_forkserver_preload(
-    [
-        "tests.profiler.test_profile",
-        "tests.search.test_driver",
-        "tests.search.test_ranks",
-        "tests.search.test_training",
-        "torch._dynamo",  # an optimiser's first step imports it
-    ]
-)
+PRELOADED = [
+    "tests.profiler.test_profile",
+    "tests.profiler.test_table",
+    "tests.search.test_driver",
+    "tests.search.test_ranks",
+    "tests.search.test_training",
+    "sklearn.datasets",  # where digits are
+    "torch._dynamo",  # an optimiser's first step imports it
+    "torch.fx.experimental.symbolic_shapes",
+]
+
+
+def start_server() -> None:
+    """Have the one that all are forked from, before somebody else starts it with less imported."""
+    _CONTEXT.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+
 
 Say = Callable[[object], None]
 """What a process tells the test, which reads it with `Child.told`."""
@@ -33,6 +41,7 @@ class Child:
     """A process that runs `target(say, *arguments)`, a function of a module."""
 
     def __init__(self, target: Callable[..., object], *arguments: object) -> None:
+        start_server()
         self._heard, told = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(target=_run, args=(told, target, arguments))
         self._process.start()

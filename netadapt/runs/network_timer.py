@@ -84,7 +84,7 @@ class NetworkTimer:
                 return session.reference_ms, session.networks[reference].spread
         companions = self._known_kernels(COMPANIONS)
         subjects = [subject for subject, _ in companions]
-        network = self._network(self._space.reference())
+        network = untrained(self._space, self._space.reference())
         timed = self._beside({reference: network}, reference, subjects)
         own = timed[reference]
         estimates_ms = [us / timed[s.name].ratio / 1e3 for s, us in companions if s.name in timed]
@@ -114,7 +114,7 @@ class NetworkTimer:
         """
         reference_ms, _ = self.reference()
         known = self._known()
-        unseen = {a.to_json(): self._network(a) for a in archs if a.to_json() not in known}
+        unseen = {a.to_json(): untrained(self._space, a) for a in archs if a.to_json() not in known}
         if unseen:
             known |= self._session("networks", unseen)
         return [known[arch.to_json()].ratio * reference_ms for arch in archs]
@@ -125,7 +125,9 @@ class NetworkTimer:
         name = arch.to_json()
         companions = [subject for subject, _ in self._known_kernels(CONFIRM_COMPANIONS)]
         first, second = (
-            self._session("confirm", {name: self._network(arch)}, companions=companions)[name].ratio
+            self._session("confirm", {name: untrained(self._space, arch)}, companions=companions)[
+                name
+            ].ratio
             for _ in range(2)
         )
         return first * reference_ms, second * reference_ms
@@ -142,7 +144,7 @@ class NetworkTimer:
     def programs(self, archs: Sequence[Arch]) -> list[bytes]:
         """The programs of the archs' networks, lowered in parallel where the cache has none."""
         return lower_networks(
-            [self._network(arch) for arch in archs],
+            [untrained(self._space, arch) for arch in archs],
             self._profiler.cache,
             lowering=self._profiler.lowering,
             workers=self._profiler.settings.workers,
@@ -150,7 +152,7 @@ class NetworkTimer:
 
     def archs(self, archs: Sequence[Arch], on_progress: OnProgress | None = None) -> ProfileSummary:
         """See that the table has the networks of `archs`, weights as they are before training."""
-        networks = {arch.to_json(): self._network(arch) for arch in archs}
+        networks = {arch.to_json(): untrained(self._space, arch) for arch in archs}
         summary = self._profiler.networks(networks, on_progress)
         if summary.failures:
             failure = summary.failures[0]
@@ -178,7 +180,7 @@ class NetworkTimer:
         reference_ms, _ = self.reference()
         if base is None:
             base = self._space.reference().to_json()
-            networks = {base: self._network(self._space.reference())} | dict(networks)
+            networks = {base: untrained(self._space, self._space.reference())} | dict(networks)
         occasion = "trained" if purpose == "final" else ""
         timed = self._beside(networks, base, companions, on_progress, occasion)
         timings = {
@@ -243,9 +245,6 @@ class NetworkTimer:
             cached = [pair for pair in subjects if self._profiler.program(pair[0])]
             self._companions = _at_even_ranks(cached, COMPANIONS)
         return _at_even_ranks(self._companions, count)
-
-    def _network(self, arch: Arch) -> ShapedNetwork:
-        return untrained(self._space, arch)
 
 
 def untrained(space: Space, arch: Arch) -> ShapedNetwork:

@@ -41,6 +41,7 @@ from netadapt.profiler.lowering import (
     lower,
     lower_networks,
     lower_subjects,
+    writing,
 )
 from netadapt.profiler.lowering.direct.operators import Graph
 from netadapt.profiler.lowering.seam import Constant, Draft
@@ -305,6 +306,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         return original(self, exported, constants)
 
     monkeypatch.setattr(XnnpackFp32, "to_program", counted)
+    monkeypatch.setattr(writing, "COMPARED_SHARE", COMPARED_SHARE)  # most tests do without
     return found
 
 

@@ -184,10 +184,19 @@ class Places:
         found: list[Likely] = []
         for height, share in zip(heights.values, heights.probabilities, strict=True):
             found += self._at(height, network, share if len(heights.values) > 1 else None)
-        return found
+        space = self._space
+        features = network.leaving if space.head is None else network.head
+        # Behind the pooling a resolution makes no difference.
+        return found + self._likely(
+            "classifier",
+            lambda channels, hidden: classifier_kernels(
+                space.hidden, channels, hidden, space.classes
+            ),
+            [features, network.hidden],
+        )
 
     def _at(self, height: int, network: NetworkMixture, share: Tensor | None) -> list[Likely]:
-        """The places of networks whose input has this height, whose probability is `share`."""
+        """The places before the classifier where the input has this height, with this `share`."""
         space = self._space
         size = space.size_of(height if space.resolutions else None)
         sizes = space.sizes(size)
@@ -199,19 +208,10 @@ class Places:
         )
         for index, block in enumerate(network.blocks):
             found += self._block(f"{index} at {height}", index, block, sizes[index:][:2], share)
-        found += self._likely(
+        return found + self._likely(
             f"head at {height}",
             lambda channels, width: head_kernels(space.head, channels, width, sizes[-1]),
             [network.leaving, network.head],
-            share,
-        )
-        features = network.leaving if space.head is None else network.head
-        return found + self._likely(
-            "classifier",
-            lambda channels, hidden: classifier_kernels(
-                space.hidden, channels, hidden, space.classes
-            ),
-            [features, network.hidden],
             share,
         )
 
