@@ -27,8 +27,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@# pip unpacks one wheel after another, so several of it unpack what is known to be needed. What
 	@# they cannot get on some system, the lines below find or complain of.
-	@grep '==' constraints.txt | xargs -n 20 -P 2 $(BIN)/pip install --quiet \
-		--disable-pip-version-check --no-compile --no-deps 2>/dev/null || true
+	@grep '==' constraints.txt | awk '{print NR % 2, $$0}' | sort -s -n -k 1,1 | cut -d ' ' -f 2- | \
+		xargs -n 60 -P 2 $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps \
+		2>/dev/null || true
 	@# torch by itself and first: resolved together with the rest, pip may take a newer build of it
 	@# with gigabytes of GPU libraries.
 	$(INSTALL) torch==2.13.0

@@ -54,9 +54,11 @@ def test_make_installs_those_versions_and_torch_by_itself_first() -> None:
         timeout=60,
     ).stdout
     installs = [line for line in recipe.splitlines() if "pip install" in line]
-    assert len(installs) == 2
-    assert all("PIP_CONSTRAINT=constraints.txt" in line for line in installs)
-    assert installs[0].endswith(f"torch=={pins()['torch']}")
+    unpacked, *resolved = installs
+    assert "--no-deps" in unpacked
+    assert len(resolved) == 2
+    assert all("PIP_CONSTRAINT=constraints.txt" in line for line in resolved)
+    assert resolved[0].endswith(f"torch=={pins()['torch']}")
 
 
 def test_no_versions_from_anywhere_in_particular() -> None:

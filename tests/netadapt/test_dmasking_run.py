@@ -94,7 +94,7 @@ def test_runs_stand_beside_each_other_where_they_compare(
     write_config(theirs, other.config)
     page = tmp_path / "both.html"
     assert cli_exit("report", finished.path, "--beside", other.path, "--out", page) == 0
-    assert "found by other (dmasking)" in page.read_text()
+    assert ">run other<" in page.read_text()
     report = read_run(finished, beside=[other])
     for run_, network, own in report.side_by_side:
         assert own is not None

@@ -433,9 +433,10 @@ def test_latencies_beside_each_other_share_a_unit(ms: tuple[float, ...], texts: 
 
 def test_runs_stand_side_by_side() -> None:
     page = outcome(REFERENCE, FOUND, SCALED, this=THIS_RUN, beside=(BESIDE,))
-    assert "masked (dmasking)" in page  # in the picture's legend
+    assert ">run masked<" in page  # in the picture's legend
+    assert "Crosses: what other runs found" in page
     rows = re.findall(
-        r"<tr[^>]*>\s*<th scope=\"row\">(?:sample|masked)</th>.*?</tr>", page, re.DOTALL
+        r"<tr[^>]*>\s*<th scope=\"row\">(?:sample|masked): .*?</th>.*?</tr>", page, re.DOTALL
     )
     own, other = (re.sub(r"<[^>]+>|\s+", " ", row) for row in rows)
     assert "supernet, mcd" in own

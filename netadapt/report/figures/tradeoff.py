@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from netadapt.report.figures.canvas import (
@@ -26,10 +27,13 @@ from netadapt.text import LatencyUnit
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LONGEST_NAME = 24
+"""Of another run, in letters: the legend is as wide as its columns on a phone."""
+
 _LEGEND = {
     "reference": "reference",
     "found": "found by the search",
-    "scaled": "reference scaled in width",
+    "scaled": "reference, scaled",
 }
 
 
@@ -66,7 +70,7 @@ def tradeoff(report: RunReport, layout: Layout) -> str:
             networks = [n for n in report.networks if n.kind == kind]
             _points(axes, networks, label, KIND_STYLES[kind], unit, scale)
         for run, colour in zip(report.beside, cycle(FOUND_COLOURS[1:])):
-            label = f"found by {run.name} ({run.found_by})"
+            label = shorten(f"run {run.name}", LONGEST_NAME, placeholder="...")
             _points(axes, run.networks, label, (colour, "P"), unit, scale)
         _numbered(axes, [(ms * unit.per_ms, score * scale) for ms, score in published])
         shown = [*report.networks, *(n for run in report.beside for n in run.networks)]
