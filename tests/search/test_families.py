@@ -421,6 +421,7 @@ def test_operations_are_the_blocks_own() -> None:
         ({"widths": [8, 24]}, "one of its widths"),
         ({"widths": [8, 16], "max_width": 24}, "its maximum the last"),
         ({"skip": True, "stride": 2}, "may be left out"),
+        ({"skip": True, "repeat": 2, "depths": [1, 2]}, "none is skipped"),
         ({"kind": "residual", "either_se": True}, "no se"),
     ],
 )

@@ -240,6 +240,9 @@ class _Checks:
                 list(depths),
             )
             require(stage.depth in depths, f"{name} is one of {depths}", stage.depth)
+            skipped = any(block.skip for block in space.blocks[stage.first :][: depths[-1]])
+            rule = f"{name} says how many blocks there are, so none is skipped by itself"
+            require(not skipped, rule, skipped)
             blocks = len(space.blocks) - stage.first
             require(depths[-1] <= blocks, f"{name} is at most its row's repeat", depths[-1])
             droppable |= set(range(stage.first + depths[0], stage.first + depths[-1]))
