@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # imported, when it first is: of all that is installed, it takes longer than installing. Where it is
 # not kept (PYTHONDONTWRITEBYTECODE, as in many containers), each process compiles torch again.
 unexport PYTHONDONTWRITEBYTECODE
-INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := env PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: install demo test wheel-test lint format clean help
 
@@ -28,8 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	@# pip unpacks one wheel after another, so several of it unpack what is known to be needed. What
 	@# they cannot get on some system, the lines below find or complain of.
 	@grep '==' constraints.txt | awk '{print NR % 2, $$0}' | sort -s -n -k 1,1 | cut -d ' ' -f 2- | \
-		xargs -n 60 -P 2 $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps \
-		2>/dev/null || true
+		xargs -n 60 -P 2 $(INSTALL) --no-deps 2>/dev/null || true
 	@# torch by itself and first: resolved together with the rest, pip may take a newer build of it
 	@# with gigabytes of GPU libraries.
 	$(INSTALL) torch==2.13.0

@@ -65,6 +65,7 @@ def read_run(
     parts = Parts(config)
     space, task = parts.space, parts.task
     result = RunResult.load(folder.result) if folder.result.exists() else None
+    others = tuple(_read_beside(config, result, folder, other) for other in beside)
     predictor = LatencyPredictor.load(folder.predictor) if folder.predictor.exists() else None
     table = measured.read_table(
         folder.table, None if predictor is None else predictor.data_.provenance
@@ -84,7 +85,6 @@ def read_run(
         )
     )
     archs = _archs(space, result, logs)
-    others = tuple(_read_beside(config, result, folder, other) for other in beside)
     return RunReport(
         name=config.run.name,
         finished=result is not None,

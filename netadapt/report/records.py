@@ -365,6 +365,11 @@ class RunReport:
         return next((n for n in self.networks if n.kind == "reference"), None)
 
     @property
+    def trained(self) -> tuple[TrainedNetwork, ...]:
+        """This run's networks and those of the runs beside it."""
+        return (*self.networks, *(n for run in self.beside for n in run.networks))
+
+    @property
     def side_by_side(self) -> tuple[tuple[OtherRun, TrainedNetwork, TrainedNetwork | None], ...]:
         """Found networks by budget and run, each with this run's own of that budget."""
         runs = (*([self.this] if self.this is not None else []), *self.beside)

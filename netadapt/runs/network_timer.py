@@ -124,11 +124,9 @@ class NetworkTimer:
         reference_ms, _ = self.reference()
         name = arch.to_json()
         companions = [subject for subject, _ in self._known_kernels(CONFIRM_COMPANIONS)]
+        networks = {name: untrained(self._space, arch)}
         first, second = (
-            self._session("confirm", {name: untrained(self._space, arch)}, companions=companions)[
-                name
-            ].ratio
-            for _ in range(2)
+            self._session("confirm", networks, companions=companions)[name].ratio for _ in range(2)
         )
         return first * reference_ms, second * reference_ms
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from netadapt.commands import cli
 from netadapt.config import RunConfig, read_config, write_config
 from netadapt.console import PlainProgress
 from netadapt.errors import ConfigError, RunFolderError
@@ -25,6 +24,7 @@ from netadapt.runs.result import RunResult
 from netadapt.runs.run import run
 from netadapt.runs.training_log import read_metrics
 from tests.contracts.strategy import StrategyContract
+from tests.netadapt.conftest import Netadapt
 from tests.two_levels import TwoLevels
 
 TOY = Path(__file__).parent / "toy" / "run.toml"
@@ -87,13 +87,14 @@ def test_how_it_went_is_kept(finished: RunFolder) -> None:
 
 
 def test_runs_stand_beside_each_other_where_they_compare(
-    finished: RunFolder, tmp_path: Path
+    finished: RunFolder, tmp_path: Path, netadapt: Netadapt
 ) -> None:
     other = RunFolder(shutil.copytree(finished.path, tmp_path / "other"))
     theirs = other.read_config().changed({"run": {"name": "other"}})
     write_config(theirs, other.config)
     page = tmp_path / "both.html"
-    assert cli_exit("report", finished.path, "--beside", other.path, "--out", page) == 0
+    both = ("report", str(finished.path), "--beside", str(other.path), "--out", str(page))
+    assert netadapt(*both)[0] == 0
     assert ">run other<" in page.read_text()
     report = read_run(finished, beside=[other])
     for run_, network, own in report.side_by_side:
@@ -108,14 +109,8 @@ def test_runs_stand_beside_each_other_where_they_compare(
         read_run(finished, beside=[other])
     write_config(theirs, other.config)
     other.result.unlink()
-    assert cli_exit("report", finished.path, "--beside", other.path, "--out", page) == 2
+    assert netadapt(*both)[0] == 2
     assert not page.exists()
-
-
-def cli_exit(*words: object) -> object:
-    with pytest.raises(SystemExit) as left:
-        cli.main([*map(str, words)])
-    return left.value.code
 
 
 def test_found_networks_begin_anew(tmp_path: Path) -> None:

@@ -73,12 +73,15 @@ def tradeoff(report: RunReport, layout: Layout) -> str:
             label = shorten(f"run {run.name}", LONGEST_NAME, placeholder="...")
             _points(axes, run.networks, label, (colour, "P"), unit, scale)
         _numbered(axes, [(ms * unit.per_ms, score * scale) for ms, score in published])
-        shown = [*report.networks, *(n for run in report.beside for n in run.networks)]
-        spans = [n.score_interval for n in shown]
+        spans = [n.score_interval for n in report.trained]
         scores = [end for s in spans for end in (s.low, s.high)] + [s for _, s in published]
         low, high = around(min(scores) * scale, max(scores) * scale, 0.1)
         axes.set_ylim(low, high + 0.08 * (high - low))
-        reach = [n.measured_ms * (1 + sign * n.measured_spread) for n in shown for sign in (-1, 1)]
+        reach = [
+            n.measured_ms * (1 + sign * n.measured_spread)
+            for n in report.trained
+            for sign in (-1, 1)
+        ]
         reach += [*limits, *(ms for ms, _ in published)]
         left, right = around(min(reach), max(reach), 0.08)
         axes.set_xlim(left * unit.per_ms, right * unit.per_ms)
@@ -171,11 +174,7 @@ def _names(
 def _described(report: RunReport, unit: LatencyUnit, limits: Sequence[float]) -> str:
     share = 100.0 if report.score_is_share else 1.0
     sign = " %" if report.score_is_share else ""
-    networks: tuple[TrainedNetwork | PublishedNetwork, ...] = (
-        *report.networks,
-        *(n for run in report.beside for n in run.networks),
-        *report.published,
-    )
+    networks: tuple[TrainedNetwork | PublishedNetwork, ...] = (*report.trained, *report.published)
     points = "; ".join(
         f"{n.label}: {unit.text(n.measured_ms)}, {n.score * share:.3g}{sign}"
         for n in networks
