@@ -2,15 +2,15 @@
 
 One policy for all searchers. A searcher proposes candidates for targets; what is done with them is
 here: the most accurate ones are measured, one is accepted, the last ones are guarded against what a
-prediction is uncertain by, what lands below its budget is tried again, and the answer is timed once
-more before it is one. All of it is ours (assumptions).
+prediction is uncertain by until one is within the budget, what lands below it is tried again, and
+the answer is timed once more before it is one. All of it is ours (assumptions).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast
 
@@ -18,7 +18,7 @@ import numpy as np
 from annotated_types import Gt, Interval
 
 from netadapt.android_runner.bounds import check_bounds
-from netadapt.search.archs import larger, smallest
+from netadapt.search.archs import smallest
 from netadapt.search.errors import ImpossibleBudgetError, InvalidSettingError
 from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.requests import (
@@ -36,10 +36,9 @@ from netadapt.search.searchers.drafts import (
     USES_BUDGET,
     Draft,
     Loads,
+    brought_to_budget,
     excess,
-    first_meeting,
     meets,
-    uses,
 )
 from netadapt.search.trials import Trial
 
@@ -49,6 +48,12 @@ if TYPE_CHECKING:
 
 MAX_ITERATIONS = 1000
 """A searcher that has not landed after so many rounds will not."""
+
+FEWEST_BESIDE = 20
+"""Candidates of a round that aims beside the measured ones, though all planned ones are spent."""
+
+MOST_ANCHORS = 5
+"""Measured networks, nearest to the budget first, whose neighbours such a round looks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class LoopSettings:
         chosen.
     top_k: counts for "top_k" alone.
     guard: the last step's candidates stay within the latency budget with the upper end of the
-        prediction's interval, which the search's own measurements narrow (`IntervalScale`).
+        prediction's interval, which the search's own measurements narrow (`IntervalScale`), until
+        something within it has been measured.
 
     Raises `InvalidSettingError`.
     """
@@ -98,7 +104,7 @@ class LandingSettings:
     margin: when the result is timed again, the mean has to be that much inside `lowest` and the
         budget itself, so that a third session finds it there too.
     tries: how often a result that measures under `lowest` is searched for again, the first time
-        from its parent, then by growing what was measured.
+        from its parent, then beside what was measured nearest to the budget.
 
     Raises `InvalidSettingError`.
     """
@@ -169,6 +175,8 @@ class Search:
         timed = [i for i, c in enumerate(constraints) if isinstance(c.metric, LatencyMetric)]
         self._timed = timed[0] if timed else None
         self._measured = False
+        self._fallback = False  # something within the budget has been measured: no guard
+        self._timings: dict[Arch, float] = {}  # in ms
 
     def describe(self) -> str:
         """Stable text of all that decides the requests, but for the metrics' own state."""
@@ -191,7 +199,8 @@ class Search:
 
         Raises `ImpossibleBudgetError` naming the smallest value that can be reached.
         """
-        self._measured = False
+        self._measured = self._fallback = False
+        self._timings = {}
         self._check_reachable()
         rng = np.random.default_rng(self.seed)
         if self.searcher.best_of is None:
@@ -211,7 +220,7 @@ class Search:
             return floors
         if self._measured:
             floors[self._timed] = self.landing.aim
-        if at is not None:
+        if at is not None and not self._fallback:
             floors[self._timed] = min(floors[self._timed], self._certainty(at))
         return floors
 
@@ -229,22 +238,17 @@ class Search:
         base: Choice | None = None  # what the searcher continues from
         iteration, spent, tries = 0, 0, 0
         frugals: dict[Arch, Choice] = {}  # met the budgets and left part of them unused
-        tried: set[Arch] = set()  # measured where the search lands
         while iteration < MAX_ITERATIONS:
-            grown = None
+            beside = None
             if tries > 1 and frugals:
-                trust = 1 / (tries - 1)
-                count = self.searcher.count(spent, 0)
-                grown = self._grow(_fullest(frugals), trust, tried, count, rng)
-            if grown is not None:
-                limits = np.where(
-                    np.arange(len(self._budgets)) == self._timed, self.landing.highest, 1.0
-                )
-                current, last = grown, True
+                count = max(self.searcher.count(spent, 0), FEWEST_BESIDE)
+                beside = self._beside(tries - 1, count, rng)
+            if beside is not None:
+                current, limits, last = beside, self._highest(), True
             else:
                 proposed = self._next(rounds, outcome, spent)
                 floors = self.floors(None if base is None else base.arch)
-                fresh = tuple(d for d in proposed.drafts if d.arch not in tried)
+                fresh = tuple(d for d in proposed.drafts if d.arch not in self._timings)
                 chosen = self._select(fresh or proposed.drafts, proposed.targets, floors)
                 if not chosen:
                     return (yield from self._out_of_options(iteration - 1, base))
@@ -253,36 +257,36 @@ class Search:
                 last = self._is_last(current.targets, floors)
             trials = yield from self._evaluate(iteration, current)
             spent += len(trials)
-            choice = yield from self._choose(
-                iteration, trials, limits, self.landing.lowest if last else 0.0
-            )
+            lowest = self.landing.lowest if last else 0.0
+            choice = yield from self._choose(iteration, trials, limits, lowest, tries)
             met, used = self._landed(choice.arch, choice.measured_ms)
             if met and (used or current.largest):
                 met, used, choice = yield from self._confirm(iteration, choice)
                 if met and (used or current.largest):
                     return choice.arch
             iteration += 1
-            if grown is None and (not met or current.largest):
+            if beside is None and (not met or current.largest):
                 base = choice
                 outcome = Outcome(base.arch, again=False, spent=spent, trials=trials)
                 continue
             # Beside the window: the correction now knows better, so aim again from the same parent,
-            # then grow what was measured; what grew over the budget is no parent.
+            # then beside what was measured; what came out over the budget is no parent.
             base = choice if base is None else base
-            tried.add(choice.arch)
             tries += 1
             if met:
                 frugals[choice.arch] = choice
-            if grown is None:
+                self._fallback = True
+            if beside is None:
                 outcome = Outcome(base.arch, again=True, spent=spent, trials=trials)
             if tries > self.landing.tries:
-                base = _fullest(frugals)
+                base = max(frugals.values(), key=lambda choice: choice.measured_ms or 0.0)
                 met, _, _ = yield from self._confirm(iteration - 1, base)
                 if met:
                     return base.arch
                 assert outcome is not None
                 outcome = replace(outcome, arch=base.arch)
                 frugals.clear()
+                self._fallback = False
         assert base is not None
         self._give_up(self.loads([base.arch])[0])
 
@@ -291,19 +295,23 @@ class Search:
         rounds = self.searcher.rounds(self, rng)
         outcome: Outcome | None = None
         best: tuple[bool, float, Choice] | None = None  # uses the budget, score
-        iteration, spent, planned = 0, 0, 0
+        iteration, spent, planned, tries = 0, 0, 0, 0
         while True:
             # Measured results that leave part of the budget unused are worth some more rounds.
             late = iteration > planned + self.landing.tries
             if best is not None and (best[0] or late) and spent >= best_of:
-                met, _, _ = yield from self._confirm(iteration - 1, best[2])
-                if met:
+                met, used, choice = yield from self._confirm(iteration - 1, best[2])
+                if met and (used or late):
                     return best[2].arch
-                best = None
-            proposed = None if late else self._next(rounds, outcome, spent)
+                best = (False, choice.score, choice) if met else None
+            beside = None
+            if spent >= best_of and self._timings and not late:
+                tries += 1
+                beside = self._beside(tries, FEWEST_BESIDE, rng)
+            proposed = None if late else beside or self._next(rounds, outcome, spent)
             if proposed is None or not proposed.drafts:
                 break
-            down = bool((proposed.targets <= 1 + TOLERANCE).all())
+            down = beside is not None or bool((proposed.targets <= 1 + TOLERANCE).all())
             last = down and self._timed is not None
             if iteration == 0 or not down:  # on its way down a searcher learns how far it is
                 planned = iteration + proposed.iterations_left + 1
@@ -311,9 +319,10 @@ class Search:
             current = replace(proposed, drafts=tuple(drafts))
             trials = yield from self._evaluate(iteration, current)
             spent += len(trials)
-            limits = self._limits(current.targets, np.ones(len(current.targets)), True)
+            ones = np.ones(len(self._budgets))
+            limits = self._highest() if beside else self._limits(current.targets, ones, True)
             lowest = self.landing.lowest if last else 0.0
-            choice = yield from self._choose(iteration, trials, limits, lowest)
+            choice = yield from self._choose(iteration, trials, limits, lowest, tries)
             met, used = self._landed(choice.arch, choice.measured_ms)
             if met and current.largest:
                 met, used, choice = yield from self._confirm(iteration, choice)
@@ -321,7 +330,10 @@ class Search:
                     return choice.arch
             if met and (best is None or (used, choice.score) > best[:2]):
                 best = (used, choice.score, choice)
-            outcome = Outcome(choice.arch, not (met and used), spent, trials)
+            if met and choice.measured_ms is not None:
+                self._fallback = True
+            if beside is None:
+                outcome = Outcome(choice.arch, not (met and used), spent, trials)
             iteration += 1
         if best is None:
             self._give_up(self.loads([smallest(self.space)])[0])
@@ -367,16 +379,22 @@ class Search:
         return {c.metric.name: float(v) for c, v in zip(self.constraints, values, strict=True)}
 
     def _choose(
-        self, iteration: int, trials: Sequence[Trial], limits: Loads, lowest: float
+        self,
+        iteration: int,
+        trials: Sequence[Trial],
+        limits: Loads,
+        lowest: float,
+        tries: int = 0,
     ) -> Generator[Request, Answer, Choice]:
         """The trial to continue with, after the most accurate ones were measured.
 
         Of those, the ones that measure within `limits` compete by score; before them those that
         use the share `lowest` of the latency budget too, and if none is within, the nearest to it
-        is taken.
+        is taken. With every one of the `tries` that landed beside the window one more is measured,
+        since each is off by something of its own.
         """
         ranked = sorted(trials, key=lambda trial: -trial.score)
-        favourites = ranked[: 1 if self._timed is None else self.loop.favourites]
+        favourites = ranked[: 1 if self._timed is None else self.loop.favourites + tries]
         measured = yield from self._measure(iteration, [trial.arch for trial in favourites])
         if measured is None or self._timed is None:
             ms = None if measured is None else measured[0]
@@ -404,6 +422,7 @@ class Search:
         answer = cast("tuple[float, ...] | None", (yield Measure(iteration, tuple(archs))))
         if answer is not None:
             self._observe(archs, answer)
+            self._timings.update(zip(archs, answer, strict=True))
         return answer
 
     def _confirm(
@@ -417,7 +436,7 @@ class Search:
         if answer is None or choice.measured_ms is None or self._timed is None:
             return True, True, choice
         self._observe([choice.arch] * len(answer), answer)
-        mean_ms = math.fsum(answer) / len(answer)
+        mean_ms = self._timings[choice.arch] = math.fsum(answer) / len(answer)
         margin = self.landing.margin
         met, used = self._landed(choice.arch, mean_ms, 1 - margin, self.landing.lowest + margin)
         return met, used, replace(choice, measured_ms=mean_ms)
@@ -479,6 +498,12 @@ class Search:
             limits[self._timed] = self.landing.highest
         return limits
 
+    def _highest(self) -> Loads:
+        """What a measured network has to meet where a round aims at the budgets themselves."""
+        limits = np.ones(len(self._budgets))
+        limits[self._timed] = self.landing.highest
+        return limits
+
     def _is_last(self, targets: Loads, floors: Loads) -> bool:
         """Whether the latency's target is where the last step aims, or below."""
         return self._timed is not None and bool(
@@ -487,7 +512,7 @@ class Search:
 
     def _guarded(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Those within the latency budget with their guard band on top, or all if none is."""
-        if self._timed is None or not self.loop.guard or not drafts:
+        if self._timed is None or not self.loop.guard or self._fallback or not drafts:
             return list(drafts)
         shares = self._upper_shares([draft.arch for draft in drafts])
         inside = [d for d, share in zip(drafts, shares, strict=True) if share <= 1 + TOLERANCE]
@@ -507,41 +532,39 @@ class Search:
         least = min((excess(d.loads, targets) for d in drafts), default=0.0)
         return tuple(d for d in drafts if excess(d.loads, targets) <= least + TOLERANCE)
 
-    def _grow(
-        self,
-        anchor: Choice,
-        trust: float,
-        tried: Collection[Arch],
-        count: int,
-        rng: np.random.Generator,
-    ) -> Round | None:
-        """Networks that add to a measured one what it left of the latency budget.
+    def _beside(self, time: int, count: int, rng: np.random.Generator) -> Round | None:
+        """Networks beside a measured one that take what the budget has, the `time`-th such round.
 
         A neighbour's latency is that of the measured network, changed by as much as the prediction
         changes: what the predictor gets wrong about the one it gets wrong about the other. Where
-        neighbours turned out otherwise, `trust` in that falls from 1 towards 0, the corrected
-        prediction by itself. Each grows dimensions in random order, each by a random number of
-        steps. None where that fills no budget.
+        neighbours turned out otherwise, the trust in that falls from 1 towards 0, the corrected
+        prediction by itself. The measured network nearest to the budget comes first; where it has
+        too few neighbours, the next one. None where nothing has any.
         """
         assert self._timed is not None
-        assert anchor.measured_ms is not None
-        predicted = self.loads([anchor.arch])[0]
-        share = anchor.measured_ms / self._budgets[self._timed]
-        limits = np.ones(len(predicted))
-        limits[self._timed] = self.landing.aim * (predicted[self._timed] / share) ** trust
-        fleet = [Draft(anchor.arch, predicted) for _ in range(count)]
-        dimensions = self.space.dimensions
-        orders = [rng.permutation(len(dimensions)) for _ in fleet]
-        for turn in range(len(dimensions)):
-            due = [i for i, draft in enumerate(fleet) if not uses(draft.loads, limits)]
-            options = [larger(self.space, fleet[i].arch, dimensions[orders[i][turn]]) for i in due]
-            cut = [o[int(rng.integers(len(o))) :] if o else o for o in options]
-            found = first_meeting(self.loads, cut, [limits] * len(due))
-            for i, draft in zip(due, found, strict=True):
-                fleet[i] = draft or fleet[i]
-        grown = {d.arch: d for d in fleet if d.arch not in tried and uses(d.loads, limits)}
-        grown.pop(anchor.arch, None)
-        return Round(tuple(grown.values()), limits, 0) if grown else None
+        budget = float(self._budgets[self._timed])
+        trust = 1 / time**2
+        most: Round | None = None
+        near = sorted(self._timings, key=lambda a: abs(math.log(self._timings[a] / budget)))
+        for anchor in near[:MOST_ANCHORS]:
+            predicted = self.loads([anchor])[0]
+            share = self._timings[anchor] / budget
+            limits = np.ones(len(predicted))
+            limits[self._timed] = self.landing.aim * (predicted[self._timed] / share) ** trust
+            fleet = brought_to_budget(self.space, self.loads, [anchor] * count, limits, rng)
+            enough = limits * (self.landing.lowest / self.landing.aim)
+            drafts = {
+                draft.arch: draft
+                for draft in fleet
+                if draft.arch not in self._timings
+                and meets(draft.loads, limits)
+                and (draft.loads >= enough).any()
+            }
+            if drafts and (most is None or len(drafts) > len(most.drafts)):
+                most = Round(tuple(drafts.values()), limits, 0)
+            if most is not None and len(most.drafts) >= self.loop.favourites + time:
+                break
+        return most
 
     def _check_reachable(self) -> None:
         # Latency is not monotonic in a width, so the neighbours of the smallest network count too.
@@ -570,8 +593,3 @@ class Search:
             f"{constraint.budget:g} {metric.unit}; the smallest value reached is {reached:.4g} "
             f"{metric.unit}, so give a larger budget or a space with smaller networks"
         )
-
-
-def _fullest(frugals: Mapping[Arch, Choice]) -> Choice:
-    """The one that uses most of the budget."""
-    return max(frugals.values(), key=lambda choice: choice.measured_ms or 0.0)
