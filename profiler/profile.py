@@ -338,6 +338,7 @@ class Profiler:
         if again and self.gate.max_attempts > 2 and not isinstance(self.device, Recording):
             done = len(measured)
             logger.info("%d of %d programs are flagged and timed once more", len(again), done)
+            logger.debug("timed once more: %s", "; ".join(job.key for job in again))
             onward = report and _of(report, done + len(again), done)
             again = self._doubtful(again, self._pass(again, program_of, failures, onward))
         return ProfileSummary(present, len(measured), len(again), tuple(failures))

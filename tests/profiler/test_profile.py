@@ -148,9 +148,11 @@ def test_rows_of_a_disturbed_beginning_are_flagged_and_measured_once_more(
     seen: list[tuple[str, int, int]] = []
     # Its warm-up and both runs of the first batch, which agree
     disturbed = Profiler(Neighbour(3), LatencyTable(), cache, QUICK)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, "netadapt.profiler.profile"):
         summary = disturbed.kernels(subjects, lambda *event: seen.append(event))
     assert "2 of 3 programs are flagged and timed once more" in caplog.text
+    again = "; ".join(subject.kernel.key for subject in subjects[:2])
+    assert f"timed once more: {again}\n" in caplog.text
     assert (summary.measured, summary.flagged) == (3, 0)
     assert seen[-1] == ("measure", 5, 5)
     latencies_us = {(row.key, row.copies): row.latency_us for row in calm.table.rows()}
