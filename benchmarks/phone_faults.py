@@ -305,9 +305,14 @@ class Bench:
         for row in rows:
             self._see(row)
         again = _timed_once_more(task)
+        # A row that is flagged later is not lost, nor is one that is measured anew for that.
         tally.lost += sum(
             row.key not in by_key
-            or (row not in rows and row.quality == "ok" and row.key not in again)
+            or (
+                row.quality == "ok"
+                and row != dataclasses.replace(by_key[row.key], quality="ok")
+                and row.key not in again
+            )
             for row in before
         )
         tally.doubled += len(rows) - len(by_key)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from netadapt.search.supernet import SuperNetwork, calibrate, extract
     from netadapt.search.task import (
         Accuracy,
+        DetailedMetric,
         InputFormat,
         RunningMetric,
         Samples,
@@ -50,6 +51,7 @@ __all__ = [
     "ArchError",
     "CheckpointError",
     "Constraint",
+    "DetailedMetric",
     "Draft",
     "EvaluationSettings",
     "Evaluator",
@@ -114,6 +116,7 @@ _HOMES = {
     "MetricError": "netadapt.search.errors",
     "Outcome": "netadapt.search.searchers.base",
     "Round": "netadapt.search.searchers.base",
+    "DetailedMetric": "netadapt.search.task",
     "RunningMetric": "netadapt.search.task",
     "Samples": "netadapt.search.task",
     "Search": "netadapt.search.landing",

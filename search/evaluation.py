@@ -17,7 +17,7 @@ from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.race import Losses, lead, raced, stretches_of
 from netadapt.search.ranks import Follower, Job, Ranks, current
 from netadapt.search.supernet import SuperNetwork, calibrate
-from netadapt.search.task import KeptBatches, Samples, one_batch
+from netadapt.search.task import DetailedMetric, KeptBatches, Samples, one_batch
 from netadapt.search.training.loop import device_of, placed
 
 if TYPE_CHECKING:
@@ -201,9 +201,18 @@ def _values(found: Iterable[Mapping[int, Value]], places: Iterable[int]) -> list
 @torch.inference_mode()
 def evaluate_network(network: nn.Module, task: Task, batches: Iterable[Samples]) -> float:
     """The task's metric of a stand-alone network on all `batches`, in eval mode."""
-    device = device_of(network)
+    return judge_network(network, task, batches)[0]
+
+
+@torch.inference_mode()
+def judge_network(
+    network: nn.Module, task: Task, batches: Iterable[Samples]
+) -> tuple[float, dict[str, float]]:
+    """The same, and the metric's other figures by name, if it has any."""
+    device, metric = device_of(network), task.metric()
     with _eval_mode(network):
-        return _judged(lambda images: network(images.to(device)), task.metric(), batches)
+        value = _judged(lambda images: network(images.to(device)), metric, batches)
+    return value, dict(metric.others()) if isinstance(metric, DetailedMetric) else {}
 
 
 def _judged(

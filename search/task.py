@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from netadapt.android_runner.plugins import Registry
 from netadapt.search.errors import InvalidSettingError, MetricError
@@ -66,6 +66,14 @@ class RunningMetric(Protocol):
 
     def compute(self) -> float:
         """The metric of all that was counted in. Raises `MetricError` for nothing."""
+
+
+@runtime_checkable
+class DetailedMetric(RunningMetric, Protocol):
+    """One that knows other figures of the same outputs too, which results and reports show."""
+
+    def others(self) -> Mapping[str, float]:
+        """By name, as people read them. Raises `MetricError` for nothing."""
 
 
 class Task(ABC):
@@ -210,10 +218,12 @@ TASKS: Registry[Task] = Registry(
     {
         "digits": "netadapt.search.tasks.digits:ClutteredDigits",
         "image_folder": "netadapt.search.tasks.image_folder:ImageFolder",
+        "depth": "netadapt.search.tasks.depth.task:Depth",
     },
     {
         "digits": "netadapt.search.tasks.settings:DigitsSettings",
         "image_folder": "netadapt.search.tasks.settings:ImageFolderSettings",
+        "depth": "netadapt.search.tasks.depth.settings:DepthSettings",
     },
 )
 """What comes along; a run file names one, or `package.module:Class`."""

@@ -82,6 +82,9 @@ class ErrorRate:
             raise MetricError("an error rate is of 1 image or more, got none; count batches in")
         return self._wrong / self._images
 
+    def others(self) -> dict[str, float]:
+        return {"mistaken images": float(self._wrong)}
+
 
 class Stripes(Task):
     """Which way do the stripes run: across, down, or aslant? The fewer errors the better."""

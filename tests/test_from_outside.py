@@ -259,6 +259,8 @@ def test_the_result_is_of_these_parts(outcome: Finished) -> None:
     assert result.device.id == "by-bytes"
     assert search.constraints["channels"] == 20
     assert search.found.test_images is None
+    mistaken = search.found.test_others["mistaken images"]
+    assert search.found.test_metric == pytest.approx(mistaken / 24)
     assert -search.search_score == pytest.approx(round(-search.search_score * 24) / 24)
     assert "draw the judged images" in result.durations_s
     assert not outcome.folder.supernet.exists()
@@ -309,7 +311,8 @@ def test_the_report_speaks_of_these_parts(outcome: Finished, tmp_path: Path) -> 
     text = re.sub(r"\s+", " ", html.unescape(text))
     assert "channels budget of 20 channels used (met)" in text
     assert "portable_ops-fp32-3" in text
-    assert "error rate" in text
+    assert "Error rate against latency" in text
+    assert "Other figures of theirs on the test images network mistaken images" in text
     assert "super-network" not in text
 
 

@@ -31,6 +31,7 @@ OTHERS = {
     "clamped_linear": "FullyConnected",
     "add": "Add",
     "global_pool": "GlobalAvgPooling2d",
+    "upsample": "StaticResizeBilinear2D",  # of the bilinear ones
 }
 
 

@@ -237,6 +237,7 @@ def _trained(
         params=network.params,
         depth=network.depth,
         chosen=chosen,
+        others=network.test_others,
     )
 
 

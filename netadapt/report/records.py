@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from netadapt.predictor.report import ErrorFigures, LearningRound
@@ -38,6 +38,7 @@ class TrainedNetwork:
     measured_spread: share of itself that `latency_ratio` is uncertain by, either way, 90 %; of the
         reference, and where there is no ratio, the same of `measured_ms`.
     chosen: whether the page's verdict speaks of it; of the scaled networks one of each search.
+    others: other figures of the task's on the test split, by name.
     """
 
     label: str
@@ -53,6 +54,7 @@ class TrainedNetwork:
     params: float
     depth: float
     chosen: bool = True
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def score_interval(self) -> Estimate:

@@ -8,7 +8,7 @@ from netadapt.profiler.lowering import ShapedNetwork
 from netadapt.runs.context import FinalNetwork, phases
 from netadapt.runs.folder import TRAINED
 from netadapt.runs.result import NetworkResult
-from netadapt.search.evaluation import evaluate_network
+from netadapt.search.evaluation import judge_network
 from netadapt.search.task import KeptBatches
 from netadapt.search.training import train_network
 
@@ -81,8 +81,10 @@ class JudgeFinals:
         images = task.test_images if task.metric_name == "accuracy" else None
         for final, ms, timing in zip(finals, predicted, timed.values(), strict=True):
             network = context.trained[final.label].to(context.parts.compute)
+            metric, others = judge_network(network, task, test)
             context.judged[final.label] = NetworkResult(
-                test_metric=evaluate_network(network, task, test),
+                test_metric=metric,
+                test_others=others,
                 test_images=images,
                 predicted_ms=float(ms),
                 measured_ms=timing.ratio * reference_ms,

@@ -15,6 +15,7 @@ VERSION: Literal[2] = 2
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -28,6 +29,7 @@ class NetworkResult(_Record):
     Parameters
     ----------
     test_metric: the task's metric on the test split.
+    test_others: other figures of the same outputs, by name, where the metric has any.
     test_images: so many images an accuracy is a share of; None for another metric.
     predicted_ms: by the predictor as it was before the search measured networks.
     latency_ratio: the trained network's latency, lowered and timed whole, over the reference's in
@@ -44,7 +46,8 @@ class NetworkResult(_Record):
     multiplier: of the reference's widths; None for the found network.
     """
 
-    test_metric: Annotated[float, Field(allow_inf_nan=False)]
+    test_metric: Finite
+    test_others: dict[str, Finite] = Field(default_factory=dict)
     test_images: Count | None
     predicted_ms: Positive
     measured_ms: Positive

@@ -6,6 +6,7 @@ from netadapt.profiler.kernels.activation import Activation, ActivationKernel
 from netadapt.profiler.kernels.addition import Add, AddKernel, Bypass, BypassKernel
 from netadapt.profiler.kernels.base import Kernel, Shape, kernel_of, kernel_types, record_kernels
 from netadapt.profiler.kernels.convolution import (
+    CLAMPS,
     ConvNorm,
     DepthwiseConvKernel,
     DepthwiseConvNorm,
@@ -31,8 +32,11 @@ from netadapt.profiler.kernels.squeeze_excite import (
     make_squeeze_excite,
     squeeze_excite_kernel,
 )
+from netadapt.profiler.kernels.upsampling import UPSAMPLINGS, Upsample, UpsampleKernel
 
 __all__ = [
+    "CLAMPS",
+    "UPSAMPLINGS",
     "Activation",
     "ActivationKernel",
     "Add",
@@ -61,6 +65,8 @@ __all__ = [
     "SqueezeExciteKernel",
     "StandardConvKernel",
     "StandardConvNorm",
+    "Upsample",
+    "UpsampleKernel",
     "kernel_of",
     "kernel_types",
     "make_squeeze_excite",

@@ -12,7 +12,10 @@ from netadapt.search.space import Space
 FAMILIES: Registry[Space] = Registry(
     "family",
     Space,
-    {"inverted_residual": "netadapt.search.families.inverted_residual:InvertedResidualSpace"},
+    {
+        "encoder_decoder": "netadapt.search.families.encoder_decoder:EncoderDecoderSpace",
+        "inverted_residual": "netadapt.search.families.inverted_residual:InvertedResidualSpace",
+    },
 )
 
 DEFAULT_FAMILY = "inverted_residual"

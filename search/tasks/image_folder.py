@@ -30,6 +30,7 @@ from netadapt.search.tasks.image_list import ImageList, list_images
 from netadapt.search.tasks.picture_workers import PictureWorkers, Wanted, usual_workers
 from netadapt.search.tasks.pictures import View
 from netadapt.search.tasks.settings import Augmentation, ImageFolderSettings
+from netadapt.search.tasks.stream import Ahead, Epochs, batches_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 VALIDATION_SHARE: Final = 0.1
 TEST_SHARE: Final = 0.2
-_AHEAD: Final = 2
-"""Batches that are made ready before they are asked for."""
 _SPLIT, _ORDER, _IMAGE, _PAIR = range(4)
 """What is drawn from a seed: one key never serves two purposes."""
 
@@ -87,21 +86,12 @@ class ImageFolder(Task):
         self.validation_images = len(self._validation)
         self.test_images = len(self._test)
         self.name = f"{images.root.name} of {'x'.join(map(str, self.input_shape))} ({self._mark()})"
-        self._order: tuple[int, Numbers] | None = None  # of the epoch that was last asked for
-        self._ready: dict[tuple[int, int], Callable[[], Pixels]] = {}
-        self._last: tuple[int, int] | None = None
+        self._epochs = Epochs(self._train, (self.seed, _ORDER))
+        self._ahead: Ahead[Pixels] = Ahead()
 
     def train_batch(self, step: int, size: int) -> Samples:
         first = step * size
-        begun = self._ready.pop((step, size), None) or self._begin(first, size)
-        if self._last == (step - 1, size):  # going through them: others than the next are not kept
-            ahead = [(step + 1 + n, size) for n in range(_AHEAD)]
-            self._ready = {
-                key: self._ready.get(key) or self._begin(key[0] * size, size) for key in ahead
-            }
-        else:
-            self._ready = {}
-        self._last = (step, size)
+        begun = self._ahead.take(step, size, self._begin)
         stream = self._paired(first, size)
         images = self._normalised(begun())
         targets = torch.from_numpy(self._labels(stream))
@@ -145,34 +135,22 @@ class ImageFolder(Task):
         return self._workers.begin(
             [
                 Wanted(int(number), view, (self.seed, _IMAGE, int(place)))
-                for place, number in zip(places, self._numbers(places), strict=True)
+                for place, number in zip(places, self._epochs.numbers(places), strict=True)
             ]
         )
 
-    def _numbers(self, places: Numbers) -> Numbers:
-        """Which pictures stand at these places of the stream, each epoch in an order of its own."""
-        count = len(self._train)
-        found = np.empty(len(places), np.int64)
-        for epoch in range(int(places[0]) // count, int(places[-1]) // count + 1):
-            if self._order is None or self._order[0] != epoch:
-                rng = np.random.default_rng((self.seed, _ORDER, epoch))
-                self._order = (epoch, self._train[rng.permutation(count)])
-            within = places // count == epoch
-            found[within] = self._order[1][places[within] % count]
-        return found
-
     def _labels(self, places: Numbers) -> Numbers:
-        return self.images.labels[self._numbers(places)].astype(np.int64)
+        return self.images.labels[self._epochs.numbers(places)].astype(np.int64)
 
     def _judged(self, numbers: Numbers, batch_size: int) -> Iterator[Samples]:
         view = self._view(None)
-        batches = [numbers[b : b + batch_size] for b in range(0, len(numbers), batch_size)]
-        begun: list[Callable[[], Pixels]] = []
-        for number, batch in enumerate(batches):
-            for later in batches[number + len(begun) : number + 1 + _AHEAD]:
-                begun.append(self._workers.begin([Wanted(int(n), view) for n in later]))
-            labels = torch.from_numpy(self.images.labels[batch].astype(np.int64))
-            yield Samples(self._normalised(begun.pop(0)()), labels)
+
+        def begin(some: Numbers) -> Callable[[], Pixels]:
+            return self._workers.begin([Wanted(int(n), view) for n in some])
+
+        for some, pixels in batches_ahead(numbers, batch_size, begin):
+            labels = torch.from_numpy(self.images.labels[some].astype(np.int64))
+            yield Samples(self._normalised(pixels), labels)
 
     def _view(self, augmentation: Augmentation | None) -> View:
         settings = self.settings

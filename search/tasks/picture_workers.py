@@ -16,7 +16,7 @@ import numpy as np
 from netadapt.android_runner.processes import end_with, signals_held
 from netadapt.search.errors import ImageError
 from netadapt.search.tasks.image_list import ImageList
-from netadapt.search.tasks.pictures import View, problem, render, shrunk
+from netadapt.search.tasks.pictures import problem, render, shrunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Wanted:
     """A picture to be made ready: its number, how it is seen, and the key of what is random."""
 
     number: int
-    view: View
+    view: Any
     key: tuple[int, ...] = ()
 
 
@@ -43,24 +43,32 @@ class PictureWorkers:
 
     Parameters
     ----------
+    images: what pictures come from; it is sent to each process.
     workers: processes; 0 renders in this one. They are started when they are first needed, and end
         with this object or this process, however it ends.
+    render: some pictures of `images` made ready, `(len(wanted), ...)`; a function of a module's.
     """
 
-    def __init__(self, images: ImageList, workers: int) -> None:
+    def __init__(
+        self,
+        images: Any,
+        workers: int,
+        render: Callable[[Any, Sequence[Wanted]], NDArray[Any]] | None = None,
+    ) -> None:
         self._images = images
         self._workers = workers
+        self._render = render or _render
         self._pool: Any = None
         self._waiting: set[Future[Any]] = set()
 
-    def begin(self, wanted: Sequence[Wanted]) -> Callable[[], Pixels]:
+    def begin(self, wanted: Sequence[Wanted]) -> Callable[[], NDArray[Any]]:
         """Have these rendered; what is returned waits for them: `(len(wanted), P, P, C)`.
 
         That raises `ImageError` for a picture that cannot be read, and names it.
         """
         if not self._workers:
-            return lambda: _render(self._images, wanted)
-        chunks = [self._submit(_own_rendered, chunk) for chunk in _chunks(wanted)]
+            return lambda: self._render(self._images, wanted)
+        chunks = [self._submit(_own_rendered, self._render, chunk) for chunk in _chunks(wanted)]
         return lambda: np.concatenate([_answer(chunk) for chunk in chunks])
 
     def problems(self, numbers: Sequence[int]) -> Iterator[tuple[int, str | None]]:
@@ -116,17 +124,19 @@ def _dismiss(pool: Any, waiting: set[Future[Any]]) -> None:
     pool.shutdown(wait=False)
 
 
-_own_images: list[ImageList] = []
+_own_images: list[Any] = []
 """Of a worker process: what it reads from."""
 
 
-def _begin(images: ImageList, parent: int) -> None:
+def _begin(images: Any, parent: int) -> None:
     end_with(parent)
     _own_images[:] = [images]
 
 
-def _own_rendered(wanted: Sequence[Wanted]) -> Pixels:
-    return _render(_own_images[0], wanted)
+def _own_rendered(
+    render: Callable[[Any, Sequence[Wanted]], NDArray[Any]], wanted: Sequence[Wanted]
+) -> NDArray[Any]:
+    return render(_own_images[0], wanted)
 
 
 def _own_each(function: Callable[[ImageList, int], Any], numbers: Sequence[int]) -> list[Any]:

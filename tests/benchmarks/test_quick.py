@@ -51,6 +51,7 @@ KEYS = {
         "batches_equal",
         "index_s",
     },
+    "depth_metrics": {"rmse", "delta1", "delta2", "delta3", "abs_rel", "mae"},
     "distributed": {"equal", "kills", "hung", "silent", "max_weight_diff"},
     "in_the_loop": {"first_err_pct", "last_err_pct", "last_err_pct_without_loop", "runs"},
     "own_models": {

@@ -231,7 +231,7 @@ def settings_tables() -> Iterator[tuple[str, type]]:
 
 
 NUMBERS = sorted({key for at, kind in settings_tables() for key in whole_numbers(kind, f"{at}.")})
-SEEDS = {"run.seed", "task.digits.seed", "task.image_folder.seed"}
+SEEDS = {"run.seed", "task.digits.seed", "task.image_folder.seed", "task.depth.seed"}
 
 
 @pytest.mark.parametrize("key", [key for key in NUMBERS if key not in SEEDS])
@@ -254,6 +254,7 @@ def test_no_setting_is_defined_twice() -> None:
     shared = {"seed", "name", "evaluations", "retries", "schedule", "batch_size"}
     shared |= {"temperature", "calibration_images", "validation_images", "random", "round_size"}
     shared |= {"channels", "test_images", "workers", "resolution", "breeding"}
+    shared |= {"augmentation", "flip", "mean", "noise", "root", "size", "std"}
     owners: dict[str, set[type]] = {}
     for _, kind in settings_tables():
         for each in dataclasses.fields(kind):

@@ -67,7 +67,7 @@ def test_a_task_is_made_by_its_name_or_by_its_place() -> None:
     assert other.input_shape == (1, 30, 30)
     assert other.score(0.25) == -0.25
     with pytest.raises(
-        PluginError, match=r"a task is one of digits, image_folder or package\.module:Class"
+        PluginError, match=r"a task is one of depth, digits, image_folder or package\.module:Class"
     ):
         make_task("flowers", seed=0)
 

@@ -1,0 +1,157 @@
+"""One set of weights for all encoder-decoders of a space: masks, and groups of equal kernels.
+
+Symbols as in the module `space` beside this one; `B` images, `N` archs: 1, or one an image. A
+channel that an arch has not is 0 in its image behind every layer, so that what follows adds up as
+if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from netadapt.profiler.kernels import CLAMPS, ConvNorm, Upsample
+from netadapt.search.errors import ArchError
+from netadapt.search.families.encoder_decoder.network import EncoderDecoder
+from netadapt.search.space import Arch
+from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
+
+if TYPE_CHECKING:
+    from netadapt.search.families.encoder_decoder.space import EncoderDecoderSpace
+
+Choice = TypeVar("Choice")
+
+
+class EncoderDecoderSuperNetwork(SuperNetwork):
+    """See `netadapt.search.supernet.SuperNetwork`."""
+
+    space: EncoderDecoderSpace
+    network: EncoderDecoder
+
+    def compute(self, x: Tensor, archs: Arch | Sequence[Arch], normalize: Normalize) -> Tensor:
+        several = isinstance(archs, Sequence)
+        listed = list(cast("Sequence[Arch]", archs)) if several else [cast("Arch", archs)]
+        if several and len(listed) != len(x):
+            raise ArchError(
+                f"there is one arch an image, got {len(listed)} for {len(x)}; give as many"
+            )
+        for arch in set(listed):
+            self.space.validate(arch)
+        own = [self.space.own(arch) for arch in listed]
+        run = _Run(self, normalize)
+        widths = [arch.stem for arch in own]
+        x = run.convolved("stem", x, widths, [self.space.stem.kernel_size] * len(own))
+        before = [self.space.channels_before(arch) for arch in own]
+        kept: dict[int, tuple[Tensor, list[int]]] = {}
+        for index in range(len(self.space.encoder)):
+            layers = [arch.encoder[index] for arch in own]
+            if any(not layer.removed for layer in layers):
+                channels, filters = [b[index] for b in before], [a.width for a in layers]
+                y = run.separable(
+                    f"encoder.layer{index}",
+                    x,
+                    channels,
+                    filters,
+                    [layer.kernel_size or 0 for layer in layers],
+                )
+                if self.space.bypassed(index):
+                    y = _joined(x, y, [b[index + 1] for b in before])
+                x = y
+            if index in self.space.sources:
+                kept[self.space.sources[index]] = x, [b[index + 1] for b in before]
+        channels = [b[-1] for b in before]
+        for index in range(len(self.space.decoder)):
+            ups = [arch.decoder[index] for arch in own]
+            filters = [up.width for up in ups]
+            kernels = [up.kernel_size for up in ups]
+            x = run.separable(f"decoder.layer{index}", x, channels, filters, kernels)
+            x = _grouped(x, [up.upsampling for up in ups], _upsampled)
+            if index in kept and any(up.skip for up in ups):
+                skip = kept[index][0][:, : x.shape[1]]
+                has = x.new_tensor([float(bool(up.skip)) for up in ups]).view(-1, 1, 1, 1)
+                x = x + skip * has
+            channels = filters
+        return run.convolved("output", x, [self.space.classes] * len(own), [1] * len(own))
+
+
+class _Run:
+    """One pass through the super-network's layers."""
+
+    def __init__(self, supernet: EncoderDecoderSuperNetwork, normalize: Normalize) -> None:
+        self._network = supernet.network
+        self._normalize = normalize
+
+    def convolved(
+        self, name: str, x: Tensor, widths: Sequence[int], kernels: Sequence[int]
+    ) -> Tensor:
+        """Layer `name`, dense or depthwise, to `widths` `(N,)` filters; the rest of them are 0."""
+        layer = self._network.get_submodule(name)
+        assert isinstance(layer, ConvNorm)
+        conv, most = layer.conv, max(widths)
+        depthwise = conv.groups > 1
+        inputs = 1 if depthwise else x.shape[1]
+
+        def convolve(some: Tensor, kernel: int) -> Tensor:
+            weight = part_of_weight(conv.weight, (most, inputs, kernel, kernel))
+            groups = most if depthwise else 1
+            return functional.conv2d(some, weight, None, conv.stride, kernel // 2, groups=groups)
+
+        y = self._normalize(name, norm_of(layer), _grouped(x, kernels, convolve))
+        if layer.activation != "none":
+            y = CLAMPS[layer.activation](y)
+        return _masked(y, widths)
+
+    def separable(
+        self,
+        name: str,
+        x: Tensor,
+        channels: Sequence[int],
+        filters: Sequence[int],
+        kernels: Sequence[int],
+    ) -> Tensor:
+        """Depthwise on `channels` `(N,)`, then pointwise to `filters` `(N,)`."""
+        there = [k for k in kernels if k]
+        # A removed layer's image is computed with the others' kernel, and masked.
+        x = self.convolved(f"{name}.depthwise", x, channels, [k or there[0] for k in kernels])
+        return self.convolved(f"{name}.pointwise", x, filters, [1] * len(filters))
+
+
+def _grouped(
+    x: Tensor, choices: Sequence[Choice], function: Callable[[Tensor, Choice], Tensor]
+) -> Tensor:
+    """`function` of the images of each choice together, in the images' order."""
+    different = list(dict.fromkeys(choices))
+    if len(different) == 1:
+        return function(x, different[0])
+    places = [
+        torch.tensor([i for i, c in enumerate(choices) if c == choice], device=x.device)
+        for choice in different
+    ]
+    parts = [function(x[place], choice) for place, choice in zip(places, different, strict=True)]
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
+def _masked(x: Tensor, widths: Sequence[int]) -> Tensor:
+    """With 0 in channels beyond each image's width."""
+    if min(widths) == x.shape[1]:
+        return x
+    kept = torch.arange(x.shape[1], device=x.device) < torch.tensor(widths, device=x.device).view(
+        -1, 1
+    )
+    return x * kept[:, :, None, None]
+
+
+def _joined(x: Tensor, y: Tensor, channels: Sequence[int]) -> Tensor:
+    """The bypass: what came in and what the layer made of it, each where it is there."""
+    most = max(channels)
+    x, y = (functional.pad(each, (0, 0, 0, 0, 0, most - each.shape[1])) for each in (x, y))
+    return _masked(x[:, :most] + y[:, :most], channels)
+
+
+def _upsampled(x: Tensor, name: str) -> Tensor:
+    up: Tensor = Upsample(name)(x)
+    return up
