@@ -31,15 +31,15 @@ SMALL: dict[str, Any] = {
     "upsamplings": ["bilinear"],
     "stem": {"width": 8, "stride": 2},
     "encoder": [
-        {"width": 8, "largest": 12},
-        {"width": 12, "largest": 16, "stride": 2},
-        {"width": 12, "largest": 16},
+        {"width": 8, "max_width": 12},
+        {"width": 12, "max_width": 16, "stride": 2},
+        {"width": 12, "max_width": 16},
         {"width": 16},
-        {"width": 8, "largest": 20},
+        {"width": 8, "max_width": 20},
     ],
     "decoder": [
-        {"width": 8, "largest": 12, "skip": 1},
-        {"width": 4, "largest": 8, "kernel_size": 3},
+        {"width": 8, "max_width": 12, "skip": 1},
+        {"width": 4, "max_width": 8, "kernel_size": 3},
     ],
 }
 
@@ -164,9 +164,9 @@ def test_upsampling_doubles_height_and_width() -> None:
         ({"encoder": []}, "has a"),
         ({"stem": {"width": 9, "stride": 2}}, "multiple of width_step"),
         ({"stem": {"width": 8, "stride": 3}}, "1 or 2"),
-        ({"stem": {"width": 8, "largest": 4, "stride": 2}}, "at least"),
+        ({"stem": {"width": 8, "max_width": 4, "stride": 2}}, "at least"),
         ({"decoder": [{"width": 8, "skip": 1}, {"width": 4}]}, "has the width of encoder 1"),
-        ({"decoder": [{"width": 8}, {"width": 8, "largest": 12, "skip": 1}]}, "starts where"),
+        ({"decoder": [{"width": 8}, {"width": 8, "max_width": 12, "skip": 1}]}, "starts where"),
         ({"decoder": [{"width": 8, "skip": 9}, {"width": 4}]}, "1 to 5"),
         ({"head": {"width": 8}}, "head is not known"),
     ],

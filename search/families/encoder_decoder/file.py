@@ -87,13 +87,13 @@ def _kernel_sizes(read: TableReader) -> tuple[int, ...]:
 
 def _width(read: TableReader, step: int) -> tuple[int, int]:
     width = _whole(read, "width")
-    largest = _whole(read, "largest", width)
-    for key, value in (("width", width), ("largest", largest)):
+    max_width = _whole(read, "max_width", width)
+    for key, value in (("width", width), ("max_width", max_width)):
         if value % step:
             raise read.refuse(key, f"is a multiple of width_step = {step}", value)
-    if largest < width:
-        raise read.refuse("largest", f"is at least the reference's width = {width}", largest)
-    return width, largest
+    if max_width < width:
+        raise read.refuse("max_width", f"is at least the reference's width = {width}", max_width)
+    return width, max_width
 
 
 def _kernel(read: TableReader, usual: int) -> int:
@@ -104,21 +104,21 @@ def _kernel(read: TableReader, usual: int) -> int:
 
 
 def _encoder(read: TableReader, step: int) -> EncoderLayer:
-    width, largest = _width(read, step)
+    width, max_width = _width(read, step)
     kernel, stride = _kernel(read, 3), _whole(read, "stride", 1)
     if stride not in STRIDES:
         raise read.refuse("stride", "is 1 or 2", stride)
     read.finish()
-    return EncoderLayer(width, largest, kernel, stride)
+    return EncoderLayer(width, max_width, kernel, stride)
 
 
 def _decoder(read: TableReader, step: int, upsamplings: tuple[str, ...]) -> DecoderLayer:
-    width, largest = _width(read, step)
+    width, max_width = _width(read, step)
     upsampling = read.take("upsampling", str, upsamplings[0])
     if upsampling not in upsamplings:
         raise read.refuse("upsampling", f"is one of {', '.join(upsamplings)}", upsampling)
     skip = read.take("skip", int, 0)
-    layer = DecoderLayer(width, largest, _kernel(read, 5), upsampling, skip - 1 if skip else None)
+    layer = DecoderLayer(width, max_width, _kernel(read, 5), upsampling, skip - 1 if skip else None)
     read.finish()
     return layer
 
@@ -148,6 +148,6 @@ def _check_sizes(read: TableReader, fields: dict[str, Any]) -> None:
         if doublings - (index + 1) != halved:
             rule = "starts where the encoder has the size that the decoder has there"
             raise read.refuse(f"skip of decoder {index + 1}", rule, layer.skip + 1)
-        if (source.width, source.largest) != (layer.width, layer.largest):
+        if (source.width, source.max_width) != (layer.width, layer.max_width):
             rule = f"has the width of encoder {layer.skip + 1}, which is added behind it"
             raise read.refuse(f"decoder {index + 1}", rule, layer.width)

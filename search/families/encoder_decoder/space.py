@@ -51,7 +51,7 @@ class EncoderLayer:
     """A line of the encoder: the reference's filters, the most there may be, kernel and stride."""
 
     width: int
-    largest: int
+    max_width: int
     kernel_size: int
     stride: int
 
@@ -67,7 +67,7 @@ class DecoderLayer:
     """
 
     width: int
-    largest: int
+    max_width: int
     kernel_size: int
     upsampling: str
     skip: int | None
@@ -110,22 +110,22 @@ class EncoderDecoderSpace(Space):
         return tuple(d for d in self._all_dimensions() if len(d.values) > 1)
 
     def _all_dimensions(self) -> Iterator[Dimension]:
-        yield Dimension("stem", self._widths(self.stem.largest))
+        yield Dimension("stem", self._widths(self.stem.max_width))
         for index, layer in enumerate(self.encoder):
             none = (0,) if self.bypassed(index) else ()
-            yield Dimension(f"encoder.{index}.width", none + self._widths(layer.largest))
+            yield Dimension(f"encoder.{index}.width", none + self._widths(layer.max_width))
             yield Dimension(f"encoder.{index}.kernel_size", self._kernels(layer), "kernel_size")
         for index, line in enumerate(self.decoder):
             if line.skip is None:
-                yield Dimension(f"decoder.{index}.width", self._widths(line.largest))
+                yield Dimension(f"decoder.{index}.width", self._widths(line.max_width))
             yield Dimension(f"decoder.{index}.kernel_size", self._kernels(line), "kernel_size")
             chosen = tuple(sorted(UPSAMPLINGS.index(name) + 1 for name in self.upsamplings))
             yield Dimension(f"decoder.{index}.upsampling", chosen, "operation")
             if line.skip is not None and self.optional_skips:
                 yield Dimension(f"decoder.{index}.skip", (0, 1), "depth")
 
-    def _widths(self, largest: int) -> tuple[int, ...]:
-        return tuple(range(self.width_step, largest + 1, self.width_step))
+    def _widths(self, max_width: int) -> tuple[int, ...]:
+        return tuple(range(self.width_step, max_width + 1, self.width_step))
 
     def _kernels(self, layer: EncoderLayer | DecoderLayer) -> tuple[int, ...]:
         return tuple(sorted({layer.kernel_size, *self.kernel_sizes}))
@@ -147,7 +147,7 @@ class EncoderDecoderSpace(Space):
             return channels
         if not self.bypassed(index):
             return width
-        return max(min(channels, self.encoder[index].largest), width)
+        return max(min(channels, self.encoder[index].max_width), width)
 
     # Archs
 
