@@ -1,14 +1,18 @@
 """Whether a sub-network is the same thing everywhere: in the super-network, extracted, lowered.
 
+    python -m benchmarks.equivalence [--family inverted_residual | encoder_decoder] [--quick]
+
 A quarter each of the archs have a block removed by M = 0, one removed by expansion 0, a partial
-bypass, and mixed kernel sizes. Errors are relative to the largest output.
+bypass, and mixed kernel sizes; of encoder-decoders a layer removed, a skip removed, a partial
+bypass, and both up-samplings. Errors are relative to the largest output.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,25 +20,35 @@ from torch import Tensor, nn
 
 from benchmarks.common import parser, print_result, say
 from netadapt.profiler.lowering import lower
+from netadapt.search.families.encoder_decoder import EncoderDecoderArch, EncoderDecoderSpace
 from netadapt.search.families.inverted_residual import (
     InvertedResidualArch,
     InvertedResidualSpace,
 )
+from netadapt.search.space import Arch, Space
 from netadapt.search.supernet import BatchNormStats, NormStats, calibrate, extract
 
 IMAGES = 4
+PLANS = {
+    "inverted_residual": [("digits", 160, 10), ("mobilenet_v3_large", 48, 2)],
+    "encoder_decoder": [("rooms", 160, 10), ("fastdepth", 48, 2)],
+}
+"""Spaces of a family, archs tried and of them lowered; multiples of the number of kinds."""
 
 
 def main() -> None:
     """Compare, print the figures."""
-    quick = parser(__doc__).parse_args().quick
-    # (space, archs, of them lowered); multiples of the number of kinds
-    plan = [("digits", 8, 1)] if quick else [("digits", 160, 10), ("mobilenet_v3_large", 48, 2)]
+    arguments = parser(__doc__)
+    arguments.add_argument("--family", choices=PLANS, default="inverted_residual")
+    options = arguments.parse_args()
+    plan = PLANS[options.family]
+    if options.quick:
+        plan = [(plan[0][0], 8, 1)]
     errors: list[float] = []
     pte_errors: list[float] = []
     for name, count, lowered in plan:
         say(f"{name}: {count} archs, {lowered} of them lowered")
-        space = InvertedResidualSpace.load(name, bypass=True)
+        space = _space(name)
         generator = torch.Generator().manual_seed(0)
         supernet = space.supernetwork(generator=generator).eval()
         unsettle(supernet, generator)
@@ -50,6 +64,7 @@ def main() -> None:
     print_result(
         {
             "benchmark": "equivalence",
+            "family": options.family,
             "archs": len(errors),
             "max_rel_err": max(errors),
             "pte_archs": len(pte_errors),
@@ -58,15 +73,75 @@ def main() -> None:
     )
 
 
-def archs(space: InvertedResidualSpace, seed: int) -> Iterator[InvertedResidualArch]:
+def _space(name: str) -> InvertedResidualSpace | EncoderDecoderSpace:
+    space = Space.load(name, bypass=True)
+    if isinstance(space, EncoderDecoderSpace):
+        return EncoderDecoderSpace.load(name, upsamplings=["bilinear", "nearest"])
+    assert isinstance(space, InvertedResidualSpace)
+    return space
+
+
+def archs(space: InvertedResidualSpace | EncoderDecoderSpace, seed: int) -> Iterator[Arch]:
     """Random archs without end, the four kinds in turn."""
     rng = np.random.default_rng(seed)
-    for kind in itertools.cycle((_filterless, _expansionless, _partly_bypassed, _mixed_kernels)):
+    if isinstance(space, EncoderDecoderSpace):
+        yield from _in_turn(space, (_layerless, _skipless, _partly_passed, _both_upsamplings), rng)
+    else:
+        kinds = (_filterless, _expansionless, _partly_bypassed, _mixed_kernels)
+        yield from _in_turn(space, kinds, rng)
+
+
+def _in_turn(space: Any, kinds: Sequence[Callable[..., Any]], rng: np.random.Generator) -> Any:
+    for kind in itertools.cycle(kinds):
         arch = None
         while arch is None:
             arch = kind(space, space.random(rng), rng)
         space.validate(arch)
         yield arch
+
+
+def _layerless(
+    space: EncoderDecoderSpace, arch: EncoderDecoderArch, rng: np.random.Generator
+) -> EncoderDecoderArch:
+    """With a layer of the encoder removed."""
+    removable = [d for d in space.dimensions if d.kind == "width" and d.values[0] == 0]
+    return space.with_value(arch, removable[rng.integers(len(removable))], 0)
+
+
+def _skipless(
+    space: EncoderDecoderSpace, arch: EncoderDecoderArch, rng: np.random.Generator
+) -> EncoderDecoderArch:
+    """With a skip removed."""
+    skips = [d for d in space.dimensions if d.kind == "depth"]
+    return space.with_value(arch, skips[rng.integers(len(skips))], 0)
+
+
+def _partly_passed(
+    space: EncoderDecoderSpace, arch: EncoderDecoderArch, rng: np.random.Generator
+) -> EncoderDecoderArch | None:
+    """With fewer filters in a layer of the encoder than channels that enter it."""
+    channels = space.channels_before(arch)
+    candidates = [
+        index
+        for index, layer in enumerate(arch.encoder)
+        if space.bypassed(index) and layer.width and channels[index] > space.width_step
+    ]
+    if not candidates:
+        return None
+    index = candidates[rng.integers(len(candidates))]
+    (dimension,) = (d for d in space.dimensions if d.name == f"encoder.{index}.width")
+    most = min(channels[index], dimension.values[-1] + 1)
+    narrow = [width for width in dimension.values if 0 < width < most]
+    return space.with_value(arch, dimension, narrow[rng.integers(len(narrow))])
+
+
+def _both_upsamplings(
+    space: EncoderDecoderSpace, arch: EncoderDecoderArch, rng: np.random.Generator
+) -> EncoderDecoderArch | None:
+    """With nearest and bilinear up-sampling in it."""
+    del rng
+    found = {layer.upsampling for layer in arch.decoder}
+    return arch if len(found) == len(space.upsamplings) else None
 
 
 def _filterless(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from netadapt.profiler.kernels.base import Kernel, Shape
+
+if TYPE_CHECKING:
+    from netadapt.profiler.graph import Node
 
 UPSAMPLINGS: Final = ("nearest", "bilinear")
 """By name; a space's dimension has places in here, from 1."""
@@ -58,3 +61,12 @@ class UpsampleKernel(Kernel):
         assert isinstance(module, Upsample)
         (_, channels, height, width) = inputs[0]
         return cls(module.mode, channels, height, width)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
+        before, after = nodes[0].inputs[0][1].dims, nodes[0].output[1].dims
+        if nodes[0].op != "StaticResizeBilinear2D" or len(before) != 4:
+            return ()
+        (_, height, width, channels) = before
+        doubled = after == (1, 2 * height, 2 * width, channels)
+        return [cls("bilinear", channels, height, width)] if doubled else ()

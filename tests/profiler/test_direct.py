@@ -30,6 +30,7 @@ from netadapt.profiler.kernels import (
     PointwiseConvNorm,
     SqueezeExciteKernel,
     StandardConvKernel,
+    UpsampleKernel,
     kernel_types,
 )
 from netadapt.profiler.lowering import (
@@ -58,6 +59,7 @@ SUBJECTS = [
         (StandardConvKernel(1, 8, 5, 1, 6, 6), 1),  # one channel: depthwise to the backend
         (StandardConvKernel(4, 4, 7, 1, 8, 5, "relu6"), 2),
         (PointwiseConvKernel(16, 24, 7, 5, "relu"), 1),
+        (UpsampleKernel("bilinear", 8, 5, 7), 1),
         (PointwiseConvKernel(8, 8, 1, 1), 3),
         (DepthwiseConvKernel(16, 5, 2, 7, 7, "relu6"), 1),
         (DepthwiseConvKernel(8, 7, 1, 3, 9), 2),

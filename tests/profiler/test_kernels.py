@@ -32,11 +32,14 @@ from netadapt.profiler.kernels import (
     SqueezeExciteKernel,
     StandardConvKernel,
     StandardConvNorm,
+    UpsampleKernel,
     kernel_types,
     record_kernels,
 )
 
 KERNELS = [
+    UpsampleKernel("bilinear", 8, 5, 7),
+    UpsampleKernel("nearest", 8, 5, 7),
     StandardConvKernel(3, 16, 3, 2, 33, 32, "relu"),
     StandardConvKernel(3, 8, 5, 1, 9, 9),
     PointwiseConvKernel(16, 24, 7, 5, "relu"),

@@ -14,7 +14,9 @@ from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as c
 from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
-OUTPUT_FIRST = ("mean", "reshape", "divide", "hardswish", "sigmoid", "clamp", "pad", "slice")
+OUTPUT_FIRST = (
+    *("mean", "reshape", "divide", "hardswish", "sigmoid", "clamp", "pad", "slice", "bilinear"),
+)
 """Operators whose output the backend numbers before their inputs."""
 
 
@@ -55,6 +57,9 @@ class _Writer:
             case "reshape":
                 shape = self.placed.shapes[op.output]
                 return schema.XNNStaticReshape(len(shape), list(shape), *inputs, output, 0)
+            case "bilinear":
+                (_, _, *size) = self.placed.shapes[op.output]
+                return schema.XNNStaticResizeBilinear2D(*size, *inputs, output, 0)
             case "pad":
                 before, after = self._dims(op.inputs[0]), self._dims(op.output)
                 missing = [b - a for a, b in zip(before, after, strict=True)]

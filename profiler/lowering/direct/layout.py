@@ -1,10 +1,10 @@
 """Where the backend changes memory layout between NCHW and NHWC.
 
-Follows XNNPACK's `ChannelsLastTaggedReshapePass`: convolutions and means want NHWC, reshapes and
-linear layers NCHW, everything else takes what its inputs have, and one layout where these differ;
-a value is changed once, right behind what makes it. The exporter's programs take and give NCHW;
-one in the backend's native layout is given NHWC and gives what comes out, so that a kernel by
-itself runs as it does inside a network.
+Follows XNNPACK's `ChannelsLastTaggedReshapePass`: convolutions, means and up-samplings want NHWC,
+reshapes and linear layers NCHW, everything else takes what its inputs have, and one layout where
+these differ; a value is changed once, right behind what makes it. The exporter's programs take and
+give NCHW; one in the backend's native layout is given NHWC and gives what comes out, so that a
+kernel by itself runs as it does inside a network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from netadapt.profiler.lowering.direct.operators import Graph, Operator, UnknownModuleError
 
-WANT_NHWC = ("convolution", "mean")
+WANT_NHWC = ("convolution", "mean", "bilinear")
 WANT_NCHW = ("reshape", "linear")
 
 

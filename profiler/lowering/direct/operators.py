@@ -27,6 +27,7 @@ from netadapt.profiler.kernels import (
     Resize,
     Shape,
     SqueezeExcite,
+    Upsample,
 )
 from netadapt.profiler.kernels.convolution import (
     DepthwiseConvNorm,
@@ -50,7 +51,7 @@ class Operator:
     ----------
     kind : str
         "convolution", "linear", "mean", "reshape", "add", "multiply", "divide", "clamp",
-        "hardswish", "sigmoid", "pad" or "slice".
+        "hardswish", "sigmoid", "pad", "slice" or "bilinear" (up-sampling).
     inputs : tuple of int
         Values of the graph.
     output : int
@@ -337,6 +338,13 @@ def _bypass(graph: Graph, layer: Bypass, x: int, y: int) -> int:
     return graph.add("add", graph.shapes[fitted[0]], *fitted)
 
 
+def _upsample(graph: Graph, layer: Upsample, x: int) -> int:
+    if layer.mode != "bilinear":
+        raise UnknownModuleError(f"{layer.mode} is run outside of the backend")
+    (batch, channels, height, width) = graph.shapes[x]
+    return graph.add("bilinear", (batch, channels, 2 * height, 2 * width), x)
+
+
 def _dropout(graph: Graph, layer: nn.Module, x: int) -> int:
     graph.handle()  # gone in the backend, counted by the exporter
     return x
@@ -359,6 +367,7 @@ _WRITERS: dict[type[nn.Module], Callable[..., int]] = {
     GeneralSqueezeExcite: _squeeze_excite,
     Add: _add,
     Bypass: _bypass,
+    Upsample: _upsample,
     nn.Dropout: _dropout,
     nn.Identity: _identity,
 }
