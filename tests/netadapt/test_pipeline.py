@@ -184,7 +184,8 @@ class TestFinishedRun:
         (part,) = report.searches
         by_iteration = Counter(probe.iteration for probe in part.probes)
         assert by_iteration[0] == 1
-        assert max(by_iteration.values()) <= 2, "so small a space has few candidates"
+        # So small a space has few candidates; each miss before adds one.
+        assert all(count <= 2 + number for number, count in by_iteration.items())
         assert sum(probe.kept for probe in part.probes) >= 2
         (search,) = RunResult.load(finished.result).searches
         assert search.found_alone_ms == part.found_alone_ms

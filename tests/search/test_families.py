@@ -468,9 +468,9 @@ def test_a_family_comes_from_a_registered_name_or_from_outside() -> None:
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        ("inverted_residuals", "one of inverted_residual or package.module:Class"),
+        ("inverted_residuals", "one of encoder_decoder, inverted_residual or package.module:Class"),
         (3, "family is a name"),
-        ("", "one of inverted_residual"),
+        ("", "one of encoder_decoder"),
         ("no.such.module:Space", "there is no 'no'"),
         (f"{__name__}:Nothing", "has no 'Nothing'"),
         ("netadapt.search.errors:ArchError", "subclass of netadapt.search.space.Space"),
