@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from netadapt.search.errors import ArchError
+from netadapt.search.families.arch_text import integer, integer_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class EncoderDecoderArch:
             record = json.loads(text)
             encoder = tuple(_encoder(*values) for values in record["encoder"])
             decoder = tuple(_decoder(*values) for values in record["decoder"])
-            stem = _integer(record["stem"])
+            stem = integer(record["stem"])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ArchError(
                 f"an arch reads as `Arch.to_json` writes it, got {text[:200]!r} "
@@ -86,16 +87,10 @@ class EncoderDecoderArch:
 
 
 def _encoder(width: object, kernel: object) -> EncoderArch:
-    return EncoderArch(_integer(width), None if kernel is None else _integer(kernel))
+    return EncoderArch(integer(width), integer_or_none(kernel))
 
 
 def _decoder(width: object, kernel: object, upsampling: object, skip: object) -> DecoderArch:
     if not isinstance(upsampling, str) or not isinstance(skip, bool | None):
         raise TypeError(f"not a layer's operations: {upsampling!r}, {skip!r}")
-    return DecoderArch(_integer(width), _integer(kernel), upsampling, skip)
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"not an integer: {value!r}")
-    return value
+    return DecoderArch(integer(width), integer(kernel), upsampling, skip)

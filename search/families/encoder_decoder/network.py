@@ -28,6 +28,7 @@ from netadapt.search.families.encoder_decoder.space import (
     DECODER_ACTIVATION,
     ENCODER_ACTIVATION,
 )
+from netadapt.search.families.initialization import initialize
 
 if TYPE_CHECKING:
     from netadapt.search.families.encoder_decoder.space import EncoderDecoderSpace
@@ -133,17 +134,3 @@ class EncoderDecoder(nn.Module):
             x = layer(x, skips[name]) if name in skips else layer(x)
         y: Tensor = self.output(x)
         return y
-
-
-@torch.no_grad()
-def initialize(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """He-normal filters (fan-out; assumption), norms at 1 and 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from netadapt.search.errors import ArchError
+from netadapt.search.families.arch_text import integer, integer_or_none
 from netadapt.search.families.inverted_residual.activations import ACTIVATIONS
 
 
@@ -102,8 +103,8 @@ class InvertedResidualArch:
         try:
             record = json.loads(text)
             blocks = tuple(_block(*values) for values in record["blocks"])
-            stem, head, hidden = (_integer(record[name]) for name in ("stem", "head", "hidden"))
-            resolution = _integer_or_none(record.get("resolution"))
+            stem, head, hidden = (integer(record[name]) for name in ("stem", "head", "hidden"))
+            resolution = integer_or_none(record.get("resolution"))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ArchError(
                 f"an arch reads as `Arch.to_json` writes it, got {text[:200]!r} "
@@ -123,14 +124,4 @@ def _block(
 ) -> BlockArch:
     if not isinstance(se, bool | None) or not isinstance(activation, str | None):
         raise TypeError(f"not a block's operations: {se!r}, {activation!r}")
-    return BlockArch(_integer(width), _integer(expansion), _integer_or_none(kernel), se, activation)
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"not an integer: {value!r}")
-    return value
-
-
-def _integer_or_none(value: object) -> int | None:
-    return None if value is None else _integer(value)
+    return BlockArch(integer(width), integer(expansion), integer_or_none(kernel), se, activation)

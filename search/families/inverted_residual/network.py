@@ -26,6 +26,7 @@ from netadapt.profiler.kernels import (
     StandardConvNorm,
     make_squeeze_excite,
 )
+from netadapt.search.families.initialization import initialize
 from netadapt.search.families.inverted_residual.activations import STANDALONE, fused
 from netadapt.search.families.inverted_residual.arch import BlockArch, InvertedResidualArch
 
@@ -189,19 +190,3 @@ def _through(x: Tensor, *layers: nn.Module | None) -> Tensor:
 def _standalone(activation: str) -> Callable[[], Activation | None]:
     """Makes the module of an activation that is not fused; None of any other."""
     return lambda: Activation(activation) if activation in STANDALONE else None
-
-
-@torch.no_grad()
-def initialize(network: nn.Module, generator: torch.Generator | None = None) -> None:
-    """He-normal filters (fan-out), linear layers uniform within 1/sqrt(fan-in) (assumptions)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
-        elif isinstance(module, nn.Linear):
-            bound = module.in_features**-0.5
-            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            nn.init.ones_(module.weight)
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and module.bias is not None:
-            nn.init.zeros_(module.bias)
