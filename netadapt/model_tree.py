@@ -15,7 +15,8 @@ REMEDIES = {
     "split": "--rewrite split_as_slices, or x[:, :n] in the model: slices are the backend's",
     "_to_dim_order_copy": "a whole number that is turned into fp32 each time; write 3.0 for 3, or "
     "for hard sigmoids --rewrite hardsigmoid_with_maps",
-    "upsample_nearest": "resize bilinearly, which the backend takes",
+    "upsample_nearest": "--rewrite nearest_as_product where every pixel is seen equally often, or "
+    "resize bilinearly, which the backend takes",
     "resize": "resize bilinearly, which the backend takes",
     "mean": "keep its dimensions, x.mean((2, 3), keepdim=True).flatten(1)",
     "batch_norm": "fold it into the convolution before it",

@@ -16,6 +16,7 @@ from netadapt.profiler.kernels import (
     ActivationKernel,
     Kernel,
     SqueezeExciteKernel,
+    UpsampleKernel,
 )
 from netadapt.profiler.kernels.squeeze_excite import USUAL
 
@@ -31,7 +32,6 @@ OTHERS = {
     "clamped_linear": "FullyConnected",
     "add": "Add",
     "global_pool": "GlobalAvgPooling2d",
-    "upsample": "StaticResizeBilinear2D",  # of the bilinear ones
 }
 
 
@@ -53,6 +53,8 @@ def _ops(kernel: Kernel) -> list[str]:
         wanted = kernel.output_shape[1]
         pads = sum(count < wanted for count in (channels, filters))
         return [*["StaticConstantPad"] * pads, *["StaticSlice"] * (channels > wanted), "Add"]
+    if isinstance(kernel, UpsampleKernel):
+        return ["StaticResizeBilinear2D" if kernel.mode == "bilinear" else "Multiply"]
     name = OTHERS[kernel.type_name]
     if name == "Conv2d" and kernel.input_shapes[0][1] == 1:
         name = "DepthwiseConv2d"  # a dense convolution of one channel is one, too

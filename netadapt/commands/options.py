@@ -55,8 +55,8 @@ Rewrites = Annotated[
     typer.Option(
         "--rewrite",
         metavar="NAME",
-        help="An exact rewrite for operators that XNNPACK lacks: split_as_slices or "
-        "hardsigmoid_with_maps; again for several.",
+        help="An exact rewrite for operators that XNNPACK lacks: split_as_slices, "
+        "hardsigmoid_with_maps or nearest_as_product; again for several.",
     ),
 ]
 DryRun = Annotated[

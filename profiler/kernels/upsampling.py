@@ -1,4 +1,8 @@
-"""Up-sampling to twice the height and width."""
+"""Up-sampling to twice the height and width.
+
+The backend has bilinear up-sampling; nearest is lowered as a product with ones, which is exact
+(`netadapt.profiler.rewrites`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,12 @@ if TYPE_CHECKING:
 
 UPSAMPLINGS: Final = ("nearest", "bilinear")
 """By name; a space's dimension has places in here, from 1."""
+
+_NEAREST = (
+    *("StaticTranspose", "StaticTranspose", "StaticReshape", "Multiply", "StaticReshape"),
+    *("StaticTranspose", "StaticTranspose"),
+)
+"""Out of the backend's layout, pixels last and apart, times ones, and back again."""
 
 
 class Upsample(nn.Module):
@@ -64,9 +74,10 @@ class UpsampleKernel(Kernel):
 
     @classmethod
     def from_nodes(cls, nodes: Sequence[Node]) -> Sequence[Kernel]:
-        before, after = nodes[0].inputs[0][1].dims, nodes[0].output[1].dims
-        if nodes[0].op != "StaticResizeBilinear2D" or len(before) != 4:
+        ops = tuple(node.op for node in nodes[: len(_NEAREST)])
+        mode = "bilinear" if ops[0] == "StaticResizeBilinear2D" else "nearest"
+        before = nodes[0].inputs[0][1].dims
+        if len(before) != 4 or (mode == "nearest" and ops != _NEAREST):
             return ()
         (_, height, width, channels) = before
-        doubled = after == (1, 2 * height, 2 * width, channels)
-        return [cls("bilinear", channels, height, width)] if doubled else ()
+        return [cls(mode, channels, height, width)]

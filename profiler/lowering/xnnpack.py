@@ -16,14 +16,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from netadapt.profiler.graph import ModelGraph, Node, Outside, read_graph
+from netadapt.profiler.kernels import Upsample
 from netadapt.profiler.kernels.operation import Operation, call_text
 from netadapt.profiler.lowering.direct.nodes import NodeDraft
 from netadapt.profiler.lowering.direct.operators import Graph, UnknownModuleError, read_module
 from netadapt.profiler.lowering.recipe import Recipe
 from netadapt.profiler.lowering.seam import Constant, Draft, Lowering, quiet, refusal
+from netadapt.profiler.rewrites import rewritten
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
     from netadapt.profiler.kernels import Shape
@@ -35,6 +37,13 @@ class XnnpackFp32(Lowering):
     """Partitioned to XNNPACK's fp32 kernels; what it does not take runs as portable operators."""
 
     recipe = Recipe("xnnpack", "fp32", 1)
+
+    def export(self, module: nn.Module, inputs: Sequence[Tensor]) -> ExportedProgram:
+        """See `Lowering.export`; nearest up-samplings of ours as what the backend takes."""
+        exported = super().export(module, inputs)
+        ups = (layer for layer in module.modules() if isinstance(layer, Upsample))
+        nearest = any(layer.mode == "nearest" for layer in ups)
+        return rewritten(exported, ["nearest_as_product"] if nearest else [])
 
     def to_program(
         self, exported: ExportedProgram, constants: Mapping[str, Constant] | None = None

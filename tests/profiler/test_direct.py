@@ -60,6 +60,8 @@ SUBJECTS = [
         (StandardConvKernel(4, 4, 7, 1, 8, 5, "relu6"), 2),
         (PointwiseConvKernel(16, 24, 7, 5, "relu"), 1),
         (UpsampleKernel("bilinear", 8, 5, 7), 1),
+        (UpsampleKernel("nearest", 8, 5, 7), 1),
+        (UpsampleKernel("nearest", 1, 3, 1), 1),
         (PointwiseConvKernel(8, 8, 1, 1), 3),
         (DepthwiseConvKernel(16, 5, 2, 7, 7, "relu6"), 1),
         (DepthwiseConvKernel(8, 7, 1, 3, 9), 2),
@@ -143,7 +145,7 @@ def test_a_kernel_in_native_layout_computes_the_same_and_changes_no_layout(
         n for n in delegate(draft).graph.xnodes if "Transpose" in type(n.xnode_union).__name__
     ]
     # A hard sigmoid's scalars and a reshape want NCHW, within networks too.
-    kept = ("squeeze_excite", "hardsigmoid", "global_pool")
+    kept = ("squeeze_excite", "hardsigmoid", "global_pool", "nearest")
     assert not transposed or any(word in subject.name for word in kept)
     assert shapes[draft.inputs[0]] == tuple(_nhwc(inputs[0]).shape)
 

@@ -8,14 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from netadapt.profiler.lowering.direct.layout import Placed, place
-from netadapt.profiler.lowering.direct.operators import Graph, Operator
+from netadapt.profiler.lowering.direct.operators import TO_NHWC, Graph, Operator
 from netadapt.profiler.lowering.direct.record import Delegate, GraphRecord
 from netadapt.profiler.lowering.direct.serialisers import xnnpack_constants as constants
 from netadapt.profiler.lowering.direct.serialisers import xnnpack_schema as schema
 
-TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 OUTPUT_FIRST = (
     *("mean", "reshape", "divide", "hardswish", "sigmoid", "clamp", "pad", "slice", "bilinear"),
+    "permute",
 )
 """Operators whose output the backend numbers before their inputs."""
 
@@ -28,7 +28,7 @@ def delegate(graph: Graph) -> Delegate:
 class _Writer:
     def __init__(self, graph: Graph, placed: Placed) -> None:
         self.placed = placed
-        outside = {*graph.inputs, *graph.scalars}
+        outside = {*graph.inputs, *graph.scalars, *graph.constants}
         used = (value for op in graph.operators for value in op.inputs if value in outside)
         self.record = GraphRecord(tuple(dict.fromkeys(used)), placed.output)
 
@@ -49,9 +49,9 @@ class _Writer:
         inputs = [self._define(value) for value in op.inputs]
         output = self._define(op.output)
         match op.kind:
-            case "transpose":
-                perm = TO_NHWC if op.output in self.placed.nhwc else TO_NCHW
-                return schema.XNNStaticTranspose(4, list(perm), *inputs, output, 0)
+            case "transpose" | "permute":
+                perm = list(op.permutation)
+                return schema.XNNStaticTranspose(len(perm), perm, *inputs, output, 0)
             case "mean":
                 return schema.XNNGlobalAvgPooling2d(*inputs, output, constants.XNN_FLAG_KEEP_DIMS)
             case "reshape":

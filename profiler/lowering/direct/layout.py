@@ -1,17 +1,23 @@
 """Where the backend changes memory layout between NCHW and NHWC.
 
 Follows XNNPACK's `ChannelsLastTaggedReshapePass`: convolutions, means and up-samplings want NHWC,
-reshapes and linear layers NCHW, everything else takes what its inputs have, and one layout where
-these differ; a value is changed once, right behind what makes it. The exporter's programs take and
-give NCHW; one in the backend's native layout is given NHWC and gives what comes out, so that a
-kernel by itself runs as it does inside a network.
+reshapes and linear layers NCHW, everything else takes what its inputs have, and one
+layout where these differ; a value is changed once, right behind what makes it. The exporter's
+programs take and give NCHW; one in the backend's native layout is given NHWC and gives what comes
+out, so that a kernel by itself runs as it does inside a network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from netadapt.profiler.lowering.direct.operators import Graph, Operator, UnknownModuleError
+from netadapt.profiler.lowering.direct.operators import (
+    TO_NCHW,
+    TO_NHWC,
+    Graph,
+    Operator,
+    UnknownModuleError,
+)
 
 WANT_NHWC = ("convolution", "mean", "bilinear")
 WANT_NCHW = ("reshape", "linear")
@@ -21,7 +27,7 @@ WANT_NCHW = ("reshape", "linear")
 class Placed:
     """Operators with their changes of layout, and which values lie in NHWC.
 
-    A change is an `Operator` of kind "transpose": its output is in NHWC or it is a change back.
+    A change is an `Operator` of kind "transpose", which no graph has of itself.
     """
 
     operators: tuple[Operator, ...]
@@ -48,7 +54,12 @@ class _Placing:
         if self.graph.native:
             self.nhwc |= {v for v in self.graph.inputs if len(self.shapes[v]) == 4}
         placed = [self._fitted(op) for op in self.graph.operators]
-        output = self.graph.output if self.graph.native else self._in_nchw(self.graph.output)
+        output = self.graph.output
+        if not self.graph.native:
+            output = self._in_nchw(output)
+        elif self.graph.operators[-1].kind == "permute":
+            # In a network, convolutions and additions follow
+            output = self._in_nhwc(output)
         operators = [self.behind[value] for value in self.graph.inputs if value in self.behind]
         for op in placed:
             operators.append(op)
@@ -86,7 +97,10 @@ class _Placing:
             self.shapes.append(self.shapes[value])
             other = len(self.shapes) - 1
             self.changed[value], self.changed[other] = other, value
-            self.behind[value] = Operator("transpose", (value,), other, _NO_HANDLE)
+            order = TO_NHWC if to_nhwc else TO_NCHW
+            self.behind[value] = Operator(
+                "transpose", (value,), other, _NO_HANDLE, permutation=order
+            )
             if to_nhwc:
                 self.nhwc.add(other)
         return self.changed[value]

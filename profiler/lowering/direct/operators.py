@@ -40,6 +40,8 @@ from netadapt.profiler.kernels.squeeze_excite import GeneralSqueezeExcite
 Clamp = tuple[float | str, float | str]
 """Lowest and highest value, as the backend's serialiser spells them."""
 
+TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+
 FUSED: dict[str, Clamp | None] = {"none": None, "relu": (0, "+inf"), "relu6": (0, 6)}
 
 
@@ -51,7 +53,7 @@ class Operator:
     ----------
     kind : str
         "convolution", "linear", "mean", "reshape", "add", "multiply", "divide", "clamp",
-        "hardswish", "sigmoid", "pad", "slice" or "bilinear" (up-sampling).
+        "hardswish", "sigmoid", "pad", "slice", "bilinear" (up-sampling) or "permute".
     inputs : tuple of int
         Values of the graph.
     output : int
@@ -64,6 +66,8 @@ class Operator:
         Filters and bias, fp32, in PyTorch's layout.
     stride, padding, groups : int
         Of a convolution.
+    permutation : tuple of int
+        Of a permute: the inputs' dimensions in the output's order.
     """
 
     kind: str
@@ -75,6 +79,7 @@ class Operator:
     stride: int = 1
     padding: int = 0
     groups: int = 1
+    permutation: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -89,6 +94,8 @@ class Graph:
         Values that the program is given, in the order of its arguments.
     scalars : dict of int to int
         Values that are whole numbers of the module, and which.
+    constants : dict of int to Tensor
+        Values that are fp32 tensors of the program, given to the backend at every call.
     operators : list of Operator
     output : int
         The value that the program gives.
@@ -103,6 +110,7 @@ class Graph:
     shapes: list[Shape] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     scalars: dict[int, int] = field(default_factory=dict)
+    constants: dict[int, Tensor] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
     output: int = -1
     layers: set[str] = field(default_factory=set)
@@ -116,9 +124,11 @@ class Graph:
         for op in self.operators:
             numbers = (op.kind, op.inputs, op.output, op.handle, op.clamp)
             digest.update(repr((*numbers, op.stride, op.padding, op.groups)).encode())
-            for tensor in op.weights:
-                digest.update(repr(tuple(tensor.shape)).encode())
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            digest.update(repr(op.permutation).encode())
+        weights = (tensor for op in self.operators for tensor in op.weights)
+        for tensor in (*weights, *self.constants.values()):
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def value(self, shape: Shape) -> int:
@@ -141,6 +151,11 @@ class Graph:
     def scalar(self, number: int) -> int:
         """A value that is this number."""
         self.scalars[value := self.value(())] = number
+        return value
+
+    def constant(self, tensor: Tensor) -> int:
+        """A value that is this tensor."""
+        self.constants[value := self.value(tuple(tensor.shape))] = tensor
         return value
 
     def fused(self, activation: str) -> Clamp | None:
@@ -339,10 +354,17 @@ def _bypass(graph: Graph, layer: Bypass, x: int, y: int) -> int:
 
 
 def _upsample(graph: Graph, layer: Upsample, x: int) -> int:
-    if layer.mode != "bilinear":
-        raise UnknownModuleError(f"{layer.mode} is run outside of the backend")
     (batch, channels, height, width) = graph.shapes[x]
-    return graph.add("bilinear", (batch, channels, 2 * height, 2 * width), x)
+    shape = (batch, channels, 2 * height, 2 * width)
+    if layer.mode == "bilinear":
+        return graph.add("bilinear", shape, x)
+    # As `netadapt.profiler.rewrites` has it
+    y = graph.add("permute", (batch, height, width, channels), x, permutation=TO_NHWC)
+    y = graph.add("reshape", (batch * height, 1, width, 1, channels), y)
+    ones = graph.constant(torch.ones((1, 2, 1, 2, 1)))
+    y = graph.add("multiply", (batch * height, 2, width, 2, channels), y, ones)
+    y = graph.add("reshape", (batch, 2 * height, 2 * width, channels), y)
+    return graph.add("permute", shape, y, permutation=TO_NCHW)
 
 
 def _dropout(graph: Graph, layer: nn.Module, x: int) -> int:

@@ -87,8 +87,9 @@ def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[b
 
     Scalars are whole numbers that a portable operator turns into fp32 tensors at every call.
     """
-    numbers = list(dict.fromkeys(graph.scalars.values()))
-    buffers = [number.to_bytes(8, "little") for number in numbers]
+    numbers = [number.to_bytes(8, "little") for number in graph.scalars.values()]
+    tensors = [t.numpy().tobytes() for t in graph.constants.values()]
+    buffers = list(dict.fromkeys((*tensors, *numbers)))
     values: list[schema.EValue] = []
     places: dict[int, int] = {}  # of the graph's values among the plan's
     planned: dict[int, int] = {}  # bytes of the plan's tensors
@@ -103,10 +104,10 @@ def _plan(graph: Graph, written: Delegate) -> tuple[schema.ExecutionPlan, list[b
         places[value] = put(_tensor(ScalarType.FLOAT, shape))
         planned[places[value]] = 4 * math.prod(shape)
 
-    constants = [
-        put(_tensor(ScalarType.LONG, (), 1 + numbers.index(number)))
-        for number in graph.scalars.values()
-    ]
+    for value, data in zip(graph.constants, tensors, strict=True):
+        shape = graph.shapes[value]
+        places[value] = put(_tensor(ScalarType.FLOAT, shape, 1 + buffers.index(data)))
+    constants = [put(_tensor(ScalarType.LONG, (), 1 + buffers.index(data))) for data in numbers]
     for value in graph.inputs:
         planned_tensor(value)
     instructions = []
