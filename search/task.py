@@ -51,6 +51,22 @@ class InputFormat:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class OutputMap:
+    """What a network's output says of every pixel, for a report to show.
+
+    Outputs and targets are `(B, 1, H, W)`; a target of 0 or less is unknown.
+
+    Parameters
+    ----------
+    name: of what is mapped, e.g. "depth".
+    unit: of its numbers, e.g. "m".
+    """
+
+    name: str
+    unit: str
+
+
 class Samples(NamedTuple):
     """Images `(B, C, H, W)`, normalised fp32, and their targets (first axis B)."""
 
@@ -98,6 +114,8 @@ class Task(ABC):
     """Channels of the network's output: the classes of a classification."""
     labels: tuple[str, ...]
     """What each output stands for, in their order; empty where they have no names."""
+    output_map: OutputMap | None = None
+    """Where an output is a map: what of; None: it is none."""
     train_images: int
     """Images of one epoch."""
     validation_images: int

@@ -11,6 +11,7 @@ from netadapt.android_runner.files import write_atomically
 from netadapt.report import verdict
 from netadapt.report.figures import (
     latency,
+    maps,
     masking,
     networks,
     prediction,
@@ -81,6 +82,8 @@ def _pictures(report: RunReport) -> dict[str, Draw]:
             wanted[f"loop-{one.name}"] = partial(search.loop_errors, one)
     if report.drawings:
         wanted["networks"] = partial(networks.networks, report.drawings)
+    for examples in report.examples:
+        wanted[f"maps-{examples.name}"] = partial(maps.maps, examples)
     if report.blocks:
         wanted["blocks"] = partial(latency.blocks, report.blocks)
     if report.kernel_types:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netadapt import __version__
 from netadapt.config import RunConfig
@@ -25,6 +26,7 @@ from netadapt.report.records import (
     Fact,
     Kind,
     LossCurve,
+    MapExamples,
     OtherRun,
     PathStep,
     Probe,
@@ -35,6 +37,7 @@ from netadapt.report.records import (
 from netadapt.runs.budgets import Budget as SearchBudget
 from netadapt.runs.budgets import budgets_of
 from netadapt.runs.conclusion import source_commit
+from netadapt.runs.examples import read_examples
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.learning import learning_file, read_learning
 from netadapt.runs.masking_log import read_masking
@@ -45,6 +48,9 @@ from netadapt.runs.training_log import read_metrics
 from netadapt.search.metrics import Constraint, LatencyMetric
 from netadapt.search.space import Arch, Space
 from netadapt.search.trials import Iteration, accepted_path, read_iterations
+
+if TYPE_CHECKING:
+    from netadapt.search.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +118,19 @@ def read_run(
         published=() if reference is None else read_published(reference, table.provenance, task),
         this=_as_other(folder, config, result, result) if beside and result else None,
         beside=others,
+        examples=_examples(folder, task, result),
+    )
+
+
+def _examples(folder: RunFolder, task: Task, result: RunResult | None) -> tuple[MapExamples, ...]:
+    labels = [] if result is None else [search.label for search in result.searches]
+    kept = read_examples(folder, labels)
+    if kept is None or task.output_map is None:
+        return ()
+    of, unit = task.output_map.name, task.output_map.unit
+    return tuple(
+        MapExamples(label, of, unit, kept.pictures, kept.truth, kept.reference, found)
+        for label, found in kept.found.items()
     )
 
 

@@ -16,12 +16,22 @@ from netadapt.report.intervals import Estimate
 from netadapt.search.space import Layer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from netadapt.search.dmasking.points import MaskingPoint
+
+    Floats = NDArray[np.float32]
 
 Kind = Literal["reference", "found", "scaled"]
 
 SUPERNET = "supernet"
 """The phase of a training log that is the super-network's."""
+
+
+def html_name(label: str) -> str:
+    """A search's label as a part of an HTML id."""
+    return re.sub(r"[^A-Za-z0-9]", "-", label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +214,7 @@ class SearchReport:
     @property
     def name(self) -> str:
         """The label as a part of an HTML id."""
-        return re.sub(r"[^A-Za-z0-9]", "-", self.label)
+        return html_name(self.label)
 
     def budget(self, name: str) -> Budget | None:
         """The budget of the metric of that name, None where it has none."""
@@ -286,6 +296,32 @@ class PredictionErrors:
     figures: ErrorFigures
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MapExamples:
+    """What networks make of some test images, where outputs are maps.
+
+    Parameters
+    ----------
+    search: of the found network.
+    of, unit: what is mapped, e.g. "depth", "m".
+    pictures: (images, height, width, 1 or 3), from 0 to 1.
+    truth, reference, found: (images, height, width); the truth is not a number where unknown.
+    """
+
+    search: str
+    of: str
+    unit: str
+    pictures: Floats
+    truth: Floats
+    reference: Floats
+    found: Floats
+
+    @property
+    def name(self) -> str:
+        """The search's label as a part of an HTML id."""
+        return html_name(self.search)
+
+
 @dataclass(frozen=True, slots=True)
 class LossCurve:
     """Training loss of one phase: `SUPERNET`, or a trained network's label."""
@@ -327,6 +363,7 @@ class RunReport:
     wholes, blocks, kernel_types: the reference beside the found networks.
     published: by others, the fastest first, where somebody timed them for this page.
     beside: other runs, where the page was asked for them; `this` is then this run as they are.
+    examples: one of each search, where the task's outputs are maps.
     """
 
     name: str
@@ -355,6 +392,7 @@ class RunReport:
     published: tuple[PublishedNetwork, ...] = ()
     this: OtherRun | None = None
     beside: tuple[OtherRun, ...] = ()
+    examples: tuple[MapExamples, ...] = ()
 
     @property
     def has_supernet(self) -> bool:

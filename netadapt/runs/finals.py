@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netadapt.profiler.lowering import ShapedNetwork
 from netadapt.runs.context import FinalNetwork, phases
+from netadapt.runs.examples import keep_examples
 from netadapt.runs.folder import TRAINED
 from netadapt.runs.result import NetworkResult
 from netadapt.search.evaluation import judge_network
@@ -99,6 +100,8 @@ class JudgeFinals:
                 multiplier=final.multiplier,
             )
             network.cpu()
+        found = {label: context.trained[one.network.label] for label, one in context.found.items()}
+        keep_examples(context.folder, task, context.trained[finals[0].label], found)
 
 
 def _finals(context: Context) -> list[FinalNetwork]:

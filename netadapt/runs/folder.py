@@ -47,6 +47,11 @@ class SearchFolder:
         return self.path / "architecture.pt"
 
     @property
+    def kept(self) -> Path:
+        """The weights that a search which fine-tunes goes on from."""
+        return self.path / "kept.pt"
+
+    @property
     def training(self) -> Path:
         """Checkpoints of the final trainings: the found network and the scaled ones."""
         return self.path / "training"
@@ -65,6 +70,11 @@ class SearchFolder:
     def exported(self) -> Path:
         """The network for plain torch (`torch.export`)."""
         return self.path / "network.pt2"
+
+    @property
+    def examples(self) -> Path:
+        """What the network makes of some images: `netadapt.runs.examples`."""
+        return self.path / "examples.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,11 @@ class RunFolder:
     def sessions(self) -> Path:
         """What whole networks took, session by session: `netadapt.runs.sessions`."""
         return self.path / "sessions.jsonl"
+
+    @property
+    def examples(self) -> Path:
+        """The same of the reference, with the images: `netadapt.runs.examples`."""
+        return self.path / "examples.npz"
 
     def search(self, label: str) -> SearchFolder:
         """The files of the search for the budget of that label (`netadapt.runs.budgets`)."""

@@ -17,6 +17,7 @@ from netadapt.report.records import (
     LatencyMap,
     LatencyPart,
     LossCurve,
+    MapExamples,
     OtherRun,
     PathStep,
     PredictedMeasured,
@@ -237,6 +238,14 @@ def _losses() -> tuple[LossCurve, ...]:
     )
 
 
+def _examples() -> MapExamples:
+    rng = np.random.default_rng(2)
+    pictures = rng.uniform(0, 1, (2, 12, 16, 3)).astype(np.float32)
+    truth, reference, found = rng.uniform(1, 9, (3, 2, 12, 16)).astype(np.float32)
+    truth[:, :3] = np.nan
+    return MapExamples("0.5", "depth", "m", pictures, truth, reference, found)
+
+
 def sample_report() -> RunReport:
     """One search."""
     rng = np.random.default_rng(1)
@@ -306,6 +315,7 @@ def sample_report() -> RunReport:
             Duration("search", 118.3),
             Duration("final training", 205.0),
         ),
+        examples=(_examples(),),
     )
 
 

@@ -41,7 +41,16 @@ from tests.netadapt.sample_report import (
 )
 
 PICTURES = ["tradeoff", "search-0-5", "loop-0-5", "networks", "blocks", "kernels", "channels"]
-PICTURES += ["masking-0-5", "choices-0-5", "residuals", "errors", "learning", "losses", "durations"]
+PICTURES += [
+    "maps-0-5",
+    "masking-0-5",
+    "choices-0-5",
+    "residuals",
+    "errors",
+    "learning",
+    "losses",
+    "durations",
+]
 SVG = "{http://www.w3.org/2000/svg}"
 
 BARE = RunReport(

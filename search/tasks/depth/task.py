@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from netadapt.search.errors import InvalidSettingError
-from netadapt.search.task import InputFormat, Samples, Task
+from netadapt.search.task import InputFormat, OutputMap, Samples, Task
 from netadapt.search.tasks.depth.metric import DepthErrors
 from netadapt.search.tasks.depth.pairs import NyuFiles, PairFiles, PairFolder
 from netadapt.search.tasks.depth.rooms import Rooms
@@ -62,6 +62,7 @@ class Depth(Task):
     higher_is_better = False
     outputs = 1
     labels = ()
+    output_map = OutputMap("depth", "m")
 
     def __init__(self, settings: DepthSettings | None = None, *, seed: int = 0) -> None:
         self.settings = settings = DepthSettings() if settings is None else settings
