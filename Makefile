@@ -10,11 +10,12 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := env PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: install demo test wheel-test lint format clean help
+.PHONY: install demo depth-demo test wheel-test lint format clean help
 
 help:
 	@echo "make install an environment in $(VENV) with the versions of constraints.txt"
 	@echo "make demo        the whole line on real input, about four minutes: runs/demo/report.html"
+	@echo "make depth-demo  the same for depth in rendered rooms: runs/depth/report.html"
 	@echo "make test        the test suite"
 	@echo "make wheel-test  the wheel in new environments, one for each Python at hand"
 	@echo "make lint        ruff and mypy"
@@ -42,6 +43,9 @@ install: $(READY)
 
 demo: $(READY)
 	$(BIN)/netadapt demo
+
+depth-demo: $(READY)
+	$(BIN)/netadapt search netadapt/examples/depth.toml
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder

@@ -5,11 +5,11 @@ reference's among them, chains, and a few networks that teach the correction. Th
 shrunk from the reference as a search does, are measured whole and held against the prediction,
 most of whose kernels the table does not hold. All of it twice: with kernels in the backend's native
 layout, and beside that (`exported`) as the exporter makes them, with chains for the layout's cost.
+
+    python -m benchmarks.additivity [--family inverted_residual | encoder_decoder] [--quick]
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,10 +22,13 @@ from netadapt.profiler.settings import ProfileSettings
 from netadapt.profiler.table import LatencyTable
 from netadapt.runs.network_timer import untrained
 from netadapt.runs.profile_plan import sample_space
-from netadapt.search.families.inverted_residual import (
-    InvertedResidualArch,
-    InvertedResidualSpace,
-)
+from netadapt.search.space import Arch, Dimension, Space
+
+SPACES = {
+    "inverted_residual": ("mobilenet_v3_large", QUICK_SPACE),
+    "encoder_decoder": ("fastdepth", "rooms"),
+}
+"""By family; the second for a quick run."""
 
 LEARN, UNSEEN = "learn", "unseen"
 MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
@@ -34,15 +37,18 @@ MIN_LATENCY_SHARE, MAX_LATENCY_SHARE = 0.25, 1.0
 
 def main() -> None:
     """Profile, predict, measure, print the figures."""
-    options = parser(__doc__).parse_args()
-    space = InvertedResidualSpace.load(QUICK_SPACE if options.quick else "mobilenet_v3_large")
+    arguments = parser(__doc__)
+    arguments.add_argument("--family", choices=SPACES, default="inverted_residual")
+    options = arguments.parse_args()
+    whole, quick = SPACES[options.family]
+    space = Space.load(quick if options.quick else whole)
     native = _figures(space, NATIVE_RECIPE, quick=options.quick)
     # The other goes the same way: a quick run would show nothing more
     exported = None if options.quick else _figures(space, DEFAULT_RECIPE, quick=False)
     print_result({"benchmark": "additivity", "space": space.name, **native, "exported": exported})
 
 
-def _figures(space: InvertedResidualSpace, recipe: str, *, quick: bool) -> dict[str, object]:
+def _figures(space: Space, recipe: str, *, quick: bool) -> dict[str, object]:
     """Of a table of this recipe; the networks are the same for every one."""
     kernels, chains, learn, unseen = (16, 3, 3, 3) if quick else (400, 48, 9, 38)
     chains = chains if pays_layout(find_lowering(recipe).recipe) else 0
@@ -111,9 +117,7 @@ def _figures(space: InvertedResidualSpace, recipe: str, *, quick: bool) -> dict[
     }
 
 
-def _shrunk(
-    space: InvertedResidualSpace, count: int, rng: np.random.Generator
-) -> list[InvertedResidualArch]:
+def _shrunk(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
     """Networks from nearly all to a fifth of the reference's MACs, made by random shrinking.
 
     Two of three have a removed block and a partial bypass.
@@ -125,42 +129,39 @@ def _shrunk(
     ]
 
 
-def _thinned(
-    space: InvertedResidualSpace, arch: InvertedResidualArch, rng: np.random.Generator
-) -> InvertedResidualArch:
+def _removable(space: Space) -> list[Dimension]:
+    """Widths of blocks that can be left out, which are those with a bypass around them."""
+    return [d for d in space.dimensions if d.kind == "width" and d.values[0] == 0]
+
+
+def _thinned(space: Space, arch: Arch, rng: np.random.Generator) -> Arch:
     """`arch` with one block removed and another that bypasses some of its input."""
-    removable = [i for i in range(len(arch.blocks)) if space.removable(i)]
-    removed, bypassed = rng.choice(removable, size=2, replace=False)
-    widths = {d.name: d for d in space.dimensions}
-    arch = space.with_value(arch, widths[f"blocks.{removed}.width"], 0)
-    dimension = widths[f"blocks.{bypassed}.width"]
-    fewer = [v for v in dimension.values if 0 < v < arch.blocks[bypassed].width]
-    return space.with_value(arch, dimension, int(rng.choice(fewer)))
+    removable = _removable(space)
+    removed, bypassed = (removable[i] for i in rng.choice(len(removable), size=2, replace=False))
+    arch = space.with_value(arch, removed, 0)
+    fewer = [v for v in bypassed.values if 0 < v < (space.value(arch, bypassed) or 0)]
+    return space.with_value(arch, bypassed, int(rng.choice(fewer)))
 
 
-def _shrink(
-    space: InvertedResidualSpace, arch: InvertedResidualArch, share: float, rng: np.random.Generator
-) -> InvertedResidualArch:
+def _shrink(space: Space, arch: Arch, share: float, rng: np.random.Generator) -> Arch:
     """`arch` shrunk by small random steps to `share` of the reference's MACs."""
     target = share * space.macs(space.reference())
-    dimensions = space.dimensions
+    dimensions, removable = space.dimensions, _removable(space)
+
+    def removed(arch: Arch) -> int:
+        return sum(not space.value(arch, dimension) for dimension in removable)
+
     while space.macs(arch) > target:
-        choices: Sequence[InvertedResidualArch] = space.smaller(
-            arch, dimensions[rng.integers(len(dimensions))]
-        )
+        choices = space.smaller(arch, dimensions[rng.integers(len(dimensions))])
         # Removal is for `_thinned`: here it would leave little of the smallest networks.
-        kept = [c for c in choices if not _lost_block(arch, c)]
+        kept = [c for c in choices if removed(c) <= removed(arch)]
         if kept:
             arch = kept[int(rng.integers(min(len(kept), 3)))]
     return arch
 
 
-def _lost_block(before: InvertedResidualArch, after: InvertedResidualArch) -> bool:
-    return sum(b.removed for b in after.blocks) > sum(b.removed for b in before.blocks)
-
-
-def _removed_and_bypassed(space: InvertedResidualSpace, arch: InvertedResidualArch) -> bool:
-    removed = any(block.removed for block in arch.blocks)
+def _removed_and_bypassed(space: Space, arch: Arch) -> bool:
+    removed = any(not space.value(arch, dimension) for dimension in _removable(space))
     return removed and any(k.type_name == "bypass" for k in space.kernels(arch))
 
 

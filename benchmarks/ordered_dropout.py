@@ -5,6 +5,8 @@ two memory formats; everything is then timed in that format, turn by turn. The f
 are the larger ratios of all spaces, the rest belongs to the space with the larger `ratio`.
 `masks_ms` is what the processor does for a batch of 256 of the 224 space before any layer runs: it
 draws the archs and makes their masks, which on a GPU's machine has to be done within a step.
+
+    python -m benchmarks.ordered_dropout [--family inverted_residual | encoder_decoder] [--quick]
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ Archs = Arch | Sequence[Arch]
 FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
+PLANS = {
+    "inverted_residual": [("digits", 128, 15), ("mobilenet_v3_large", 16, 9)],
+    "encoder_decoder": [("rooms", 32, 15), ("fastdepth", 8, 9)],
+}
+"""Spaces of a family, images a step, repeats."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """Of one space; medians over the repeats."""
@@ -48,8 +57,12 @@ class Result:
 
 def main() -> None:
     """Time both spaces, print the figures."""
-    quick = parser(__doc__).parse_args().quick
-    plan = [("digits", 16, 2)] if quick else [("digits", 128, 15), ("mobilenet_v3_large", 16, 9)]
+    arguments = parser(__doc__)
+    arguments.add_argument("--family", choices=PLANS, default="inverted_residual")
+    options = arguments.parse_args()
+    quick, plan = options.quick, PLANS[options.family]
+    if quick:
+        plan = [(plan[0][0], 16, 2)]
     results = []
     for name, batch_size, repeats in plan:
         say(f"{name}: {repeats} x 3 training steps of {batch_size} images")
@@ -58,6 +71,7 @@ def main() -> None:
     print_result(
         {
             "benchmark": "ordered_dropout",
+            "family": options.family,
             "ratio_widths": max(r.ratio_widths for r in results),
             "ratio": worst.ratio,
             "baseline_format": worst.baseline_format,
@@ -90,14 +104,13 @@ def measure(space: Space, batch_size: int, repeats: int) -> Result:
     generator = torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
     images = torch.randn(batch_size, *space.input_shape[1:], generator=generator)
-    targets = torch.randint(space.classes, (batch_size,), generator=generator)
     per_image = OrderedDropout(space)
     per_step = OrderedDropout(space, OrderedDropoutSettings("step"))
     full = space.full()
 
     formats = {}
     for name in FORMATS:
-        step = _training_step(space, images, targets, FORMATS[name])
+        step = _training_step(space, images, FORMATS[name])
         formats[name] = (min(_times_ms(step, [lambda: full], 3)[0]), step)
     baseline_format = min(formats, key=lambda name: formats[name][0])
     step = formats[baseline_format][1]
@@ -127,15 +140,18 @@ def measure(space: Space, batch_size: int, repeats: int) -> Result:
 
 
 def _training_step(
-    space: Space, images: Tensor, targets: Tensor, memory_format: torch.memory_format
+    space: Space, images: Tensor, memory_format: torch.memory_format
 ) -> Callable[[Archs], None]:
     supernet = space.supernetwork(generator=torch.Generator().manual_seed(0)).train()
     supernet.to(memory_format=memory_format)  # type: ignore[call-overload]
     batch = images.contiguous(memory_format=memory_format)
+    labels = torch.arange(len(images)) % space.classes
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.01, momentum=0.9, foreach=True)
 
     def step(archs: Archs) -> None:
-        loss = functional.cross_entropy(supernet(batch, archs), targets)
+        outputs = supernet(batch, archs)
+        maps = outputs.dim() == 4
+        loss = outputs.abs().mean() if maps else functional.cross_entropy(outputs, labels)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()

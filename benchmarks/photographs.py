@@ -12,14 +12,12 @@ started again. `--steps`: of the super-network's training, those of the final on
 from __future__ import annotations
 
 import hashlib
-import tomllib
-from importlib.resources import files
 from pathlib import Path
 
 from benchmarks.common import QUICK_COLOUR_SPACE, QUICK_PROFILE, parser, print_result, work_folder
 from benchmarks.found_against_scaled import figures, run_all
 from benchmarks.image_folder import make_pictures
-from netadapt.config import RunConfig, parse_config
+from netadapt.config import RunConfig, example_config
 from netadapt.search.tasks.image_list import list_images
 
 SEEDS = 1
@@ -57,8 +55,7 @@ def main() -> None:
 
 
 def _config(seed: int, root: Path, steps: int | None, *, quick: bool) -> RunConfig:
-    text = (files("netadapt") / "examples" / "photographs.toml").read_text("utf-8")
-    config = parse_config(tomllib.loads(text), "photographs.toml").changed(
+    config = example_config("photographs").changed(
         {
             "run": {"name": f"seed{seed}", "seed": seed},
             "space": {"classes": len(list_images(root).classes)},

@@ -288,8 +288,13 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 def demo_config() -> RunConfig:
     """The run that `netadapt demo` does; its file comes with the package."""
-    resource = files("netadapt") / "examples" / "demo.toml"
-    return parse_config(tomllib.loads(resource.read_text("utf-8")), "demo.toml")
+    return example_config("demo")
+
+
+def example_config(name: str) -> RunConfig:
+    """A run that comes with the package, in `netadapt/examples`."""
+    resource = files("netadapt") / "examples" / f"{name}.toml"
+    return parse_config(tomllib.loads(resource.read_text("utf-8")), resource.name)
 
 
 def _sections(document: Mapping[str, Any], source: str) -> dict[str, Any]:

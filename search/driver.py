@@ -117,6 +117,7 @@ def run_search(
     on_progress: Callable[[SearchProgress], None] | None = None,
     *,
     confirm: ConfirmArch | None = None,
+    on_accept: Callable[[Arch], None] | None = None,
     batch_size: int = 4,
 ) -> SearchResult:
     """Run a search to its end, or resume the one that `log` holds.
@@ -128,6 +129,7 @@ def run_search(
         "predictor": they are not.
     log: where every step is kept; None: nowhere, and an interrupted search starts anew.
     confirm: how what is found is timed again; None: it is not.
+    on_accept: told of the arch that an iteration settled on, those of the log included.
     batch_size: archs handed to `evaluate` at once, the same whenever it goes on: they may be scored
         beside each other. A kill loses at most this many.
 
@@ -137,7 +139,8 @@ def run_search(
     stays, and the same call resumes from there.
     """
     measure = measure if search.loop.measures else None
-    return _Run(search, evaluate, measure, confirm, log, on_progress, batch_size).result()
+    run = _Run(search, evaluate, measure, confirm, log, on_progress, on_accept, batch_size)
+    return run.result()
 
 
 class _Run:
@@ -149,6 +152,7 @@ class _Run:
         confirm: ConfirmArch | None,
         log: TrialLog | None,
         on_progress: Callable[[SearchProgress], None] | None,
+        on_accept: Callable[[Arch], None] | None,
         batch_size: int,
     ) -> None:
         self._search = search
@@ -158,6 +162,7 @@ class _Run:
         self._log = log
         self._replay: list[Record] = [] if log is None else list(reversed(log.records))
         self._on_progress = on_progress
+        self._on_accept = on_accept
         self._batch_size = batch_size
         self._trials: dict[Arch, Trial] = {}
         self._measured: dict[Arch, float] = {}
@@ -287,6 +292,8 @@ class _Run:
         elif accepted.arch != request.arch.to_json():
             self._mismatch(accepted.arch)
         self._last_ms = ms
+        if self._on_accept is not None:
+            self._on_accept(request.arch)
         self._report()
 
     def _answer_confirm(self, request: Confirm) -> tuple[float, ...] | None:

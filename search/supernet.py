@@ -209,6 +209,16 @@ class SuperNetwork(nn.Module, ABC):
             target.running_var.copy_(found.variance)
         return network.eval()
 
+    @torch.no_grad()
+    def write(self, weights: Mapping[str, Tensor]) -> None:
+        """Put the weights of a stand-alone network of the space in the places `extract` reads.
+
+        Every other weight stays as it is.
+        """
+        own = self.network.state_dict()
+        for name, value in weights.items():
+            part_of_weight(own[name], value.shape).copy_(value)
+
 
 def calibrate(
     supernet: SuperNetwork, arch: Arch, images: Tensor, *, batch_size: int = 256

@@ -30,7 +30,9 @@ class RunForecast:
     ----------
     finished: the result is there, and nothing is left.
     profile: None where the predictor is there.
-    supernet_steps, networks, network_steps: of trainings; `network_steps` of each network.
+    prepares: the strategy's name of the training that comes before its searches.
+    supernet_steps, networks, network_steps: of trainings; `supernet_steps` of that one,
+        `network_steps` of each network.
     evaluations, measured: networks judged, and measured whole, while searching; roughly, since
         where a search ends depends on latencies. None where the strategy cannot say, as
         `supernet_steps` where it trains none.
@@ -39,6 +41,7 @@ class RunForecast:
 
     finished: bool
     profile: Forecast | None
+    prepares: str
     supernet_steps: int | None
     evaluations: int | None
     measured: int | None
@@ -55,7 +58,7 @@ class RunForecast:
         return [
             profiling,
             *(
-                [f"super-network: {self.supernet_steps} steps of training"]
+                [f"{self.prepares}: {self.supernet_steps} steps"]
                 if self.supernet_steps is not None
                 else []
             ),
@@ -74,11 +77,12 @@ def plan_run(parts: Parts, folder: RunFolder) -> RunForecast:
     parts.check_fit()
     folder.check(config)
     if folder.result.exists():
-        return RunForecast(True, None, 0, 0, 0, 0, 0, 0.0)
+        return RunForecast(True, None, "", 0, 0, 0, 0, 0, 0.0)
     plan = plan_profile(parts)
     profile = None if folder.predictor.exists() else plan.forecast(folder.table)
     chosen = config.search.strategy
-    search = make_strategy(chosen.name, chosen.settings).forecast(parts, folder)
+    strategy = make_strategy(chosen.name, chosen.settings)
+    search = strategy.forecast(parts, folder)
     networks = 1 + len(budgets_of(config.search.constraints)) * (1 + SCALED)
     timed = 2 * networks + (search.measured or 0)
     seconds = (
@@ -90,6 +94,7 @@ def plan_run(parts: Parts, folder: RunFolder) -> RunForecast:
     return RunForecast(
         finished=False,
         profile=profile,
+        prepares=strategy.prepares,
         supernet_steps=search.supernet_steps,
         evaluations=search.evaluations,
         measured=search.measured,

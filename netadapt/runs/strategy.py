@@ -83,10 +83,12 @@ STRATEGIES: Registry[Strategy] = Registry(
     {
         "supernet": "netadapt.runs.supernet:SuperNetworkSearch",
         "dmasking": "netadapt.runs.dmasking:DMaskingSearch",
+        "netadapt_v1": "netadapt.runs.netadapt_v1:NetAdaptV1",
     },
     {
         "supernet": "netadapt.android_runner.plugins:NoSettings",
         "dmasking": "netadapt.search.dmasking.settings:DMaskingSettings",
+        "netadapt_v1": "netadapt.search.fine_tuning_settings:FineTuningSettings",
     },
 )
 """What comes along; a run file names one, or `package.module:Class`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from netadapt.runs.context import Context
     from netadapt.runs.folder import RunFolder
     from netadapt.runs.parts import Parts
-    from netadapt.search.driver import SearchProgress, SearchResult
+    from netadapt.search.driver import EvaluateArchs, SearchProgress, SearchResult
     from netadapt.search.landing import Search
     from netadapt.search.space import Arch
 
@@ -88,23 +89,33 @@ class SuperNetworkSearch(Strategy):
     def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
         config = parts.config
         supernet = _new_supernet(parts)
-        steps = parts.supernet_training.steps - _steps_done(folder)
+        steps = parts.supernet_training.steps - steps_done(folder)
         seconds = steps * _supernet_step_s(parts, supernet)
-        searches = [_evaluations(parts, each) for each in budgets_of(config.search.constraints)]
+        searches = [evaluations(parts, each) for each in budgets_of(config.search.constraints)]
         known = [each for each in searches if each is not None]
         if len(known) < len(searches):
             return SearchForecast(steps, seconds=seconds)
-        evaluations = sum(judged for judged, _ in known)
-        seconds += evaluations * _evaluation_s(parts, supernet)
-        return SearchForecast(steps, evaluations, sum(some for _, some in known), seconds)
+        judged = sum(count for count, _ in known)
+        seconds += judged * _evaluation_s(parts, supernet)
+        return SearchForecast(steps, judged, sum(some for _, some in known), seconds)
 
 
 def run_logged(
-    context: Context, budget: Budget, search: Search, evaluator: Evaluator, digest: str
+    context: Context,
+    budget: Budget,
+    search: Search,
+    evaluate: EvaluateArchs,
+    digest: str,
+    *,
+    on_accept: Callable[[Arch], None] | None = None,
+    batch_size: int = SCORED_AT_ONCE,
 ) -> SearchResult:
     """Run a search on the run's device with its log in the run's folder; resumes from there.
 
-    `digest`: of the weights that `evaluator` scores with.
+    Parameters
+    ----------
+    digest: of what `evaluate` scores with.
+    on_accept, batch_size: as `run_search` has them.
     """
     timer = context.timer
     with (
@@ -118,12 +129,13 @@ def run_logged(
 
         return run_search(
             search,
-            evaluator,
+            evaluate,
             timer.measured,
             log,
             on_progress,
             confirm=timer.twice,
-            batch_size=SCORED_AT_ONCE,
+            on_accept=on_accept,
+            batch_size=batch_size,
         )
 
 
@@ -133,7 +145,7 @@ def _new_supernet(parts: Parts) -> SuperNetwork:
     return parts.space.supernetwork(generator=start).to(parts.compute)
 
 
-def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
+def evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
     """Networks judged and measured for one budget, with MACs in latency's place.
 
     None where the searcher cannot say.
@@ -151,7 +163,7 @@ def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
     return judged, rounds * section.loop.favourites * section.loop.measures
 
 
-def _steps_done(folder: RunFolder) -> int:
+def steps_done(folder: RunFolder) -> int:
     """Steps of the super-network's training that its checkpoint holds."""
     if not folder.supernet.exists():
         return 0

@@ -69,6 +69,7 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     on_progress: ProgressCallback | None = None,
+    first_batch: int = 0,
 ) -> None:
     """Train `module` in place, where it is, and leave it in training mode.
 
@@ -77,11 +78,13 @@ def train(
     seed: of batches' order in the task and of all that a step draws.
     checkpoint: where the training's state is kept; one that is there is resumed.
     on_progress: called after each step.
+    first_batch: batches of the task that are passed over; 0 of a training with a checkpoint.
 
     Raises `TrainingDivergedError` when the loss is not finite, `CheckpointError` when `checkpoint`
     is there but belongs to another training, `RankLostError` when another process is gone, and
     `InvalidSettingError` when a batch has no equal parts for all, or nothing can be compiled here.
     """
+    assert checkpoint is None or not first_batch, "a checkpoint knows its training from the start"
     ranks = current()
     settings = settings.in_steps(task.train_images)
     parts = settings.accumulate * ranks.count
@@ -103,12 +106,20 @@ def train(
     if ranks.leads:
         ranks.hand_out(
             TrainingJob(
-                module, optimizer.state_dict(), settings, step, seed, before.step, get_num_threads()
+                module,
+                optimizer.state_dict(),
+                settings,
+                step,
+                seed,
+                before.step,
+                get_num_threads(),
+                first_batch,
             )
         )
     started = time.perf_counter()
     for number, (loss, learning_rate) in enumerate(
-        _steps(module, optimizer, task, settings, step, seed, before.step), before.step
+        _steps(module, optimizer, task, settings, step, seed, before.step, first_batch),
+        before.step,
     ):
         if average is not None:
             average.update(module, number)
@@ -143,6 +154,7 @@ class TrainingJob(Job):
     seed: int
     begin: int
     threads: int
+    first_batch: int
 
     def follow(self, follower: Follower) -> None:
         """Train along; rank 0 keeps what comes of it."""
@@ -151,7 +163,14 @@ class TrainingJob(Job):
         optimizer = make_optimizer(module, self.settings)
         optimizer.load_state_dict(self.optimizer)
         for _ in _steps(
-            module, optimizer, follower.task, self.settings, self.step, self.seed, self.begin
+            module,
+            optimizer,
+            follower.task,
+            self.settings,
+            self.step,
+            self.seed,
+            self.begin,
+            self.first_batch,
         ):
             pass
 
@@ -164,6 +183,7 @@ def _steps(
     step: Step,
     seed: int,
     begin: int,
+    first_batch: int,
 ) -> Iterator[tuple[float, float]]:
     """Take the steps from `begin` on; yields the loss and the learning rate of each."""
     module.train()
@@ -176,15 +196,23 @@ def _steps(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         optimizer.zero_grad(set_to_none=True)
-        loss = add_gradients(module, task, settings, step, seed, number)
+        loss = add_gradients(module, task, settings, step, seed, number, first_batch)
         optimizer.step()
         yield loss, learning_rate
 
 
 def add_gradients(
-    module: nn.Module, task: Task, settings: TrainingSettings, step: Step, seed: int, number: int
+    module: nn.Module,
+    task: Task,
+    settings: TrainingSettings,
+    step: Step,
+    seed: int,
+    number: int,
+    first_batch: int = 0,
 ) -> float:
     """Add up the gradients of step `number`, part by part and rank by rank; its loss.
+
+    Its batch is the task's one of that number behind `first_batch`.
 
     Raises `TrainingDivergedError` when that is not finite.
     """
@@ -194,7 +222,8 @@ def add_gradients(
     first = ranks.number * settings.accumulate
     for part in range(first, first + settings.accumulate):
         rng = np.random.default_rng((seed, number))
-        images = task.train_batch(number * parts + part, settings.batch_size // parts)
+        place = (first_batch + number) * parts + part
+        images = task.train_batch(place, settings.batch_size // parts)
         given = StepInput(
             module,
             task,

@@ -47,6 +47,7 @@ def train_network(
     seed: int,
     checkpoint: Path | None = None,
     on_progress: ProgressCallback | None = None,
+    first_batch: int = 0,
 ) -> None:
     """Train one network in place from the weights it has; leaves it in eval mode.
 
@@ -60,6 +61,7 @@ def train_network(
         seed=seed,
         checkpoint=checkpoint,
         on_progress=on_progress,
+        first_batch=first_batch,
     )
     if settings.norm_batches:
         count = settings.norm_batches * settings.batch_size

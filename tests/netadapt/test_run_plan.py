@@ -75,7 +75,7 @@ def test_the_demo_is_planned_where_it_would_be(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code("demo", "--folder", "elsewhere", "--dry-run") == 0
-    assert "elsewhere: super-network: 800 steps" in capsys.readouterr().out
+    assert "elsewhere: train the super-network: 800 steps" in capsys.readouterr().out
     assert list(here.iterdir()) == []
 
 
@@ -88,7 +88,7 @@ def test_estimates_are_no_finer_than_they_are_worth(seconds: float, text: str) -
 
 
 def test_a_searcher_without_a_forecast_is_named_as_such() -> None:
-    plan = RunForecast(False, None, 8, None, None, 5, 6, 60.0)
+    plan = RunForecast(False, None, "train the super-network", 8, None, None, 5, 6, 60.0)
     assert "cannot be said before" in plan.lines()[2]
     some = dataclasses.replace(plan, evaluations=20, measured=4)
     assert "20 networks judged" in some.lines()[2]
