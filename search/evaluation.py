@@ -44,21 +44,14 @@ class Evaluator:
         self, supernet: SuperNetwork, task: Task, settings: EvaluationSettings | None = None
     ) -> None:
         self.settings = settings = EvaluationSettings() if settings is None else settings
-        available = task.validation_images
-        wanted = available if settings.validation_images is None else settings.validation_images
-        if wanted > available:
-            raise InvalidSettingError(
-                f"a validation uses 1 to {available} images of this task, got {wanted}; "
-                "lower validation_images"
-            )
         self._supernet = supernet
         self._task = task
-        self._wanted = wanted
+        self._wanted = wanted = validation_count(task, settings)
         self._shared = False
         device, layout = device_of(supernet), torch.channels_last
 
         def validation() -> Iterator[Samples]:
-            for batch in _first(task.validation(settings.batch_size), wanted):
+            for batch in first_images(task.validation(settings.batch_size), wanted):
                 yield placed(batch, device, layout)
 
         self._validation = KeptBatches(validation, settings.memory_mb)
@@ -224,7 +217,19 @@ def _judged(
     return metric.compute()
 
 
-def _first(batches: Iterable[Samples], count: int) -> Iterator[Samples]:
+def validation_count(task: Task, settings: EvaluationSettings) -> int:
+    """How many validation images are used. Raises `InvalidSettingError` for more than there are."""
+    available = task.validation_images
+    wanted = available if settings.validation_images is None else settings.validation_images
+    if wanted > available:
+        raise InvalidSettingError(
+            f"a validation uses 1 to {available} images of this task, got {wanted}; "
+            "lower validation_images"
+        )
+    return wanted
+
+
+def first_images(batches: Iterable[Samples], count: int) -> Iterator[Samples]:
     """The first `count` images."""
     left = count
     for images, targets in batches:

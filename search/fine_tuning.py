@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.search.errors import CheckpointError
-from netadapt.search.evaluation import evaluate_network
+from netadapt.search.evaluation import evaluate_network, first_images, validation_count
 from netadapt.search.evaluation_settings import EvaluationSettings
 from netadapt.search.fine_tuning_settings import FineTuningSettings
-from netadapt.search.task import KeptBatches, Samples
+from netadapt.search.task import KeptBatches
 from netadapt.search.training import TrainingSettings, train_network
 from netadapt.search.training.checkpoint import content_digest
 from netadapt.search.training.loop import device_of
@@ -50,7 +50,8 @@ class FineTuned:
     training: whose optimizer, batch size and other settings the fine-tuning has, in steps.
     path: where the weights are kept from iteration to iteration; None: nowhere.
 
-    Raises `CheckpointError` where `path` holds another search's.
+    Raises `CheckpointError` where `path` holds another search's, `InvalidSettingError` for more
+    validation images than the task has.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class FineTuned:
             schedule="constant",
             norm_batches=settings.norm_batches,
             ema=0.0,
+            compile=False,  # it takes longer than the fine-tuning
         )
         self._seed = seed
         self._path = path
@@ -82,16 +84,11 @@ class FineTuned:
         self._restored: list[str] = []
         if path is not None and path.exists():
             self._restore(path)
-
-        def validation() -> Iterator[Samples]:
-            left = evaluation.validation_images or task.validation_images
-            for images, targets in task.validation(evaluation.batch_size):
-                yield Samples(images[:left], targets[:left])
-                left -= len(images[:left])
-                if not left:
-                    return
-
-        self._validation = KeptBatches(validation, evaluation.memory_mb)
+        count = validation_count(task, evaluation)
+        self._validation = KeptBatches(
+            lambda: first_images(task.validation(evaluation.batch_size), count),
+            evaluation.memory_mb,
+        )
 
     @property
     def digest(self) -> str:

@@ -73,6 +73,14 @@ class Distribution:
         first = torch.arange(largest) < torch.tensor(self.values)[:, None]
         return self.probabilities @ first.to(self.probabilities)
 
+    def kernel_mask(self, largest: int) -> Tensor:
+        """`(largest, largest)`: of each place of the largest kernel how likely a kernel has it."""
+        # A place belongs to all kernels that reach as far from the centre, in rows and in columns.
+        away = torch.arange(largest) - largest // 2
+        away = torch.maximum(away.abs()[:, None], away.abs())
+        reach = torch.tensor(self.values) // 2
+        return (self.probabilities[:, None, None] * (away <= reach[:, None, None])).sum(0)
+
     def sharpened(self) -> Distribution:
         """All probability on the two neighbours of the mean, which it keeps.
 

@@ -45,7 +45,6 @@ SMALL: dict[str, Any] = {
 
 
 class TestSmall(SpaceContract):
-    mixes = False
     drawn = 10
 
     def make_space(self) -> Space:
@@ -55,8 +54,7 @@ class TestSmall(SpaceContract):
 class TestBothUpsamplings(SpaceContract):
     """Without bypass; a skip that cannot be removed; an output that is cut off at 0."""
 
-    mixes = False
-    lowered = 0
+    lowered = 2
 
     def make_space(self) -> Space:
         changed = {

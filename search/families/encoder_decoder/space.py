@@ -39,8 +39,10 @@ from netadapt.search.space import Arch, Dimension, Part, Space, not_allowed
 if TYPE_CHECKING:
     import torch
 
+    from netadapt.search.families.encoder_decoder.mixing import Places
     from netadapt.search.families.encoder_decoder.network import EncoderDecoder
     from netadapt.search.families.encoder_decoder.supernet import EncoderDecoderSuperNetwork
+    from netadapt.search.mixture import Likely, Mixture
 
 ENCODER_ACTIVATION, DECODER_ACTIVATION = "relu6", "relu"
 STRIDES = (1, 2)
@@ -107,7 +109,12 @@ class EncoderDecoderSpace(Space):
 
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
-        return tuple(d for d in self._all_dimensions() if len(d.values) > 1)
+        return tuple(d for d in self.all_dimensions if len(d.values) > 1)
+
+    @cached_property
+    def all_dimensions(self) -> tuple[Dimension, ...]:
+        """Those of one value too; widths that are tied to another layer's are none."""
+        return tuple(self._all_dimensions())
 
     def _all_dimensions(self) -> Iterator[Dimension]:
         yield Dimension("stem", self._widths(self.stem.max_width))
@@ -152,7 +159,7 @@ class EncoderDecoderSpace(Space):
     # Archs
 
     def full(self) -> EncoderDecoderArch:
-        return self._made({d.name: d.values[-1] for d in self._all_dimensions()})
+        return self._made({d.name: d.values[-1] for d in self.all_dimensions})
 
     def reference(self) -> EncoderDecoderArch:
         return self._reference_scaled(lambda width: width, None)
@@ -192,7 +199,7 @@ class EncoderDecoderSpace(Space):
 
     def point(self, values: Sequence[int]) -> EncoderDecoderArch:
         given = {d.name: v for d, v in zip(self.dimensions, values, strict=True)}
-        return self._made({d.name: d.values[-1] for d in self._all_dimensions()} | given)
+        return self._made({d.name: d.values[-1] for d in self.all_dimensions} | given)
 
     def _made(self, values: dict[str, int]) -> EncoderDecoderArch:
         """Of a value of every dimension, those of one value included."""
@@ -242,7 +249,7 @@ class EncoderDecoderSpace(Space):
             raise ArchError(
                 f"a removed layer has no {dimension.name}, got {value}; give it back with `point`"
             )
-        known = {d.name for d in self._all_dimensions()}
+        known = {d.name for d in self.all_dimensions}
         return self._made({k: v for k, v in values.items() if k in known} | {dimension.name: value})
 
     def validate(self, arch: Arch) -> None:
@@ -260,7 +267,7 @@ class EncoderDecoderSpace(Space):
             if up.upsampling not in UPSAMPLINGS:
                 raise not_allowed("an up-sampling", up.upsampling, self.upsamplings)
         values = self._values(own)
-        for dimension in self._all_dimensions():
+        for dimension in self.all_dimensions:
             value, gone = values[dimension.name], False
             if dimension.kind == "kernel_size" and not value:
                 gone = values[dimension.name.replace("kernel_size", "width")] == 0
@@ -314,35 +321,46 @@ class EncoderDecoderSpace(Space):
     def parts(self, arch: Arch) -> list[Part]:
         own = self.own(arch)
         channels = self.channels_before(own)
-        stem = StandardConvKernel(
-            self.in_channels,
-            own.stem,
-            self.stem.kernel_size,
-            self.stem.stride,
-            *self.resolution,
-            ENCODER_ACTIVATION,
-        )
-        parts = [Part.of("stem", [stem])]
+        parts = [Part.of("stem", [self.stem_kernel(own.stem)])]
         for index, layer in enumerate(own.encoder):
-            made = self._encoder_kernels(index, layer, channels[index])
+            made = self.encoder_kernels(index, layer, channels[index])
             parts.append(Part.of(f"encoder {index + 1}", made))
-        size, before = self._sizes[-1], channels[-1]
+        before = channels[-1]
         for index, up in enumerate(own.decoder):
-            height, width = size
-            twice = (2 * height, 2 * width)
-            kernels: list[Kernel] = [
-                DepthwiseConvKernel(before, up.kernel_size, 1, *size, DECODER_ACTIVATION),
-                PointwiseConvKernel(before, up.width, *size, DECODER_ACTIVATION),
-                UpsampleKernel(up.upsampling, up.width, *size),
-            ]
-            if up.skip:
-                kernels.append(AddKernel(up.width, *twice))
-            parts.append(Part.of(f"decoder {index + 1}", kernels))
-            size, before = twice, up.width
-        last = PointwiseConvKernel(before, self.classes, *size, self.output_activation)
-        return [*parts, Part.of("output", [last])]
+            made = self.decoder_kernels(index, up, before)
+            parts.append(Part.of(f"decoder {index + 1}", made))
+            before = up.width
+        return [*parts, Part.of("output", [self.output_kernel(before)])]
 
-    def _encoder_kernels(self, index: int, layer: EncoderArch, channels: int) -> list[Kernel]:
+    def stem_kernel(self, width: int) -> Kernel:
+        """Of the stem, with so many filters."""
+        stem = self.stem
+        size = (stem.kernel_size, stem.stride, *self.resolution)
+        return StandardConvKernel(self.in_channels, width, *size, ENCODER_ACTIVATION)
+
+    def output_kernel(self, channels: int) -> Kernel:
+        """Of the last layer, behind so many channels."""
+        size = self._size_before_decoder(len(self.decoder))
+        return PointwiseConvKernel(channels, self.classes, *size, self.output_activation)
+
+    def decoder_kernels(self, index: int, layer: DecoderArch, channels: int) -> list[Kernel]:
+        """Of the decoder's layer `index`, behind so many channels; an addition last."""
+        height, width = size = self._size_before_decoder(index)
+        kernels: list[Kernel] = [
+            DepthwiseConvKernel(channels, layer.kernel_size, 1, *size, DECODER_ACTIVATION),
+            PointwiseConvKernel(channels, layer.width, *size, DECODER_ACTIVATION),
+            UpsampleKernel(layer.upsampling, layer.width, *size),
+        ]
+        if layer.skip:
+            kernels.append(AddKernel(layer.width, 2 * height, 2 * width))
+        return kernels
+
+    def _size_before_decoder(self, index: int) -> tuple[int, int]:
+        height, width = self._sizes[-1]
+        return height << index, width << index
+
+    def encoder_kernels(self, index: int, layer: EncoderArch, channels: int) -> list[Kernel]:
+        """Of the encoder's layer `index`, behind so many channels; what it is joined by last."""
         if layer.kernel_size is None:
             return []
         size, stride = self._sizes[index], self.encoder[index].stride
@@ -359,6 +377,15 @@ class EncoderDecoderSpace(Space):
                 else BypassKernel(channels, layer.width, out, *after)
             )
         return kernels
+
+    def likely_kernels(self, mixture: Mixture, *, effective: bool = False) -> list[Likely]:
+        return self._places.likely(mixture, effective=effective)
+
+    @cached_property
+    def _places(self) -> Places:
+        from netadapt.search.families.encoder_decoder.mixing import Places
+
+        return Places(self)
 
     def planned_memory_bytes(self, arch: Arch) -> int:
         """Peak of the fp32 activations alive at a time; skips live until they are added."""

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from netadapt.profiler.kernels import CLAMPS, ConvNorm, Upsample
+from netadapt.profiler.kernels import CLAMPS, UPSAMPLINGS, ConvNorm, Upsample
 from netadapt.search.errors import ArchError
+from netadapt.search.families.encoder_decoder.mixing import network_mixture
 from netadapt.search.families.encoder_decoder.network import EncoderDecoder
+from netadapt.search.mixture import Distribution, Mixture
 from netadapt.search.space import Arch
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
 
@@ -77,6 +79,37 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
             channels = filters
         return run.convolved("output", x, [self.space.classes] * len(own), [1] * len(own))
 
+    def compute_mixture(self, x: Tensor, mixture: Mixture, normalize: Normalize) -> Tensor:
+        """At full size, by masks between 0 and 1 that all images share (FBNetV2, section 3.1)."""
+        space = self.space
+        network = network_mixture(space, mixture)
+        run = _Run(self, normalize)
+        x = run.mixed("stem", x, network.stem)
+        kept: dict[int, Tensor] = {}
+        for index, layer in enumerate(network.encoder):
+            name = f"encoder.layer{index}"
+            y = run.mixed(f"{name}.depthwise", x, layer.entering, layer.kernel_size)
+            y = run.mixed(f"{name}.pointwise", y, layer.width)
+            if space.bypassed(index):
+                y = _joined_softly(x, y, layer.width.where(lambda filters: filters == 0))
+            x = y
+            if index in space.sources:
+                kept[space.sources[index]] = x
+        for index, up in enumerate(network.decoder):
+            name = f"decoder.layer{index}"
+            x = run.mixed(f"{name}.depthwise", x, up.entering, up.kernel_size)
+            x = run.mixed(f"{name}.pointwise", x, up.width)
+            shares = zip(up.upsampling.values, up.upsampling.probabilities, strict=True)
+            ways = [
+                share.to(x) * _upsampled(x, UPSAMPLINGS[place - 1])
+                for place, share in shares
+                if share != 0  # else nothing of it is left
+            ]
+            x = sum(ways[1:], ways[0])
+            if index in kept:
+                x = x + up.skip.to(x) * kept[index]
+        return run.convolved("output", x, [space.classes], [1])
+
 
 class _Run:
     """One pass through the super-network's layers."""
@@ -118,6 +151,34 @@ class _Run:
         # A removed layer's image is computed with the others' kernel, and masked.
         x = self.convolved(f"{name}.depthwise", x, channels, [k or there[0] for k in kernels])
         return self.convolved(f"{name}.pointwise", x, filters, [1] * len(filters))
+
+    def mixed(
+        self, name: str, x: Tensor, filters: Distribution, kernel_size: Distribution | None = None
+    ) -> Tensor:
+        """Layer `name` at full size, each filter by how likely it is; `kernel_size` None: its own.
+
+        Of a depthwise one `filters` are the channels that enter.
+        """
+        layer = self._network.get_submodule(name)
+        assert isinstance(layer, ConvNorm)
+        conv = layer.conv
+        (largest, _) = conv.kernel_size
+        weight = conv.weight
+        if kernel_size is not None:
+            weight = weight * kernel_size.kernel_mask(largest).to(weight)
+        y = functional.conv2d(x, weight, None, conv.stride, largest // 2, groups=conv.groups)
+        y = self._normalize(name, norm_of(layer), y)
+        if layer.activation != "none":
+            y = CLAMPS[layer.activation](y)
+        return y * filters.mask(y.shape[1]).to(y)[None, :, None, None]
+
+
+def _joined_softly(x: Tensor, y: Tensor, removed: Tensor) -> Tensor:
+    """The bypass of a mixture; of what the layer has no filters for only `removed` goes on."""
+    filters, most = y.shape[1], max(x.shape[1], y.shape[1])
+    x = torch.cat([x[:, :filters], removed.to(x) * x[:, filters:]], 1)
+    x, y = (functional.pad(each, (0, 0, 0, 0, 0, most - each.shape[1])) for each in (x, y))
+    return x + y
 
 
 def _grouped(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +24,7 @@ from netadapt.search.families.inverted_residual.kernels import (
     stem_kernels,
 )
 from netadapt.search.mixture import Distribution, Likely, Mixture, check_mixture
+from netadapt.search.places import KnownPlaces, above_0
 
 if TYPE_CHECKING:
     from netadapt.profiler.kernels import Kernel
@@ -154,28 +154,12 @@ def _leaving(space: InvertedResidualSpace, index: int, block: BlockMixture) -> D
     return there.mixed(without, block.staying * block.expanded)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where kernels of a kind stand: all there may be, by some of the numbers.
-
-    Parameters
-    ----------
-    axes: which of the numbers decide the kernel, by position.
-    kernels: in the order of the product of these numbers' values.
-    kept: the places of these kernels in that product, where not all of them have one.
-    """
-
-    axes: tuple[int, ...]
-    kernels: tuple[Kernel, ...]
-    kept: Tensor | None
-
-
 class Places:
     """The kernels that networks of a space may hold, place by place; remembers what it made."""
 
     def __init__(self, space: InvertedResidualSpace) -> None:
         self._space = space
-        self._made: dict[tuple[object, ...], tuple[_Place, ...]] = {}
+        self._places = KnownPlaces()
 
     def likely(self, mixture: Mixture, *, effective: bool = False) -> list[Likely]:
         """Every place with its kernels' probabilities; raises as `network_mixture` does."""
@@ -187,7 +171,7 @@ class Places:
         space = self._space
         features = network.leaving if space.head is None else network.head
         # Behind the pooling a resolution makes no difference.
-        return found + self._likely(
+        return found + self._places.likely(
             "classifier",
             lambda channels, hidden: classifier_kernels(
                 space.hidden, channels, hidden, space.classes
@@ -200,7 +184,7 @@ class Places:
         space = self._space
         size = space.size_of(height if space.resolutions else None)
         sizes = space.sizes(size)
-        found = self._likely(
+        found = self._places.likely(
             f"stem at {height}",
             lambda width: stem_kernels(space.stem, space.in_channels, width, size, sizes[0]),
             [network.stem],
@@ -208,7 +192,7 @@ class Places:
         )
         for index, block in enumerate(network.blocks):
             found += self._block(f"{index} at {height}", index, block, sizes[index:][:2], share)
-        return found + self._likely(
+        return found + self._places.likely(
             f"head at {height}",
             lambda channels, width: head_kernels(space.head, channels, width, sizes[-1]),
             [network.leaving, network.head],
@@ -238,81 +222,14 @@ class Places:
             out_channels = space.out_channels(index, entering, width)
             return [join_kernel(entering, width, out_channels, behind)]
 
-        width, expansion = _above_0(block.width), block.expansion
-        expansion = _above_0(expansion) if spec.expansion else expansion
+        width, expansion = above_0(block.width), block.expansion
+        expansion = above_0(expansion) if spec.expansion else expansion
         operations = [block.se, block.activation]
         numbers = [block.entering, width, expansion, block.kernel_size, *operations]
-        found = self._likely(f"block {name}", kernels, numbers, staying)
+        found = self._places.likely(f"block {name}", kernels, numbers, staying)
         if space.join(index) != "none":
             there = staying * block.expanded
-            found += self._likely(f"join {name}", join, [block.entering, width], there, sure=True)
+            found += self._places.likely(
+                f"join {name}", join, [block.entering, width], there, sure=True
+            )
         return found
-
-    def _likely(
-        self,
-        name: str,
-        make: Callable[..., Sequence[Kernel | None]],
-        numbers: Sequence[Distribution],
-        share: Tensor | None = None,
-        *,
-        sure: bool = False,
-    ) -> list[Likely]:
-        """What `make` gives for each of the numbers' values, with its probability.
-
-        `share` is a factor of all; `sure`: each kernel depends on all numbers.
-        """
-        key = (name, *(number.values for number in numbers))
-        if key not in self._made:
-            self._made[key] = tuple(_places(make, [number.values for number in numbers], sure))
-        found = []
-        for place in self._made[key]:
-            total = numbers[0].probabilities.new_ones(()) if share is None else share
-            for axis, number in enumerate(numbers):
-                if axis in place.axes:
-                    total = total[..., None] * number.probabilities
-                else:
-                    total = total * number.probabilities.sum()
-            total = total.flatten()
-            found.append(Likely(place.kernels, total if place.kept is None else total[place.kept]))
-        return found
-
-
-def _above_0(number: Distribution) -> Distribution:
-    """Without the value 0, whose probability is then missing."""
-    if number.values[0] != 0:
-        return number
-    return Distribution(number.values[1:], number.probabilities[1:])
-
-
-def _places(
-    make: Callable[..., Sequence[Kernel | None]], values: Sequence[Sequence[int]], sure: bool
-) -> list[_Place]:
-    """One for each kernel that `make` gives; those are as many for all values."""
-    lowest, highest = [each[0] for each in values], [each[-1] for each in values]
-    found = []
-    for position in range(len(make(*lowest))):
-
-        def decides(axis: int, position: int = position) -> bool:
-            """Whether the kernel changes with this number, at either end of the others."""
-            ends = [
-                [*base[:axis], end[axis], *base[axis + 1 :]]
-                for base in (lowest, highest)
-                for end in (lowest, highest)
-            ]
-            kernels = [make(*each)[position] for each in ends]
-            return kernels[0] != kernels[1] or kernels[2] != kernels[3]
-
-        axes = tuple(
-            axis for axis in range(len(values)) if len(values[axis]) > 1 and (sure or decides(axis))
-        )
-        kernels: list[Kernel | None] = []
-        for chosen in product(*(values[axis] for axis in axes)):
-            numbers = list(lowest)
-            for axis, value in zip(axes, chosen, strict=True):
-                numbers[axis] = value
-            kernels.append(make(*numbers)[position])
-        made = [(i, kernel) for i, kernel in enumerate(kernels) if kernel is not None]
-        places = torch.tensor([i for i, _ in made], dtype=torch.int64)
-        kept = places if len(made) < len(kernels) else None
-        found.append(_Place(axes, tuple(kernel for _, kernel in made), kept))
-    return found

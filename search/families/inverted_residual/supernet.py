@@ -35,7 +35,7 @@ from netadapt.search.families.inverted_residual.columns import (
 from netadapt.search.families.inverted_residual.mixing import NetworkMixture, network_mixture
 from netadapt.search.families.inverted_residual.network import Block, Network, passing_by
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
-from netadapt.search.mixture import Distribution, Mixture
+from netadapt.search.mixture import Mixture
 from netadapt.search.resolutions import exchanged
 from netadapt.search.space import Arch
 from netadapt.search.supernet import MaskedNorm, Normalize, SuperNetwork, norm_of, part_of_weight
@@ -382,7 +382,7 @@ def _soft_masks(
                 squeeze,
                 shaped(filters),
                 joined,
-                _kernel_mask(block.kernel_size, largest.kernel_size).to(x),
+                block.kernel_size.kernel_mask(largest.kernel_size).to(x),
                 block.se.probabilities[1].to(x).reshape(1, 1, 1, 1) if spec.either_se else None,
                 block.activation.probabilities.to(x).reshape(-1, 1, 1, 1, 1)
                 if spec.activations
@@ -396,15 +396,6 @@ def _soft_masks(
         None if space.hidden is None else network.hidden.mask(full.hidden).to(x)[None],
         tuple(blocks),
     )
-
-
-def _kernel_mask(size: Distribution, largest: int) -> Tensor:
-    """`(largest, largest)`: of each place of the largest kernel how likely a kernel has it."""
-    # A place belongs to all kernels that reach as far from the centre, in rows and in columns.
-    away = torch.arange(largest) - largest // 2
-    away = torch.maximum(away.abs()[:, None], away.abs())
-    reach = torch.tensor(size.values) // 2
-    return (size.probabilities[:, None, None] * (away <= reach[:, None, None])).sum(0)
 
 
 def _runs(sizes: Integers) -> _Runs:
