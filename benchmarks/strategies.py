@@ -198,7 +198,7 @@ class Bench:
                 {
                     "run": {"name": label, "seed": self._seed},
                     "search": searcher,
-                    "final": {"weights": "scratch"},
+                    "final": {"weights": "scratch", "scaled": False},
                 }
             )
             .with_constraints(ConstraintSettings(**budget))

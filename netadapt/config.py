@@ -106,10 +106,12 @@ class FinalSection:
     Parameters
     ----------
     weights: where they start from, the super-network's weights or new ones.
+    scaled: whether the reference, scaled to the found latency in up to three ways, is trained too.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
     weights: WeightsFrom = "supernet"
+    scaled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,11 @@ class RunConfig:
                 **_table_of(search.strategy),
                 **_table_of(search.searcher),
             },
-            "final": {"weights": final.weights, **_plain(final.training)},
+            "final": {
+                "weights": final.weights,
+                "scaled": final.scaled,
+                **_plain(final.training),
+            },
         }
 
     def flat(self) -> dict[str, object]:
@@ -327,9 +333,8 @@ def _read(file: _Table) -> dict[str, Any]:
     supernet.end()
     made["search"] = _search(file.table("search"))
     final = file.table("final")
-    made["final"] = FinalSection(
-        weights=final.settings(_Weights).weights, training=final.settings(TrainingSettings)
-    )
+    own = final.settings(_Finals)
+    made["final"] = FinalSection(final.settings(TrainingSettings), own.weights, own.scaled)
     final.end()
     file.end()
     return made
@@ -353,8 +358,9 @@ def _search(table: _Table) -> SearchSection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weights:
+class _Finals:
     weights: WeightsFrom = "supernet"
+    scaled: bool = True
 
 
 class _Table:

@@ -24,7 +24,7 @@ class OrderedDropout:
     A batch has one resolution, since it is resized as a whole (Once-for-all's way). With kernel
     sizes drawn for each image, the images of equal size stand next to each other, at places drawn
     for each block, so that grouping them costs no sorting; an image's sizes are uniform and
-    independent all the same.
+    independent all the same. So do those of equal operation.
     """
 
     def __init__(self, space: Space, settings: OrderedDropoutSettings | None = None) -> None:
@@ -74,13 +74,11 @@ class OrderedDropout:
                 places = self._law.places(dimension, tilts, rng.random(count))
             chosen = values[places]
             return np.where(rng.random(count) < drawn, chosen, values[-1])
-        if dimension.kind == "operation":
-            chosen = rng.choice(values, count)
-            return np.where(rng.random(count) < drawn, chosen, values[-1])
-        if dimension.kind == "resolution" or self.settings.kernel_per == "step":
+        per_step = dimension.kind == "kernel_size" and self.settings.kernel_per == "step"
+        if dimension.kind == "resolution" or per_step:
             return np.full(count, rng.choice(values) if rng.random() < drawn else values[-1])
-        # Places on a ring, so that images of equal size stand together: the first share of it is
-        # drawn, in equal parts, the rest has the largest size.
+        # Places on a ring, so that images of equal choice stand together: the first share of it is
+        # drawn, in equal parts, the rest has the full network's.
         places = (np.arange(count) + rng.integers(count)) % count
         parts = (places * len(values) / max(drawn * count, 1)).astype(np.int64)
         return np.append(rng.permutation(values), values[-1])[np.minimum(parts, len(values))]

@@ -83,7 +83,8 @@ def plan_run(parts: Parts, folder: RunFolder) -> RunForecast:
     chosen = config.search.strategy
     strategy = make_strategy(chosen.name, chosen.settings)
     search = strategy.forecast(parts, folder)
-    networks = 1 + len(budgets_of(config.search.constraints)) * (1 + SCALED)
+    of_each = 1 + (SCALED if config.final.scaled else 0)
+    networks = 1 + len(budgets_of(config.search.constraints)) * of_each
     timed = 2 * networks + (search.measured or 0)
     seconds = (
         (0.0 if profile is None else profile.seconds)

@@ -54,7 +54,8 @@ def steps(context: Context, strategy: Strategy) -> Iterator[Step]:
     yield Prepare(strategy)
     for budget in context.new_budgets:
         yield Find(strategy, budget)
-        yield ChooseScaled(budget)
+        if context.config.final.scaled:
+            yield ChooseScaled(budget)
     yield TrainFinals(strategy)
     yield JudgeFinals()
     yield Ship()

@@ -18,6 +18,7 @@ from netadapt.report.page import render
 from netadapt.report.reading import read_run
 from netadapt.runs.context import Context
 from netadapt.runs.folder import RunFolder
+from netadapt.runs.forecast import plan_run
 from netadapt.runs.netadapt_v1 import NetAdaptV1
 from netadapt.runs.parts import Parts
 from netadapt.runs.result import RunResult
@@ -46,7 +47,7 @@ def config() -> RunConfig:
             },
             "task": {"digits": {"train_images": 192, "validation_images": 64}},
             "supernet": {"steps": 12},
-            "final": {"weights": "supernet", "steps": 4},
+            "final": {"weights": "supernet", "steps": 4, "scaled": False},
         }
     )
 
@@ -82,7 +83,16 @@ def test_a_candidate_a_dimension_is_fine_tuned_and_the_best_handed_on(finished: 
     kept = torch.load(finished.search("0.7").kept, weights_only=True)["kept"]
     assert kept == [i.accepted.arch for i in iterations if i.accepted is not None]
     assert "full network" in {point.phase for point in read_metrics(finished.metrics)}
-    assert "super-network's weights" not in render(read_run(finished))
+    page = render(read_run(finished))
+    assert "super-network's weights" not in page
+
+
+def test_scaled_networks_are_left_out_where_nobody_wants_them(finished: RunFolder) -> None:
+    (search,) = RunResult.load(finished.result).searches
+    assert search.scaled is None
+    assert search.scaled_variants == ()
+    assert "Scaled networks" not in render(read_run(finished))
+    assert plan_run(Parts(config()), RunFolder(finished.path / "other")).networks == 2
 
 
 class KilledError(Exception):

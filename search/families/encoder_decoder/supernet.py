@@ -8,8 +8,9 @@ if it were not there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,6 +19,7 @@ from netadapt.profiler.kernels import CLAMPS, UPSAMPLINGS, ConvNorm, Upsample
 from netadapt.search.errors import ArchError
 from netadapt.search.families.encoder_decoder.mixing import network_mixture
 from netadapt.search.families.encoder_decoder.network import EncoderDecoder
+from netadapt.search.families.runs import Runs
 from netadapt.search.mixture import Distribution, Mixture
 from netadapt.search.space import Arch
 from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_weight
@@ -25,7 +27,13 @@ from netadapt.search.supernet import Normalize, SuperNetwork, norm_of, part_of_w
 if TYPE_CHECKING:
     from netadapt.search.families.encoder_decoder.space import EncoderDecoderSpace
 
-Choice = TypeVar("Choice")
+
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": torch.relu_,
+    "relu6": lambda x: functional.relu6(x, inplace=True),
+}
+"""Activations, which overwrite what they are given."""
 
 
 class EncoderDecoderSuperNetwork(SuperNetwork):
@@ -71,7 +79,8 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
             filters = [up.width for up in ups]
             kernels = [up.kernel_size for up in ups]
             x = run.separable(f"decoder.layer{index}", x, channels, filters, kernels)
-            x = _grouped(x, [up.upsampling for up in ups], _upsampled)
+            chosen = np.array([UPSAMPLINGS.index(up.upsampling) + 1 for up in ups])
+            x = Runs.of(chosen).computed(x, _upsampled)
             if index in kept and any(up.skip for up in ups):
                 skip = kept[index][0][:, : x.shape[1]]
                 has = x.new_tensor([float(bool(up.skip)) for up in ups]).view(-1, 1, 1, 1)
@@ -101,7 +110,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
             x = run.mixed(f"{name}.pointwise", x, up.width)
             shares = zip(up.upsampling.values, up.upsampling.probabilities, strict=True)
             ways = [
-                share.to(x) * _upsampled(x, UPSAMPLINGS[place - 1])
+                share.to(x) * _upsampled(x, place)
                 for place, share in shares
                 if share != 0  # else nothing of it is left
             ]
@@ -133,10 +142,13 @@ class _Run:
             groups = most if depthwise else 1
             return functional.conv2d(some, weight, None, conv.stride, kernel // 2, groups=groups)
 
-        y = self._normalize(name, norm_of(layer), _grouped(x, kernels, convolve))
-        if layer.activation != "none":
-            y = CLAMPS[layer.activation](y)
-        return _masked(y, widths)
+        y = Runs.of(np.array(kernels)).computed(x, convolve)
+        y = self._normalize(name, norm_of(layer), y)
+        mask = _mask(y, widths)
+        if mask is not None:
+            # Before the activation, which maps 0 to 0: so nothing of it is kept for the gradient
+            y = y.mul_(mask)
+        return IN_PLACE[layer.activation](y)
 
     def separable(
         self,
@@ -147,9 +159,8 @@ class _Run:
         kernels: Sequence[int],
     ) -> Tensor:
         """Depthwise on `channels` `(N,)`, then pointwise to `filters` `(N,)`."""
-        there = [k for k in kernels if k]
-        # A removed layer's image is computed with the others' kernel, and masked.
-        x = self.convolved(f"{name}.depthwise", x, channels, [k or there[0] for k in kernels])
+        # A removed layer has no kernel size: it is computed with another image's, and masked
+        x = self.convolved(f"{name}.depthwise", x, channels, kernels)
         return self.convolved(f"{name}.pointwise", x, filters, [1] * len(filters))
 
     def mixed(
@@ -181,38 +192,24 @@ def _joined_softly(x: Tensor, y: Tensor, removed: Tensor) -> Tensor:
     return x + y
 
 
-def _grouped(
-    x: Tensor, choices: Sequence[Choice], function: Callable[[Tensor, Choice], Tensor]
-) -> Tensor:
-    """`function` of the images of each choice together, in the images' order."""
-    different = list(dict.fromkeys(choices))
-    if len(different) == 1:
-        return function(x, different[0])
-    places = [
-        torch.tensor([i for i, c in enumerate(choices) if c == choice], device=x.device)
-        for choice in different
-    ]
-    parts = [function(x[place], choice) for place, choice in zip(places, different, strict=True)]
-    return torch.cat(parts)[torch.cat(places).argsort()]
-
-
-def _masked(x: Tensor, widths: Sequence[int]) -> Tensor:
-    """With 0 in channels beyond each image's width."""
+def _mask(x: Tensor, widths: Sequence[int]) -> Tensor | None:
+    """`(N, channels, 1, 1)`: 0 beyond each image's width; None where nothing is beyond."""
     if min(widths) == x.shape[1]:
-        return x
-    kept = torch.arange(x.shape[1], device=x.device) < torch.tensor(widths, device=x.device).view(
-        -1, 1
-    )
-    return x * kept[:, :, None, None]
+        return None
+    known = torch.tensor(widths, device=x.device).view(-1, 1)
+    kept = torch.arange(x.shape[1], device=x.device) < known
+    return kept.to(x)[:, :, None, None]
 
 
 def _joined(x: Tensor, y: Tensor, channels: Sequence[int]) -> Tensor:
     """The bypass: what came in and what the layer made of it, each where it is there."""
     most = max(channels)
     x, y = (functional.pad(each, (0, 0, 0, 0, 0, most - each.shape[1])) for each in (x, y))
-    return _masked(x[:, :most] + y[:, :most], channels)
+    joined = x[:, :most] + y[:, :most]
+    mask = _mask(joined, channels)
+    return joined if mask is None else joined.mul_(mask)
 
 
-def _upsampled(x: Tensor, name: str) -> Tensor:
-    up: Tensor = Upsample(name)(x)
+def _upsampled(x: Tensor, place: int) -> Tensor:
+    up: Tensor = Upsample(UPSAMPLINGS[place - 1])(x)
     return up

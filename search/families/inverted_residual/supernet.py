@@ -35,13 +35,11 @@ from netadapt.search.families.inverted_residual.columns import (
 from netadapt.search.families.inverted_residual.mixing import NetworkMixture, network_mixture
 from netadapt.search.families.inverted_residual.network import Block, Network, passing_by
 from netadapt.search.families.inverted_residual.space import InvertedResidualSpace
+from netadapt.search.families.runs import Runs
 from netadapt.search.mixture import Mixture
 from netadapt.search.resolutions import exchanged
 from netadapt.search.space import Arch
 from netadapt.search.supernet import MaskedNorm, Normalize, SuperNetwork, norm_of, part_of_weight
-
-MAX_RUNS = 6
-"""More runs of equal kernel size in a batch than this are sorted together first."""
 
 IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -225,18 +223,6 @@ class InvertedResidualSuperNetwork(SuperNetwork):
 
 
 @dataclass(frozen=True, slots=True)
-class _Runs:
-    """Consecutive images of equal kernel size; `lengths` add up to B.
-
-    `order` `(B,)` sorts the images so; None: they stand like this already.
-    """
-
-    lengths: list[int]
-    kernel_sizes: list[int]
-    order: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
 class _BlockMask:
     """One block's masks, `(B, channels, 1, 1)` of zeros and ones; all None: computed unmasked.
 
@@ -257,7 +243,7 @@ class _BlockMask:
     squeeze: Tensor | None = None
     filters: Tensor | None = None
     joined: Tensor | None = None
-    kernel_sizes: _Runs | Tensor | None = None
+    kernel_sizes: Runs | Tensor | None = None
     se: Tensor | None = None
     activations: Tensor | None = None
 
@@ -322,7 +308,7 @@ def make_masks(space: InvertedResidualSpace, columns: Columns, x: Tensor) -> _Ma
                 squeeze,
                 first(widths, block.width),
                 joined,
-                _runs(sizes),
+                Runs.of(sizes),
                 first(ses - 1, 1) if spec.either_se else None,
                 torch.stack([first(activations == number, 1) for number in numbers])
                 if numbers
@@ -398,34 +384,18 @@ def _soft_masks(
     )
 
 
-def _runs(sizes: Integers) -> _Runs:
-    """Of kernel sizes `(B,)`; 0 stands for any, and takes what stands before it (or behind)."""
-    known = np.flatnonzero(sizes)
-    if not len(known):
-        return _Runs([len(sizes)], [1], None)
-    nearest = np.searchsorted(known, np.arange(len(sizes)), side="right") - 1
-    sizes = sizes[known[np.maximum(nearest, 0)]]
-    order = None
-    if np.count_nonzero(np.diff(sizes)) >= MAX_RUNS:
-        permutation = np.argsort(sizes, kind="stable")
-        order, sizes = torch.from_numpy(permutation), sizes[permutation]
-    starts = np.flatnonzero(np.diff(sizes, prepend=0))
-    lengths = np.diff(starts, append=len(sizes))
-    return _Runs(lengths.tolist(), sizes[starts].tolist(), order)
-
-
 def _conv(
-    layer: ConvNorm, x: Tensor, filters: int, kernel_size: int | _Runs | Tensor | None = None
+    layer: ConvNorm, x: Tensor, filters: int, kernel_size: int | Runs | Tensor | None = None
 ) -> Tensor:
     """A dense convolution; `kernel_size` None: as the layer has it."""
-    if isinstance(kernel_size, _Runs):
-        return _by_runs(x, kernel_size, lambda part, k: _conv(layer, part, filters, k))
+    if isinstance(kernel_size, Runs):
+        return kernel_size.computed(x, lambda part, k: _conv(layer, part, filters, k))
     return _convolved(layer, x, (filters, x.shape[1]), kernel_size, groups=1)
 
 
-def _depthwise(layer: ConvNorm, x: Tensor, kernel_size: int | _Runs | Tensor) -> Tensor:
-    if isinstance(kernel_size, _Runs):
-        return _by_runs(x, kernel_size, lambda part, k: _depthwise(layer, part, k))
+def _depthwise(layer: ConvNorm, x: Tensor, kernel_size: int | Runs | Tensor) -> Tensor:
+    if isinstance(kernel_size, Runs):
+        return kernel_size.computed(x, lambda part, k: _depthwise(layer, part, k))
     return _convolved(layer, x, (x.shape[1], 1), kernel_size, groups=x.shape[1])
 
 
@@ -444,17 +414,6 @@ def _convolved(
     if isinstance(kernel_size, Tensor):
         weight = weight * kernel_size
     return functional.conv2d(x, weight, None, conv.stride, k // 2, groups=groups)
-
-
-def _by_runs(x: Tensor, runs: _Runs, convolve: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """With one kernel size an image: images grouped by it, none computed twice."""
-    if runs.order is not None:
-        x = x[runs.order]
-    # split, not slices: its gradient is one concatenation
-    parts = torch.split(x, runs.lengths)
-    done = [convolve(part, k) for part, k in zip(parts, runs.kernel_sizes, strict=True)]
-    y = torch.cat(done) if len(done) > 1 else done[0]
-    return y if runs.order is None else y[torch.argsort(runs.order)]
 
 
 def _squeeze_excite(layer: SqueezeExcite, x: Tensor, squeezed: int, mask: _BlockMask) -> Tensor:
