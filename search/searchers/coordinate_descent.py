@@ -40,19 +40,25 @@ class Schedule:
     decay: Annotated[float, Interval(gt=0, le=1)] = 0.98
     iterations: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
 
-    _LONGEST: ClassVar[int] = 200
+    _LONGEST: ClassVar[int] = 60
 
     def __post_init__(self) -> None:
         check_bounds(self, InvalidSettingError)
 
     def left(self, step: int, goal: float) -> float:
         """The share of m_0 that is left after `step` steps towards the share `goal`, or below."""
+        return 1 - self._reduction(goal) * self._steps(step)
+
+    def reaches(self, share: float, goal: float) -> bool:
+        """Whether steps towards the share `goal` come to another `share` below it, too."""
+        return self.decay == 1 or 1 - self._reduction(goal) / (1 - self.decay) < share
+
+    def _reduction(self, goal: float) -> float:
+        """r0 towards the share `goal`."""
         needed = 1 - goal
         if self.iterations is not None:
-            reduction = needed / self._steps(self.iterations)
-        else:
-            reduction = max(self.initial_reduction, needed / self._steps(self._LONGEST))
-        return 1 - reduction * self._steps(step)
+            return needed / self._steps(self.iterations)
+        return max(self.initial_reduction, needed / self._steps(self._LONGEST))
 
     def _steps(self, count: int) -> float:
         return count if self.decay == 1 else (1 - self.decay**count) / (1 - self.decay)
@@ -85,6 +91,10 @@ class GeometricSchedule:
             nearing = goal ** (1 - (1 - self.approach) ** done)
             left = min(nearing, left * (1 - self.finest_step))
         return left
+
+    def reaches(self, share: float, goal: float) -> bool:
+        """Whether steps towards the share `goal` come to another `share` below it, too: they do."""
+        return True
 
 
 AnySchedule = Schedule | GeometricSchedule
@@ -120,11 +130,14 @@ class CoordinateDescent(Searcher):
         loads = aims.loads([full])[0]
         outcome = yield Round((Draft(full, loads),), loads, 0, largest=True)
         origin = aims.loads([full])[0]
-        goal = float((aims.floors() / origin).min())
+        wanted = float((aims.floors() / origin).min())
         step = 0
         while True:
             base = Draft(outcome.arch, aims.loads([outcome.arch])[0])
             floors = aims.floors(base.arch)
+            # A guard may ask for less than the budgets do, and steps that become ever smaller end
+            lowest = float((floors / origin).min())
+            goal = wanted if self.schedule.reaches(lowest, wanted) else lowest
             if outcome.again:
                 step -= 1
             step, targets = self._next_targets(aims, step, base.loads, origin, goal, floors)

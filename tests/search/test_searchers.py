@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netadapt.android_runner.errors import PluginError
 from netadapt.android_runner.plugins import NoSettings
@@ -18,9 +21,17 @@ from netadapt.search.archs import smallest
 from netadapt.search.errors import ImpossibleBudgetError, InvalidSettingError
 from netadapt.search.landing import LandingSettings, LoopSettings, Search
 from netadapt.search.metrics import Constraint, macs
-from netadapt.search.searchers.base import SEARCHERS, Aims, Round, Rounds, Searcher, make_searcher
+from netadapt.search.searchers.base import (
+    SEARCHERS,
+    Aims,
+    Outcome,
+    Round,
+    Rounds,
+    Searcher,
+    make_searcher,
+)
 from netadapt.search.searchers.coordinate_descent import GeometricSchedule, Schedule
-from netadapt.search.searchers.drafts import Draft
+from netadapt.search.searchers.drafts import Draft, Loads
 from netadapt.search.searchers.evolution import (
     Breeding,
     DescentEvolutionSettings,
@@ -452,3 +463,45 @@ def test_a_search_is_told_from_others_as_it_was_before() -> None:
         '"guard": true}, "space": "digits", "bypass": true, "constraints": {"latency": 4.25}, '
         '"seed": 0}'
     )
+
+
+class Guarded:
+    """Budgets of multiply-accumulates of which a guard asks for no more than a share."""
+
+    def __init__(self, space: Space, budget: float, certain: float) -> None:
+        self.space, self.budget, self.certain = space, budget, certain
+
+    def loads(self, archs: Sequence[Arch], /) -> Loads:
+        return np.array([[self.space.macs(arch) / self.budget] for arch in archs])
+
+    def floors(self, at: Arch | None = None) -> Loads:
+        return np.array([1.0 if at is None else self.certain])
+
+    def hair_below(self, loads: Loads, targets: Loads) -> Loads:
+        return 0.99 * np.minimum(loads, targets)
+
+
+@pytest.mark.timeout(60)
+def test_a_guard_below_what_a_decaying_schedule_comes_to_is_reached_all_the_same() -> None:
+    """It went on counting steps for ever, each smaller than the one before."""
+    space = Space.load("digits")
+    aims = Guarded(space, 0.5 * space.macs(space.full()), 0.6)
+    searcher = SingleLayerCoordinateDescent(space)
+    rounds = searcher.rounds(aims, np.random.default_rng(0))
+    current, spent, count = next(rounds), 0, 0
+    while current.largest or float(current.targets[0]) > 0.6:
+        best = min(current.drafts, key=lambda draft: float(draft.loads[0]))
+        spent += len(current.drafts)
+        current = rounds.send(Outcome(best.arch, again=False, spent=spent, trials=()))
+        count += 1
+        assert current.iterations_left <= 60
+    assert count <= 61
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(0.9, 1.0))
+def test_a_schedule_knows_how_far_it_comes(goal: float, share: float, decay: float) -> None:
+    schedule = Schedule(0.025, decay)
+    far = schedule.left(20_000, goal)
+    if not math.isclose(far, share, rel_tol=1e-6):
+        assert schedule.reaches(share, goal) is (far < share)
+    assert schedule.left(60, goal) <= goal + 1e-9

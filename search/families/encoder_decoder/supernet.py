@@ -56,7 +56,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
         widths = [arch.stem for arch in own]
         x = run.convolved("stem", x, widths, [self.space.stem.kernel_size] * len(own))
         before = [self.space.channels_before(arch) for arch in own]
-        kept: dict[int, tuple[Tensor, list[int]]] = {}
+        kept: dict[int, Tensor] = {}
         for index in range(len(self.space.encoder)):
             layers = [arch.encoder[index] for arch in own]
             if any(not layer.removed for layer in layers):
@@ -72,7 +72,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
                     y = _joined(x, y, [b[index + 1] for b in before])
                 x = y
             if index in self.space.sources:
-                kept[self.space.sources[index]] = x, [b[index + 1] for b in before]
+                kept[self.space.sources[index]] = x
         channels = [b[-1] for b in before]
         for index in range(len(self.space.decoder)):
             ups = [arch.decoder[index] for arch in own]
@@ -82,7 +82,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
             chosen = np.array([UPSAMPLINGS.index(up.upsampling) + 1 for up in ups])
             x = Runs.of(chosen).computed(x, _upsampled)
             if index in kept and any(up.skip for up in ups):
-                skip = kept[index][0][:, : x.shape[1]]
+                skip = kept[index][:, : x.shape[1]]
                 has = x.new_tensor([float(bool(up.skip)) for up in ups]).view(-1, 1, 1, 1)
                 x = x + skip * has
             channels = filters
