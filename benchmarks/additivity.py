@@ -11,6 +11,8 @@ layout, and beside that (`exported`) as the exporter makes them, with chains for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from benchmarks.common import QUICK_PROFILE, QUICK_SPACE, parser, print_result, say, work_folder
@@ -131,16 +133,22 @@ def _shrunk(space: Space, count: int, rng: np.random.Generator) -> list[Arch]:
 
 def _removable(space: Space) -> list[Dimension]:
     """Widths of blocks that can be left out, which are those with a bypass around them."""
-    return [d for d in space.dimensions if d.kind == "width" and d.values[0] == 0]
+    return [d for d in space.dimensions if d.name.endswith(".width") and d.values[0] == 0]
 
 
 def _thinned(space: Space, arch: Arch, rng: np.random.Generator) -> Arch:
     """`arch` with one block removed and another that bypasses some of its input."""
-    removable = _removable(space)
-    removed, bypassed = (removable[i] for i in rng.choice(len(removable), size=2, replace=False))
+    narrower = {
+        d: [v for v in d.values if 0 < v < (space.value(arch, d) or 0)] for d in _removable(space)
+    }
+    bypassed = _drawn([d for d, fewer in narrower.items() if fewer], rng)
+    removed = _drawn([d for d in narrower if d != bypassed], rng)
     arch = space.with_value(arch, removed, 0)
-    fewer = [v for v in bypassed.values if 0 < v < (space.value(arch, bypassed) or 0)]
-    return space.with_value(arch, bypassed, int(rng.choice(fewer)))
+    return space.with_value(arch, bypassed, int(rng.choice(narrower[bypassed])))
+
+
+def _drawn(dimensions: Sequence[Dimension], rng: np.random.Generator) -> Dimension:
+    return dimensions[int(rng.integers(len(dimensions)))]
 
 
 def _shrink(space: Space, arch: Arch, share: float, rng: np.random.Generator) -> Arch:

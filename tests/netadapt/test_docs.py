@@ -151,6 +151,7 @@ def there() -> dict[str, Key]:
         found |= dict(settings_keys(f"search.{name}", getattr(SearchSection(), name)))
     found |= dict(settings_keys("final", config.final.training))
     found["final.weights"] = (default_text(config.final.weights), values_text(WeightsFrom))
+    found["final.scaled"] = (default_text(config.final.scaled), values_text(bool))
     return found
 
 
