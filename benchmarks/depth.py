@@ -13,10 +13,7 @@ it says whether at equal quality. Runs are kept; an interrupted benchmark goes o
 
 from __future__ import annotations
 
-import shutil
-import statistics
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +25,11 @@ from benchmarks.common import (
     standard_error,
     work_folder,
 )
+from benchmarks.found_against_scaled import mean, run_sharing
 from netadapt.config import RunConfig, example_config
-from netadapt.console import progress
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.netadapt_v1 import NetAdaptV1
-from netadapt.runs.parts import Parts
 from netadapt.runs.result import RunResult
-from netadapt.runs.run import run as run_in
 from netadapt.runs.supernet import SuperNetworkSearch
 
 SEEDS, V1_SEEDS = 5, 2
@@ -66,18 +61,18 @@ def main() -> None:
         {
             "benchmark": "depth",
             "seeds": len(pairs),
-            "found_rmse": _mean([f.test_metric for f in found]),
-            "scaled_rmse": _mean([scaled.test_metric for _, scaled in pairs]),
-            "reference_rmse": _mean([r.reference.test_metric for r in second]),
-            "diff": _mean(differences),
+            "found_rmse": mean([f.test_metric for f in found]),
+            "scaled_rmse": mean([scaled.test_metric for _, scaled in pairs]),
+            "reference_rmse": mean([r.reference.test_metric for r in second]),
+            "diff": mean(differences),
             "stderr": None if error is None else round(error, 4),
             "differences": [round(d, 4) for d in differences],
-            "delta1": _mean([f.test_others["delta1"] for f in found]),
+            "delta1": mean([f.test_others["delta1"] for f in found]),
             "used_pct": [_used_pct(result) for result in (*second, *first)],
             "v1_seeds": len(first),
-            "v1_over_v2_time": _mean(ratios),
+            "v1_over_v2_time": mean(ratios),
             "v1_over_v2_times": [round(ratio, 2) for ratio in ratios],
-            "v1_rmse": _mean([r.searches[0].found.test_metric for r in first]),
+            "v1_rmse": mean([r.searches[0].found.test_metric for r in first]),
             "v1_minus_v2_rmse": [
                 round(v1.searches[0].found.test_metric - v2.searches[0].found.test_metric, 4)
                 for v1, v2 in zip(first, second, strict=False)
@@ -87,12 +82,7 @@ def main() -> None:
 
 
 def _run(config: RunConfig, root: Path, begin: float) -> RunResult:
-    folder, shared = RunFolder(root / config.run.name), RunFolder(root / "seed0")
-    folder.claim(config)
-    if folder.path != shared.path and not folder.predictor.exists():
-        for kind in ("table", "predictor"):
-            shutil.copyfile(getattr(shared, kind), getattr(folder, kind))
-    result = run_in(Parts(config), folder, progress())
+    result = run_sharing(config, root, shared=RunFolder(root / "seed0"))
     network = result.searches[0].found
     say(
         f"{time.perf_counter() - begin:.0f} s, {config.run.name}: {network.test_metric:.4f} m "
@@ -111,10 +101,6 @@ def _used_pct(result: RunResult) -> float:
     assert search.latency_share is not None
     assert search.found.latency_ratio is not None
     return round(100 * search.found.latency_ratio / search.latency_share, 2)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(statistics.mean(values), 4) if values else None
 
 
 def _config(seed: int, *, quick: bool) -> RunConfig:

@@ -54,7 +54,7 @@ def run_all(configs: Sequence[RunConfig], folder: Path) -> list[RunResult]:
     begin = time.perf_counter()
     results: list[RunResult] = []
     for config in configs:
-        result = _run(config, folder, shared=RunFolder(folder / configs[0].run.name))
+        result = run_sharing(config, folder, shared=RunFolder(folder / configs[0].run.name))
         results.append(result)
         search = result.searches[0]
         found, scaled = search.found, search.scaled
@@ -77,17 +77,17 @@ def figures(results: Sequence[RunResult]) -> dict[str, object]:
     differences = [found.test_metric - scaled.test_metric for found, scaled in pairs]
     error = standard_error(differences)
     return {
-        "found_acc": _mean(found.test_metric for found, _ in pairs),
-        "scaled_acc": _mean(scaled.test_metric for _, scaled in pairs),
-        "diff": _mean(differences),
+        "found_acc": mean(found.test_metric for found, _ in pairs),
+        "scaled_acc": mean(scaled.test_metric for _, scaled in pairs),
+        "diff": mean(differences),
         "stderr": None if error is None else round(error, 4),
-        "found_ms": _mean(found.measured_ms for found, _ in pairs),
-        "scaled_ms": _mean(scaled.measured_ms for _, scaled in pairs),
+        "found_ms": mean(found.measured_ms for found, _ in pairs),
+        "scaled_ms": mean(scaled.measured_ms for _, scaled in pairs),
         "seeds": len(pairs),
         "without_scaled": len(results) - len(pairs),
         "differences": [round(d, 4) for d in differences],
-        "reference_acc": _mean(r.reference.test_metric for r in results),
-        "reference_ms": _mean(r.reference.measured_ms for r in results),
+        "reference_acc": mean(r.reference.test_metric for r in results),
+        "reference_ms": mean(r.reference.measured_ms for r in results),
     }
 
 
@@ -121,7 +121,7 @@ def _config(seed: int, quick: bool) -> RunConfig:
     )
 
 
-def _run(config: RunConfig, root: Path, shared: RunFolder) -> RunResult:
+def run_sharing(config: RunConfig, root: Path, shared: RunFolder) -> RunResult:
     """One run; the table and the predictor of the `shared` one serve it."""
     folder = RunFolder(root / config.run.name)
     folder.claim(config)
@@ -131,7 +131,7 @@ def _run(config: RunConfig, root: Path, shared: RunFolder) -> RunResult:
     return run_in(Parts(config), folder, progress())
 
 
-def _mean(values: Iterable[float]) -> float | None:
+def mean(values: Iterable[float]) -> float | None:
     """Rounded; None of nothing."""
     known = list(values)
     return round(statistics.mean(known), 4) if known else None

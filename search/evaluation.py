@@ -78,7 +78,7 @@ class Evaluator:
 
     def share_of(self, archs: Sequence[Arch], ranks: Ranks) -> list[float]:
         """This rank's part of `__call__`; returns the scores of all archs."""
-        with _eval_mode(self._supernet):
+        with eval_mode(self._supernet):
             if self.settings.score == "loss":
                 return self._by_loss(archs, ranks)
             own = {i: self._by_metric(archs[i]) for i in _share(range(len(archs)), ranks)}
@@ -90,7 +90,7 @@ class Evaluator:
 
         On all validation images, the same for both; None where they are too few for an error.
         """
-        with _eval_mode(self._supernet):
+        with eval_mode(self._supernet):
             stats = [calibrate(self._supernet, a, self._calibration) for a in (arch, other)]
             both = [
                 [self._losses(a, s, batch) for a, s in zip((arch, other), stats, strict=True)]
@@ -203,7 +203,7 @@ def judge_network(
 ) -> tuple[float, dict[str, float]]:
     """The same, and the metric's other figures by name, if it has any."""
     device, metric = device_of(network), task.metric()
-    with _eval_mode(network):
+    with eval_mode(network):
         value = _judged(lambda images: network(images.to(device)), metric, batches)
     return value, dict(metric.others()) if isinstance(metric, DetailedMetric) else {}
 
@@ -240,7 +240,8 @@ def first_images(batches: Iterable[Samples], count: int) -> Iterator[Samples]:
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Within, the module is in eval mode; behind it, in the one it was in."""
     training = module.training
     module.eval()
     try:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from netadapt.errors import ConfigError
 from netadapt.runs.budgets import budgets_of
 from netadapt.runs.masking_log import masking_log
 from netadapt.runs.strategy import SearchForecast, Strategy
-from netadapt.runs.supernet import run_logged
+from netadapt.runs.supernet import new_network, new_supernet, run_logged
 from netadapt.search.dmasking.architecture import Architecture
 from netadapt.search.dmasking.cost import counted, latency
 from netadapt.search.dmasking.drawn import DrawnArchs
 from netadapt.search.dmasking.settings import DMaskingSettings
 from netadapt.search.dmasking.training import Goal, MaskedSearch, learn
 from netadapt.search.evaluation import Evaluator
-from netadapt.search.network import build_network
 from netadapt.search.training.checkpoint import content_digest
 
 if TYPE_CHECKING:
@@ -104,8 +101,7 @@ class DMaskingSearch(Strategy):
         return run_logged(context, budget, landing, evaluator, content_digest(search))
 
     def network(self, context: Context, arch: Arch) -> nn.Module:
-        start = torch.Generator().manual_seed(context.config.run.seed)
-        return build_network(context.space, arch, generator=start)
+        return new_network(context.parts, arch)
 
     def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
         budgets = budgets_of(parts.config.search.constraints)
@@ -116,9 +112,7 @@ class DMaskingSearch(Strategy):
         return SearchForecast(frozen + (steps - frozen) * len(budgets), archs, favourites)
 
     def _new(self, context: Context) -> MaskedSearch:
-        start = torch.Generator().manual_seed(context.config.run.seed)
-        supernet = context.space.supernetwork(generator=start).to(context.parts.compute)
-        return MaskedSearch(supernet, len(self._counted(context)) + 1)
+        return MaskedSearch(new_supernet(context.parts), len(self._counted(context)) + 1)
 
     def _counted(self, context: Context) -> dict[str, float]:
         wanted = context.parts.counted_constraints()

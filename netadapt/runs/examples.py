@@ -20,6 +20,7 @@ import torch
 
 from netadapt.android_runner.files import write_atomically
 from netadapt.errors import RunFolderError
+from netadapt.search.evaluation import eval_mode
 from netadapt.search.task import Samples
 
 if TYPE_CHECKING:
@@ -56,12 +57,19 @@ class Examples:
 
 
 def keep_examples(
-    folder: RunFolder, task: Task, reference: nn.Module, found: Mapping[str, nn.Module]
+    folder: RunFolder,
+    task: Task,
+    test: Iterable[Samples],
+    reference: nn.Module,
+    found: Mapping[str, nn.Module],
 ) -> None:
-    """Write what a report shows of these networks, on the CPU; nothing for a task without maps."""
+    """Write what a report shows of these networks, on the CPU; nothing for a task without maps.
+
+    `test` is the task's test split.
+    """
     if task.output_map is None:
         return
-    images, targets = _chosen(task)
+    images, targets = _chosen(test, task.test_images)
     pictures = _pictures(images, task.input_format)
     truth = targets[:, 0].numpy()
     known = np.where(truth > 0, truth, np.float32("nan"))
@@ -89,21 +97,14 @@ def read_examples(folder: RunFolder, labels: Sequence[str]) -> Examples | None:
     return Examples(first["pictures"], first["truth"], first["output"], found)
 
 
-def _chosen(task: Task) -> Samples:
-    """Evenly spread over the test split."""
-    count = min(EXAMPLES, task.test_images)
-    places = {(2 * i + 1) * task.test_images // (2 * count) for i in range(count)}
-    chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for place, one in enumerate(_one_by_one(task.test(64))):
-        if place in places:
-            chosen.append(one)
+def _chosen(test: Iterable[Samples], total: int) -> Samples:
+    """Evenly spread over the test split of `total` images."""
+    count = min(EXAMPLES, total)
+    places = {(2 * i + 1) * total // (2 * count) for i in range(count)}
+    single = (one for batch in test for one in zip(*batch, strict=True))
+    chosen = [one for place, one in enumerate(single) if place in places]
     images, targets = (torch.stack(parts) for parts in zip(*chosen, strict=True))
     return Samples(images, targets)
-
-
-def _one_by_one(batches: Iterable[Samples]) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    for images, targets in batches:
-        yield from zip(images, targets, strict=True)
 
 
 def _pictures(images: torch.Tensor, format_: InputFormat) -> Floats:
@@ -115,11 +116,8 @@ def _pictures(images: torch.Tensor, format_: InputFormat) -> Floats:
 
 
 def _output(network: nn.Module, images: torch.Tensor) -> Floats:
-    was = network.training
-    with torch.no_grad():
-        outputs = network.eval()(images)
-    network.train(was)
-    made: Floats = outputs[:, 0].numpy()
+    with torch.no_grad(), eval_mode(network):
+        made: Floats = network(images)[:, 0].numpy()
     return made
 
 

@@ -101,7 +101,8 @@ class JudgeFinals:
             )
             network.cpu()
         found = {label: context.trained[one.network.label] for label, one in context.found.items()}
-        keep_examples(context.folder, task, context.trained[finals[0].label], found)
+        reference = context.trained[finals[0].label]
+        keep_examples(context.folder, task, test, reference, found)
 
 
 def _finals(context: Context) -> list[FinalNetwork]:

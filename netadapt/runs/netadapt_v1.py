@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
-from netadapt.runs.budgets import budgets_of
 from netadapt.runs.rehearsal import last_step_s, rehearsed
 from netadapt.runs.strategy import SearchForecast, Strategy
-from netadapt.runs.supernet import evaluations, run_logged, steps_done
+from netadapt.runs.supernet import (
+    evaluations,
+    new_network,
+    new_supernet,
+    run_logged,
+    steps_done,
+)
 from netadapt.search.fine_tuning import FineTuned
 from netadapt.search.fine_tuning_settings import FineTuningSettings
-from netadapt.search.network import build_network
 from netadapt.search.training import train_network
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class NetAdaptV1(Strategy):
         self._searched: dict[Arch, FineTuned] = {}
 
     def prepare(self, context: Context) -> None:
-        weights = _new_full(context.parts)
+        weights = new_supernet(context.parts)
         with context.training("full network", "the full network") as on_progress:
             train_network(
                 weights.network,
@@ -59,10 +62,8 @@ class NetAdaptV1(Strategy):
 
     def find(self, context: Context, budget: Budget, budget_ms: float | None) -> SearchResult:
         assert self._trained is not None, "prepare comes first"
-        weights = _new_full(context.parts)
-        weights.load_state_dict(self._trained.state_dict())
         scorer = FineTuned(
-            weights.eval(),
+            copy.deepcopy(self._trained),
             context.task,
             context.parts.final_training,
             self.settings,
@@ -80,8 +81,7 @@ class NetAdaptV1(Strategy):
 
     def network(self, context: Context, arch: Arch) -> nn.Module:
         if context.config.final.weights == "scratch":
-            start = torch.Generator().manual_seed(context.config.run.seed)
-            return build_network(context.space, arch, generator=start)
+            return new_network(context.parts, arch)
         if arch in self._searched:
             return self._searched[arch].network(arch)
         assert self._trained is not None, "prepare comes first"
@@ -89,26 +89,17 @@ class NetAdaptV1(Strategy):
 
     def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
         training, task, seed = parts.supernet_training, parts.task, parts.config.run.seed
-        network = _new_full(parts).network
+        network = new_supernet(parts).network
         step_s = last_step_s(
             lambda note: train_network(
                 network, task, rehearsed(training), seed=seed, on_progress=note
             )
         )
         steps = training.steps - steps_done(folder)
-        searches = [
-            evaluations(parts, each) for each in budgets_of(parts.config.search.constraints)
-        ]
-        known = [each for each in searches if each is not None]
-        if len(known) < len(searches):
+        expected = evaluations(parts)
+        if expected is None:
             return SearchForecast(steps, seconds=steps * step_s)
-        judged = sum(count for count, _ in known)
+        judged, measured = expected
         # As if all were as large as the full network, and for a start about as large they are
         seconds = (steps + judged * self.settings.steps) * step_s
-        return SearchForecast(steps, judged, sum(some for _, some in known), seconds)
-
-
-def _new_full(parts: Parts) -> SuperNetwork:
-    """The space's full network, untrained, by the run's seed, where it is to be trained."""
-    start = torch.Generator().manual_seed(parts.config.run.seed)
-    return parts.space.supernetwork(generator=start).to(parts.compute)
+        return SearchForecast(steps, judged, measured, seconds)

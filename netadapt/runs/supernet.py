@@ -49,7 +49,7 @@ class SuperNetworkSearch(Strategy):
         self._supernet: SuperNetwork | None = None
 
     def prepare(self, context: Context) -> None:
-        supernet = _new_supernet(context.parts)
+        supernet = new_supernet(context.parts)
         with context.training("supernet", "the super-network") as on_progress:
             train_supernet(
                 supernet,
@@ -77,27 +77,25 @@ class SuperNetworkSearch(Strategy):
 
     def network(self, context: Context, arch: Arch) -> nn.Module:
         config = context.config
-        if config.final.weights == "supernet":
-            assert self._supernet is not None, "prepare comes first"
-            count = config.search.evaluation.calibration_images
-            images = one_batch(context.task.calibration(count, count)).images
-            images = images.to(context.parts.compute)
-            return extract(self._supernet, arch, calibrate(self._supernet, arch, images))
-        start = torch.Generator().manual_seed(config.run.seed)
-        return build_network(context.space, arch, generator=start)
+        if config.final.weights == "scratch":
+            return new_network(context.parts, arch)
+        assert self._supernet is not None, "prepare comes first"
+        count = config.search.evaluation.calibration_images
+        images = one_batch(context.task.calibration(count, count)).images
+        images = images.to(context.parts.compute)
+        return extract(self._supernet, arch, calibrate(self._supernet, arch, images))
 
     def forecast(self, parts: Parts, folder: RunFolder) -> SearchForecast:
-        config = parts.config
-        supernet = _new_supernet(parts)
+        supernet = new_supernet(parts)
         steps = parts.supernet_training.steps - steps_done(folder)
         seconds = steps * _supernet_step_s(parts, supernet)
-        searches = [evaluations(parts, each) for each in budgets_of(config.search.constraints)]
-        known = [each for each in searches if each is not None]
-        if len(known) < len(searches):
+        expected = evaluations(parts)
+        if expected is None:
             return SearchForecast(steps, seconds=seconds)
-        judged = sum(count for count, _ in known)
-        seconds += judged * _evaluation_s(parts, supernet)
-        return SearchForecast(steps, judged, sum(some for _, some in known), seconds)
+        judged, measured = expected
+        return SearchForecast(
+            steps, judged, measured, seconds + judged * _evaluation_s(parts, supernet)
+        )
 
 
 def run_logged(
@@ -139,13 +137,28 @@ def run_logged(
         )
 
 
-def _new_supernet(parts: Parts) -> SuperNetwork:
+def new_supernet(parts: Parts) -> SuperNetwork:
     """Untrained, by the run's seed, where it is to be trained."""
     start = torch.Generator().manual_seed(parts.config.run.seed)
     return parts.space.supernetwork(generator=start).to(parts.compute)
 
 
-def evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
+def new_network(parts: Parts, arch: Arch) -> nn.Module:
+    """The arch's network, untrained, by the run's seed."""
+    start = torch.Generator().manual_seed(parts.config.run.seed)
+    return build_network(parts.space, arch, generator=start)
+
+
+def evaluations(parts: Parts) -> tuple[int, int] | None:
+    """Networks judged and measured for all budgets together; None where nobody can say."""
+    searches = [_evaluations(parts, b) for b in budgets_of(parts.config.search.constraints)]
+    known = [each for each in searches if each is not None]
+    if len(known) < len(searches):
+        return None
+    return sum(judged for judged, _ in known), sum(measured for _, measured in known)
+
+
+def _evaluations(parts: Parts, budget: Budget) -> tuple[int, int] | None:
     """Networks judged and measured for one budget, with MACs in latency's place.
 
     None where the searcher cannot say.

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from netadapt.android_runner.device import Device
 from netadapt.console import PlainProgress
 from netadapt.profiler.kernels import record_kernels
 from netadapt.runs.context import Context
@@ -31,10 +32,15 @@ from netadapt.runs.strategy import Strategy, make_strategy
 class StrategyContract:
     """Finds what meets the budget, resumes from the folder, and gives networks to be trained."""
 
+    def device(self) -> Device | None:
+        """What the finished run was measured on; None: what its file names."""
+        return None
+
     @pytest.fixture
     def context(self, finished: RunFolder, tmp_path: Path) -> Iterator[Context]:
         folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
-        with Context(Parts(folder.read_config()), folder, PlainProgress()) as context:
+        parts = Parts(folder.read_config(), given_device=self.device())
+        with Context(parts, folder, PlainProgress()) as context:
             yield context
 
     @pytest.fixture

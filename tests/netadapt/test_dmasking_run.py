@@ -6,7 +6,6 @@ The device is made up, so that what is measured is known; all else is the real l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from netadapt.console import PlainProgress
 from netadapt.errors import ConfigError, RunFolderError
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
-from netadapt.runs.context import Context
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.masking_log import read_masking
 from netadapt.runs.parts import Parts
@@ -59,12 +57,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 class TestDMasking(StrategyContract):
     """On the finished run."""
 
-    @pytest.fixture
-    def context(self, finished: RunFolder, tmp_path: Path) -> Iterator[Context]:
-        folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
-        parts = Parts(folder.read_config(), given_device=TwoLevels())
-        with Context(parts, folder, PlainProgress()) as context:
-            yield context
+    def device(self) -> TwoLevels:
+        return TwoLevels()
 
 
 def test_how_it_went_is_kept(finished: RunFolder) -> None:

@@ -37,7 +37,7 @@ def test_what_is_kept_is_what_the_networks_make_of_the_test_images(
     task: Depth, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path)
-    keep_examples(folder, task, Flat(2.0), {"0.5": Flat(3.0), "0.35": Flat(4.0)})
+    keep_examples(folder, task, task.test(4), Flat(2.0), {"0.5": Flat(3.0), "0.35": Flat(4.0)})
     kept = read_examples(folder, ["0.5", "0.35", "0.2"])
     assert kept is not None
     assert kept.pictures.shape == (EXAMPLES, 32, 32, 3)
@@ -59,14 +59,14 @@ def test_what_is_kept_is_what_the_networks_make_of_the_test_images(
 
 def test_fewer_images_than_are_shown(tmp_path: Path) -> None:
     few = Depth(DepthSettings(size=32, validation_images=1, test_images=2))
-    keep_examples(RunFolder(tmp_path), few, Flat(2.0), {})
+    keep_examples(RunFolder(tmp_path), few, few.test(4), Flat(2.0), {})
     kept = read_examples(RunFolder(tmp_path), [])
     assert kept is not None
     assert len(kept.truth) == 2
 
 
 def test_a_task_without_maps_keeps_nothing(tmp_path: Path) -> None:
-    keep_examples(RunFolder(tmp_path), ClutteredDigits(), nn.Identity(), {"0.5": nn.Identity()})
+    keep_examples(RunFolder(tmp_path), ClutteredDigits(), [], nn.Identity(), {"0.5": nn.Identity()})
     assert list(tmp_path.iterdir()) == []
     assert read_examples(RunFolder(tmp_path), ["0.5"]) is None
 
@@ -74,7 +74,7 @@ def test_a_task_without_maps_keeps_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"torn", b"PK\x03\x04" + 40 * b"\0"])
 def test_a_damaged_file_is_one_line(task: Depth, tmp_path: Path, content: bytes) -> None:
     folder = RunFolder(tmp_path)
-    keep_examples(folder, task, Flat(2.0), {"0.5": Flat(3.0)})
+    keep_examples(folder, task, task.test(4), Flat(2.0), {"0.5": Flat(3.0)})
     for path in (folder.search("0.5").examples, folder.examples):
         path.write_bytes(content)
         with pytest.raises(RunFolderError, match=r"examples.npz .*remove the file") as caught:
@@ -84,9 +84,9 @@ def test_a_damaged_file_is_one_line(task: Depth, tmp_path: Path, content: bytes)
 
 def test_maps_of_other_sizes_are_one_line(task: Depth, tmp_path: Path) -> None:
     folder, other = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
-    keep_examples(folder, task, Flat(2.0), {"0.5": Flat(3.0)})
+    keep_examples(folder, task, task.test(4), Flat(2.0), {"0.5": Flat(3.0)})
     small = Depth(DepthSettings(size=16, validation_images=4, test_images=10))
-    keep_examples(other, small, Flat(2.0), {"0.5": Flat(3.0)})
+    keep_examples(other, small, small.test(4), Flat(2.0), {"0.5": Flat(3.0)})
     folder.search("0.5").examples.write_bytes(other.search("0.5").examples.read_bytes())
     with pytest.raises(RunFolderError, match="remove the file"):
         read_examples(folder, ["0.5"])

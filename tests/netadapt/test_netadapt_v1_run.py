@@ -5,8 +5,6 @@ The device is made up, so that what is measured is known; all else is the real l
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from netadapt.config import RunConfig, read_config
 from netadapt.console import PlainProgress
 from netadapt.report.page import render
 from netadapt.report.reading import read_run
-from netadapt.runs.context import Context
 from netadapt.runs.folder import RunFolder
 from netadapt.runs.forecast import plan_run
 from netadapt.runs.netadapt_v1 import NetAdaptV1
@@ -67,12 +64,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 class TestNetAdaptV1(StrategyContract):
     """On the finished run."""
 
-    @pytest.fixture
-    def context(self, finished: RunFolder, tmp_path: Path) -> Iterator[Context]:
-        folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
-        parts = Parts(folder.read_config(), given_device=TwoLevels())
-        with Context(parts, folder, PlainProgress()) as context:
-            yield context
+    def device(self) -> TwoLevels:
+        return TwoLevels()
 
 
 def test_a_candidate_a_dimension_is_fine_tuned_and_the_best_handed_on(finished: RunFolder) -> None:

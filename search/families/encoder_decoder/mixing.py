@@ -92,9 +92,10 @@ def network_mixture(
     decoder = []
     for index, layer in enumerate(space.decoder):
         name = f"decoder.{index}"
-        tied = layer.skip is not None
-        width = encoder[layer.skip].width if layer.skip is not None else number(f"{name}.width")
-        skip = like.new_ones(()) if tied else like.new_zeros(())
+        if layer.skip is None:
+            width, skip = number(f"{name}.width"), like.new_zeros(())
+        else:
+            width, skip = encoder[layer.skip].width, like.new_ones(())
         if f"{name}.skip" in dimensions:
             skip = number(f"{name}.skip").where(lambda kept: kept > 0)
         kernel_size, upsampling = (number(f"{name}.{n}") for n in ("kernel_size", "upsampling"))

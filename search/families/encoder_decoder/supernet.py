@@ -54,7 +54,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
         own = [self.space.own(arch) for arch in listed]
         run = _Run(self, normalize)
         widths = [arch.stem for arch in own]
-        x = run.convolved("stem", x, widths, [self.space.stem.kernel_size] * len(own))
+        x = run.convolved("stem", x, widths)
         before = [self.space.channels_before(arch) for arch in own]
         kept: dict[int, Tensor] = {}
         for index in range(len(self.space.encoder)):
@@ -86,7 +86,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
                 has = x.new_tensor([float(bool(up.skip)) for up in ups]).view(-1, 1, 1, 1)
                 x = x + skip * has
             channels = filters
-        return run.convolved("output", x, [self.space.classes] * len(own), [1] * len(own))
+        return run.convolved("output", x, [self.space.classes])
 
     def compute_mixture(self, x: Tensor, mixture: Mixture, normalize: Normalize) -> Tensor:
         """At full size, by masks between 0 and 1 that all images share (FBNetV2, section 3.1)."""
@@ -117,7 +117,7 @@ class EncoderDecoderSuperNetwork(SuperNetwork):
             x = sum(ways[1:], ways[0])
             if index in kept:
                 x = x + up.skip.to(x) * kept[index]
-        return run.convolved("output", x, [space.classes], [1])
+        return run.convolved("output", x, [space.classes])
 
 
 class _Run:
@@ -128,9 +128,12 @@ class _Run:
         self._normalize = normalize
 
     def convolved(
-        self, name: str, x: Tensor, widths: Sequence[int], kernels: Sequence[int]
+        self, name: str, x: Tensor, widths: Sequence[int], kernels: Sequence[int] | None = None
     ) -> Tensor:
-        """Layer `name`, dense or depthwise, to `widths` `(N,)` filters; the rest of them are 0."""
+        """Layer `name`, dense or depthwise, to `widths` `(N,)` filters; the rest of them are 0.
+
+        `kernels` `(N,)`, 0 of those to whom it is all the same; None: the layer's own.
+        """
         layer = self._network.get_submodule(name)
         assert isinstance(layer, ConvNorm)
         conv, most = layer.conv, max(widths)
@@ -142,7 +145,10 @@ class _Run:
             groups = most if depthwise else 1
             return functional.conv2d(some, weight, None, conv.stride, kernel // 2, groups=groups)
 
-        y = Runs.of(np.array(kernels)).computed(x, convolve)
+        if kernels is None:
+            y = convolve(x, conv.kernel_size[0])
+        else:
+            y = Runs.of(np.array(kernels)).computed(x, convolve)
         y = self._normalize(name, norm_of(layer), y)
         mask = _mask(y, widths)
         if mask is not None:
@@ -161,7 +167,7 @@ class _Run:
         """Depthwise on `channels` `(N,)`, then pointwise to `filters` `(N,)`."""
         # A removed layer has no kernel size: it is computed with another image's, and masked
         x = self.convolved(f"{name}.depthwise", x, channels, kernels)
-        return self.convolved(f"{name}.pointwise", x, filters, [1] * len(filters))
+        return self.convolved(f"{name}.pointwise", x, filters)
 
     def mixed(
         self, name: str, x: Tensor, filters: Distribution, kernel_size: Distribution | None = None
